@@ -1,0 +1,209 @@
+"""Options, as frozen groups, with units in their names. Everything is checked when it is made."""
+
+from __future__ import annotations
+
+import enum
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Literal, NoReturn, Protocol
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+
+from trio_projectx._errors import ConfigError
+
+TOPSTEPX_REST: Final = "https://api.topstepx.com"
+TOPSTEPX_MARKET: Final = "https://rtc.topstepx.com/hubs/market"
+TOPSTEPX_USER: Final = "https://rtc.topstepx.com/hubs/user"
+
+
+class Overflow(enum.Enum):
+    """What a stream does with an item for which it has no room; each of them counts what is lost."""
+
+    ERROR = "error"
+    """Nothing is left out silently: the stream breaks, and `receive` raises `SlowConsumer`."""
+    DROP_OLDEST = "drop_oldest"
+    """The oldest waiting item makes room; a `Dropped` stands in its place."""
+    DROP_NEWEST = "drop_newest"
+    """The new item is left out; a `Dropped` follows the items that were there."""
+    CONFLATE = "conflate"
+    """The new item replaces the waiting one of the same key (a contract's quote, a bar's timeframe)."""
+    BLOCK = "block"
+    """The feed waits for this stream, and so does the socket, and so may every other stream of the hub."""
+
+
+class Connect(Protocol):
+    """Opens the byte stream to a host; the one door to the network, so that tests can open another."""
+
+    def __call__(self, host: str, port: int, *, tls: bool) -> Awaitable[trio.abc.Stream]:
+        """Return a connected stream (TLS already spoken if ``tls``), or raise `OSError`/`ConnectError`."""
+        ...
+
+
+def _positive(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not (isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0):
+        raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be a number above 0, not {value!r}")
+
+
+def _not_negative(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0):
+        raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be a number, 0 or more, not {value!r}")
+
+
+def _at_least_1(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be a whole number, 1 or more, not {value!r}")
+
+
+_SCHEMES: Final = ("http", "https")
+
+
+def _url(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    where = f"Endpoint.{attribute.name}"
+    try:
+        parts = urlsplit(value)
+        port_is_valid = parts.port is None or parts.port > 0
+    except (ValueError, AttributeError, TypeError):
+        raise ConfigError(f"{where} is not a URL") from None
+    if parts.scheme not in _SCHEMES or not parts.hostname or not port_is_valid:
+        raise ConfigError(f"{where} must look like https://host/path (http for a simulator on loopback)")
+    if parts.username or parts.password or "access_token" in parts.query:
+        raise ConfigError(f"{where} must not carry credentials; give them in Credentials")
+
+
+@attrs.frozen(slots=True)
+class Endpoint:
+    """Where the service is: the REST base and the two hubs, as http(s) URLs (the hubs' become ws(s))."""
+
+    rest_url: str = attrs.field(default=TOPSTEPX_REST, validator=_url)
+    market_hub_url: str = attrs.field(default=TOPSTEPX_MARKET, validator=_url)
+    user_hub_url: str = attrs.field(default=TOPSTEPX_USER, validator=_url)
+
+
+@attrs.frozen(slots=True, repr=False, eq=False)
+class Credentials:
+    """A user name with an API key, or a token you already have. Its secret is in no repr and no pickle."""
+
+    username: str
+    _api_key: str | None = None
+    _token: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        secret = self._api_key if self._token is None else self._token
+        if not isinstance(secret, str) or not secret.strip():
+            raise ConfigError("Credentials need a user name with an API key, or a token: one of them is empty")
+        if not (secret.isascii() and secret.isprintable()):
+            raise ConfigError("the API key or token holds a character that no key has (a line break at its end?)")
+
+    @classmethod
+    def from_token(cls, jwt: str) -> Credentials:
+        """Use a token that was got elsewhere; nothing logs in."""
+        return cls(username="", api_key=None, token=jwt)
+
+    def reveal(self) -> tuple[str, Literal["api_key", "token"]]:
+        """Return the secret and its kind, for the one request that needs it."""
+        if self._token is not None:
+            return self._token, "token"
+        return self._api_key or "", "api_key"
+
+    def __repr__(self) -> str:
+        kind = "token" if self._token is not None else f"username={self.username!r}, api_key"
+        return f"Credentials({kind}=[redacted])"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Credentials are not pickled or copied: that would write the secret somewhere")
+
+
+@attrs.frozen(slots=True)
+class Timeouts:
+    """How long each wait may last, in seconds (sources: SIGNALR.md sections 4 and 8, FAULTS.md I4)."""
+
+    connect_s: float = attrs.field(default=10.0, validator=_positive)
+    """TCP, TLS and the WebSocket upgrade together; also the negotiate request."""
+    handshake_s: float = attrs.field(default=15.0, validator=_positive)
+    subscribe_s: float = attrs.field(default=15.0, validator=_positive)
+    server_s: float = attrs.field(default=30.0, validator=_positive)
+    """Silence of a hub (no record at all) after which it is dead."""
+    keep_alive_s: float = attrs.field(default=15.0, validator=_positive)
+    """A hub ping is sent after this long without sending."""
+    rest_s: float = attrs.field(default=30.0, validator=_positive)
+    """One REST call in all: connecting, sending, reading the whole answer."""
+    send_s: float = attrs.field(default=10.0, validator=_positive)
+    close_s: float = attrs.field(default=5.0, validator=_positive)
+    probe_s: float = attrs.field(default=15.0, validator=_positive)
+    """Time between two WebSocket pings that measure the round trip, and the longest wait for one's pong."""
+
+
+@attrs.frozen(slots=True)
+class Limits:
+    """How much of anything is held, with units in the names."""
+
+    record_bytes: int = attrs.field(default=4 << 20, validator=_at_least_1)
+    """The longest record that is put together from a hub's frames."""
+    rest_body_bytes: int = attrs.field(default=16 << 20, validator=_at_least_1)
+    batches_in_flight: int = attrs.field(default=64, validator=_at_least_1)
+    """Capacity of each inner channel (reader to validator, validator to builders), in batches."""
+    stream_items: int = attrs.field(default=10_000, validator=_at_least_1)
+    """Default capacity of a user's stream."""
+    bars_kept: int = attrs.field(default=100_000, validator=_at_least_1)
+    """Closed bars kept per timeframe of an open stream for `table()`; older ones go."""
+    malformed_per_minute: int = attrs.field(default=60, validator=_at_least_1)
+    """Records that cannot be read, per minute, above which a connection is given up."""
+    stamp_min_ns: int = 315_532_800_000_000_000
+    """The earliest stamp a trade may carry (1980-01-01T00:00Z)."""
+    stamp_max_ns: int = 4_102_444_800_000_000_000
+    """The latest (2100-01-01T00:00Z): a stamp is never judged by the local clock."""
+    trade_size_max: int = attrs.field(default=1_000_000, validator=_at_least_1)
+    lateness_ms: float = attrs.field(default=50.0, validator=_not_negative)
+    """How much later than a younger trade a trade may arrive and still be put into its bar."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class GatewayConfig:
+    """Everything `open_gateway` needs; all of it has defaults but the credentials."""
+
+    credentials: Credentials
+    endpoint: Endpoint = Endpoint()
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    token_transport: Literal["header", "query"] = attrs.field(
+        default="header", validator=attrs.validators.in_(("header", "query"))
+    )
+    """How a hub gets the token; "query" puts it into the WebSocket's URL, for a gateway that reads no header."""
+    negotiate: bool = False
+    """Ask the hub's negotiate route for a connection id first; ProjectX's own clients skip it."""
+    wall_clock: Callable[[], int] = time.time_ns
+    """Wall time as int64 ns; it stamps ``ts_recv`` and decides nothing else."""
+    connect: Connect | None = None
+    """The door to the network; None is TCP, with TLS verified against the system's trust roots."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> GatewayConfig:
+        """Read PROJECTX_USERNAME and PROJECTX_API_KEY, and, where set, PROJECTX_REST_URL,
+        PROJECTX_MARKET_HUB_URL and PROJECTX_USER_HUB_URL.
+
+        :raises ConfigError: naming the variable that is missing or wrong.
+        """  # noqa: D205
+        env = os.environ if environ is None else environ
+        missing = [name for name in ("PROJECTX_USERNAME", "PROJECTX_API_KEY") if not env.get(name, "").strip()]
+        if missing:
+            raise ConfigError(f"set the environment variable {' and '.join(missing)} (the key is made on the platform)")
+        return cls(
+            credentials=Credentials(env["PROJECTX_USERNAME"].strip(), env["PROJECTX_API_KEY"].strip()),
+            endpoint=Endpoint(
+                rest_url=env.get("PROJECTX_REST_URL") or TOPSTEPX_REST,
+                market_hub_url=env.get("PROJECTX_MARKET_HUB_URL") or TOPSTEPX_MARKET,
+                user_hub_url=env.get("PROJECTX_USER_HUB_URL") or TOPSTEPX_USER,
+            ),
+        )
+
+    @classmethod
+    def simulated(cls, url: str) -> GatewayConfig:
+        """Talk to a simulator whose base URL is ``url`` (``http://127.0.0.1:PORT``)."""
+        base = url.rstrip("/")
+        return cls(
+            credentials=Credentials("simulator", "simulator-key"),
+            endpoint=Endpoint(base, f"{base}/hubs/market", f"{base}/hubs/user"),
+        )

@@ -1,0 +1,62 @@
+"""The price grid: a price is a whole number of ticks, and the float on the wire is exactly that number.
+
+A tick size is a ratio of two integers. The float64 nearest to ``ticks * num / den`` is what a JSON parser makes
+of the decimal on the wire, and what Python's integer division makes of the ratio (both are correctly rounded),
+so equality of the two floats decides "on the grid" without a tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from decimal import Decimal
+from fractions import Fraction
+
+import attrs
+
+from trio_projectx._errors import ConfigError
+
+
+@attrs.frozen(slots=True)
+class PriceGrid:
+    """Prices that are whole multiples of ``num / den``; ``per_unit`` is the float ``den / num``."""
+
+    num: int
+    den: int
+    per_unit: float = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.num < 1 or self.den < 1:
+            raise ConfigError(f"a tick size must be above 0, not {self.num}/{self.den}")
+        object.__setattr__(self, "per_unit", self.den / self.num)
+
+    @classmethod
+    def from_tick_size(cls, tick_size: float | str | Decimal | Fraction) -> PriceGrid:
+        """Make the grid of ``tick_size``; a float is taken as the decimal that it prints as.
+
+        :raises ConfigError: if it is not a finite number above 0.
+        """
+        try:
+            exact = tick_size if isinstance(tick_size, Fraction) else Fraction(Decimal(str(tick_size)))
+        except (ArithmeticError, ValueError, OverflowError):
+            raise ConfigError(f"{tick_size!r:.40} is not a tick size") from None
+        return cls(exact.numerator, exact.denominator)
+
+    @classmethod
+    def holding(cls, prices: Iterable[float]) -> PriceGrid:
+        """Make the coarsest grid of the form ``1 / 2**k`` that holds each of ``prices`` exactly."""
+        den = 1
+        for price in prices:
+            den = max(den, price.as_integer_ratio()[1])
+        return cls(1, den)
+
+    def ticks(self, price: float) -> int | None:
+        """Return the number of ticks of ``price``, or None if it lies off the grid or is not finite."""
+        if not math.isfinite(price):
+            return None
+        ticks = round(Fraction(price) * self.den / self.num) if self.den > 1 << 40 else round(price * self.per_unit)
+        return ticks if ticks * self.num / self.den == price else None
+
+    def price(self, ticks: int) -> float:
+        """Return the float64 nearest to ``ticks`` ticks."""
+        return ticks * self.num / self.den
