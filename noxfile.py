@@ -1,0 +1,96 @@
+"""One session per question. `nox -l` lists them; `nox -s tests demo` are the README's two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["tests", "lint", "types", "docs", "examples"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+nox.options.default_venv_backend = "venv"
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = [
+    c.rpartition(" ")[2] for c in PROJECT["project"]["classifiers"] if c.startswith("Programming Language :: Python :: 3.")
+]
+CODE = ["trio_projectx", "tests", "examples", "benchmarks", "noxfile.py", "docs/conf.py"]
+
+
+def install(session: nox.Session, *groups: str, extras: str = "cli") -> None:
+    """Install the project and dependency groups; quietly, because a stranger reads this output."""
+    wanted = [dep for group in groups for dep in nox.project.dependency_groups(PROJECT, group)]
+    session.install("-q", "--disable-pip-version-check", f".[{extras}]", *wanted)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the whole test suite, with coverage. Arguments go to pytest."""
+    run_tests(session)
+
+
+@nox.session(python=PYTHONS)
+def tests_all(session: nox.Session) -> None:
+    """The test suite on each Python of the classifiers."""
+    run_tests(session)
+
+
+def run_tests(session: nox.Session) -> None:
+    install(session, "test")
+    data = Path(session.create_tmp()).resolve() / "coverage"
+    session.env["COVERAGE_FILE"] = str(data / ".coverage")
+    data.mkdir(exist_ok=True)
+    # -P: the installed package is tested, not the folder that happens to stand here.
+    session.run("python", "-P", "-m", "coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet", str(data))
+    session.run("coverage", "report", "--skip-covered", "--precision=1", "--fail-under=0" if session.posargs else "-q")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Stream live bars from a simulated gateway on loopback. Arguments: --forever, --speed N, --replay FILE."""
+    install(session)
+    session.run("trio-projectx", "demo", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run each example as a user would, against a simulator of its own."""
+    install(session, "test")
+    for example in sorted(Path("examples").glob("*.py")):
+        session.run("python", "-P", "-W", "error", str(example))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style: ruff, its formatter, and flake8-async."""
+    session.install("-q", "--disable-pip-version-check", *nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check", *CODE)
+    session.run("ruff", "format", "--check", *CODE)
+    session.run("flake8", "--select=ASYNC", "--max-line-length=110", "trio_projectx", "examples")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types: mypy strict and pyright strict, on the package and on a file that is only type-checked."""
+    install(session, "types")
+    session.run("mypy", "trio_projectx", "tests/typing")
+    session.run("pyright")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation, and run the code in README and docs."""
+    install(session, "docs", "test")
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.run("python", "-P", "-m", "pytest", "-q", "docs", "-p", "no:randomly", "-c", "docs/pytest.ini")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure; one JSON line for each benchmark. Arguments choose benchmarks by name."""
+    install(session, "bench")
+    session.run("python", "-P", "benchmarks/run.py", *session.posargs)
+
+

@@ -1,0 +1,31 @@
+"""Shared by all tests.
+
+pytest-timeout (60 s of real time, a thread) is the watchdog of the tests in virtual time: under `autojump_clock` a
+hang is either an endless loop or a wait for a thread, and neither moves the virtual clock.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "house",
+    deadline=None,  # no test asserts a wall time
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data beside the checkout; tests that want it skip where it is not."""
+    named = os.environ.get("TRIO_PROJECTX_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parent.parent.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("no reference data: neither TRIO_PROJECTX_SHARED nor ../shared beside the checkout is there")
+    return folder

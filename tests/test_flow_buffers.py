@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_projectx._config import Overflow
+from trio_projectx._events import Dropped
+from trio_projectx.flow.buffers import Buffer
+
+
+class Item(NamedTuple):
+    at: int
+    kind: int
+
+
+def make(capacity: int, policy: Overflow) -> Buffer[Item]:
+    return Buffer(capacity, policy, stamp=lambda i: i.at, key=lambda i: i.kind)
+
+
+def drain(buffer: Buffer[Item]) -> list[Item | Dropped]:
+    out = []
+    while not buffer.is_empty:
+        out.append(buffer.get())
+    return out
+
+
+def test_drop_oldest_puts_the_mark_where_items_are_missing() -> None:
+    buffer = make(2, Overflow.DROP_OLDEST)
+    for at in range(5):
+        buffer.put(Item(at, 0))
+    assert drain(buffer) == [Dropped(3, 0, 2), Item(3, 0), Item(4, 0)]
+
+
+def test_drop_newest_puts_the_mark_behind_what_was_there() -> None:
+    buffer = make(2, Overflow.DROP_NEWEST)
+    for at in range(5):
+        buffer.put(Item(at, 0))
+    assert buffer.get() == Item(0, 0)
+    buffer.put(Item(9, 0))
+    assert drain(buffer) == [Item(1, 0), Dropped(3, 2, 4), Item(9, 0)]
+
+
+def test_conflate_replaces_in_place_by_key_and_marks_a_key_too_many() -> None:
+    buffer = make(2, Overflow.CONFLATE)
+    for item in [Item(0, 1), Item(1, 2), Item(2, 1), Item(3, 3)]:
+        buffer.put(item)
+    assert buffer.conflated == 1
+    assert drain(buffer) == [Dropped(1, 2, 2), Item(1, 2), Item(3, 3)]
+
+
+def test_empty_buffer_has_nothing() -> None:
+    buffer = make(1, Overflow.DROP_OLDEST)
+    assert buffer.is_empty
+    assert buffer.span() is None
+    with pytest.raises(IndexError):
+        buffer.get()
+
+
+POLICIES = st.sampled_from([Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, Overflow.CONFLATE])
+STEPS = st.lists(st.one_of(st.integers(0, 3), st.just("get"), st.just("discard")), max_size=200)
+
+
+@given(st.integers(1, 5), POLICIES, STEPS)
+def test_every_item_is_delivered_once_in_order_or_counted(capacity: int, policy: Overflow, steps: list[object]) -> None:
+    """The bound, the equation and the marks hold after every step, whatever is done."""
+    buffer = make(capacity, policy)
+    out: list[Item | Dropped] = []
+    discarded = 0
+    for at, step in enumerate(steps):
+        if step == "get":
+            if not buffer.is_empty:
+                out.append(buffer.get())
+        elif step == "discard":
+            discarded += sum(m.count for m in buffer._items if isinstance(m, Dropped)) + len(buffer)
+            buffer.discard()
+        else:
+            assert isinstance(step, int)
+            buffer.put(Item(at, step))
+        assert len(buffer) <= capacity
+        assert buffer.high_water <= capacity
+        assert buffer.offered == buffer.delivered + buffer.conflated + buffer.dropped + len(buffer)
+    out += drain(buffer)
+    items = [i for i in out if isinstance(i, Item)]
+    marks = [m for m in out if isinstance(m, Dropped)]
+    assert len(items) == buffer.delivered
+    assert sum(m.count for m in marks) + discarded == buffer.dropped
+    if policy is not Overflow.CONFLATE:
+        stamps = [i.at if isinstance(i, Item) else i.first_ts for i in out]
+        assert stamps == sorted(stamps)
+        assert all(m.first_ts <= m.last_ts for m in marks)

@@ -1,0 +1,86 @@
+"""The layers of docs/design.md: imports only point up the list, and I/O stays at the edge."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import trio_projectx
+
+ROOT = Path(trio_projectx.__file__).parent
+
+#: From the top: a module may import only from layers above its own, and from its own.
+LAYERS = [
+    "_errors",
+    "_redact",
+    "_timeframe",
+    "_events",
+    "_config",
+    "signalr",
+    "market",
+    "bars",
+    "flow",
+    "connection",
+    "gateway",
+    "simulator",
+    "testing",
+    "cli",
+]
+PURE = ("signalr", "market", "bars")
+NOT_PURE = {"trio", "socket", "ssl", "time", "asyncio", "threading", "trio_websocket", "httpx2", "h11", "os", "random"}
+ONLY_IMPORTER = {
+    "trio_websocket": {"connection/transport.py", "simulator/"},
+    "httpx2": {"connection/rest.py"},
+    "httpcore2": {"connection/rest.py"},
+    "h11": {"simulator/"},
+}
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module name that is imported anywhere in the file, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield node.module
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_up(path: Path) -> None:
+    layer = layer_of(path)
+    if layer in ("__init__", "__main__"):
+        return
+    assert layer in LAYERS, f"{layer} has no place in the layers of docs/design.md"
+    for name in imports(path):
+        if name == "trio_projectx":
+            assert layer in ("testing", "cli"), f"{path.name} imports the whole package"
+        elif name.startswith("trio_projectx."):
+            target = name.split(".")[1]
+            assert LAYERS.index(target) <= LAYERS.index(layer), f"{path.name} imports {name}, which is below it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_io_stays_at_the_edge(path: Path) -> None:
+    names = {name.split(".")[0] for name in imports(path)}
+    relative = path.relative_to(ROOT).as_posix()
+    if layer_of(path) in PURE:
+        assert not names & NOT_PURE
+    for library, places in ONLY_IMPORTER.items():
+        if library in names:
+            assert any(relative.startswith(place) for place in places), f"{relative} imports {library}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_modules_stay_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400

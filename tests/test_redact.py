@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_projectx._redact import escape, install_redaction, redact
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"wss://host/hubs/market?id=SECRET&access_token={JWT}",
+        f"Authorization: Bearer {JWT}",
+        "authorization: bearer SECRET",
+        '{"token": "SECRET", "newToken":"SECRET"}',
+        '{"apiKey":"SECRET"}',
+        f"GET /hubs/market?access_token=SECRET#x {JWT} end",
+        "id=SECRET",
+    ],
+)
+def test_secrets_go_by_their_form(text: str) -> None:
+    clean = redact(text)
+    assert "SECRET" not in clean
+    assert "eyJ" not in clean
+    assert "[redacted]" in clean
+
+
+def test_other_text_stays() -> None:
+    text = "market hub: no record for 30 s from https://rtc.topstepx.com/hubs/market (code 1006)"
+    assert redact(text) == text
+
+
+@given(st.text(), st.integers(4, 300))
+def test_escaped_text_is_one_short_printable_line(text: str, limit: int) -> None:
+    shown = escape(text, limit)
+    assert len(shown) <= limit
+    assert shown.isascii()
+    assert shown.isprintable()
+
+
+def test_the_filter_cleans_records_of_our_dependencies(caplog: pytest.LogCaptureFixture) -> None:
+    install_redaction()
+    install_redaction()
+    with caplog.at_level(logging.DEBUG):
+        logging.getLogger("trio-websocket").debug("Connecting to %s", "wss://h/hubs/market?access_token=SECRET")
+        logging.getLogger("httpx2").info("plain %s", "text")
+    assert "SECRET" not in caplog.text
+    assert "plain text" in caplog.text
+    assert len(logging.getLogger("httpx2").filters) == 1

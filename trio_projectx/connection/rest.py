@@ -1,0 +1,341 @@
+"""The Gateway's REST side; the only importer of httpx2 and httpcore2.
+
+httpx2 and not httpx: httpx 0.28 loses pool slots for ever when trio cancels requests. Every call has one deadline
+for all of it, a bounded body (declared and actual), and typed errors. Tokens travel in a header and are in no text.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack, aclosing
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import attrs
+import httpcore2
+import httpx2
+import msgspec
+import trio
+
+from trio_projectx._config import Connect
+from trio_projectx._errors import AuthError, ConnectError, ConnectTimeout, GatewayError, ProtocolError
+from trio_projectx._redact import escape
+from trio_projectx.connection.network import open_network_stream
+
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+
+#: LoginErrorCode (GATEWAY.md section 1.5).
+LOGIN_ERRORS: Final = {
+    1: "user not found",
+    2: "password verification failed",
+    3: "invalid credentials",
+    4: "app not found",
+    5: "app verification failed",
+    6: "invalid device",
+    7: "agreements not signed",
+    8: "unknown error",
+    9: "no API subscription",
+    10: "API key authentication is disabled",
+}
+
+
+_NOT_REACHED: Final = (
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    httpcore2.NetworkError,
+    httpcore2.TimeoutException,
+    httpcore2.ProtocolError,
+    httpcore2.UnsupportedProtocol,
+    httpcore2.ConnectionNotAvailable,
+    ssl.SSLError,
+    OSError,
+)
+
+
+class _Envelope(msgspec.Struct):
+    success: bool
+    errorCode: int  # noqa: N815  the wire's name
+    errorMessage: str | None = None  # noqa: N815
+
+
+class _Login(_Envelope):
+    token: str | None = None
+
+
+class _Validated(_Envelope):
+    newToken: str | None = None  # noqa: N815
+
+
+class WireContract(msgspec.Struct):
+    """A contract as the service describes it (GATEWAY.md section 1.2)."""
+
+    id: str
+    name: str = ""
+    description: str = ""
+    tickSize: float | None = None  # noqa: N815
+    tickValue: float | None = None  # noqa: N815
+    activeContract: bool = False  # noqa: N815
+
+
+class _Contracts(_Envelope):
+    contracts: list[WireContract] = []
+
+
+class _Contract(_Envelope):
+    contract: WireContract | None = None
+
+
+@attrs.frozen(slots=True)
+class Answer:
+    """An HTTP answer: the status, the whole (bounded) body, and ``Retry-After`` in seconds if it was given so."""
+
+    status: int
+    body: bytes
+    retry_after_s: float | None
+
+
+class RestClient:
+    """One pool of connections to one REST base; an async context manager.
+
+    Every call raises `ConnectTimeout` after ``deadline_s``, `ConnectError` where the service was not reached,
+    `AuthError` for 401, `GatewayError` for any other refusal and for ``success: false``, `ProtocolError` for an
+    answer that is not the service's. Cancelling a call frees its connection.
+    """
+
+    def __init__(self, base_url: str, *, connect: Connect | None, deadline_s: float, body_limit: int) -> None:
+        self._base = base_url.rstrip("/")
+        self._deadline_s = deadline_s
+        self._client = httpx2.AsyncClient(
+            transport=_Transport(connect, body_limit),
+            timeout=None,  # noqa: S113  one trio deadline covers the whole call instead of one for each step
+            trust_env=False,  # the hubs' sockets know no proxy and no netrc either
+            follow_redirects=False,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "trio_projectx"},
+        )
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._client)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with trio.move_on_after(1, shield=True):
+            await self._stack.aclose()
+
+    async def login(self, username: str, api_key: str) -> str:
+        """Return a token (valid 24 h) for a user name and an API key."""
+        answer = await self._call(
+            "Auth/loginKey", {"userName": username, "apiKey": api_key}, _Login, what="login", login=True
+        )
+        if not answer.token:
+            raise AuthError("login: the service answered success without a token; try again later")
+        return answer.token
+
+    async def validate(self, token: str) -> str:
+        """Return a new token for a valid one; the old one stays valid."""
+        answer = await self._call("Auth/validate", {}, _Validated, what="validate", token=token)
+        return answer.newToken or token
+
+    async def search_contracts(self, text: str, *, live: bool, token: str) -> list[WireContract]:
+        """Return at most 20 contracts that the service's fuzzy search finds for ``text``."""
+        body = {"searchText": text, "live": live}
+        return (await self._call("Contract/search", body, _Contracts, what="contract search", token=token)).contracts
+
+    async def contract(self, contract_id: str, *, token: str) -> WireContract | None:
+        """Return one contract by its id; None if the service does not know it."""
+        body = {"contractId": contract_id}
+        try:
+            answer = await self._call("Contract/searchById", body, _Contract, what="contract by id", token=token)
+        except GatewayError as exc:
+            if exc.code == 1:  # ContractNotFound
+                return None
+            raise
+        return answer.contract
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Answer:
+        """POST ``body`` to an absolute ``url`` and return whatever is answered; redirects are not followed."""
+        shown = url.partition("?")[0]
+        with trio.move_on_after(deadline_s) as scope:
+            try:
+                response = await self._client.post(url, content=body, headers=dict(headers))
+                retry_after_s = _seconds(response.headers.get("Retry-After"))
+                return Answer(response.status_code, response.content, retry_after_s)
+            except _NOT_REACHED as exc:
+                raise ConnectError(f"{shown} was not reached: {escape(str(exc) or type(exc).__name__)}") from exc
+        assert scope.cancelled_caught
+        raise ConnectTimeout(f"{shown} gave no whole answer within {deadline_s:g} s; is the service up?")
+
+    async def _call(
+        self,
+        path: str,
+        body: Mapping[str, str | bool],
+        shape: type[Shape],
+        *,
+        what: str,
+        token: str | None = None,
+        login: bool = False,
+    ) -> Shape:
+        headers = {"Content-Type": "application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        answer = await self.post(f"{self._base}/api/{path}", msgspec.json.encode(body), headers, self._deadline_s)
+        _check_status(what, answer)
+        try:
+            envelope = msgspec.json.decode(answer.body, type=_Envelope)
+            if envelope.success:
+                return msgspec.json.decode(answer.body, type=shape)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise ProtocolError(f"{what}: the answer is not the Gateway's: {escape(str(exc))}") from exc
+        raise _refusal(what, envelope, login=login)
+
+
+def _check_status(what: str, answer: Answer) -> None:
+    if answer.status == 200:
+        return
+    if answer.status == 401:
+        raise AuthError(f"{what}: the service refused the token (HTTP 401); log in again or check the API key")
+    text = escape(answer.body[:400].decode("utf-8", "replace"))
+    if answer.status == 429:
+        wait = "" if answer.retry_after_s is None else f"; it asks to wait {answer.retry_after_s:g} s"
+        raise GatewayError(f"{what}: too many requests (HTTP 429){wait}", 429, text)
+    raise GatewayError(f"{what}: HTTP {answer.status}: {text or 'no text'}", answer.status, text)
+
+
+def _refusal(what: str, envelope: _Envelope, *, login: bool) -> AuthError | GatewayError:
+    text = escape(envelope.errorMessage or "")
+    if login:
+        meaning = LOGIN_ERRORS.get(envelope.errorCode, "unknown error")
+        extra = f": {text}" if text else ""
+        return AuthError(
+            f"login refused: {meaning} (errorCode {envelope.errorCode}){extra}; check user name and API key"
+        )
+    return GatewayError(f"{what} refused: errorCode {envelope.errorCode} {text}".rstrip(), envelope.errorCode, text)
+
+
+def _seconds(header: str | None) -> float | None:
+    return float(header) if header is not None and header.isascii() and header.isdigit() else None
+
+
+class _Transport(httpx2.AsyncBaseTransport):
+    """httpx2 over a pool whose sockets come from the configuration's `Connect`, with bounded answers."""
+
+    def __init__(self, connect: Connect | None, body_limit: int) -> None:
+        self._limit = body_limit
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=ssl.create_default_context(),
+            max_connections=10,
+            keepalive_expiry=20.0,
+            network_backend=_Backend(connect or open_network_stream),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        url = httpcore2.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        content = await request.aread()
+        async with self._pool.stream(
+            request.method, url, headers=request.headers.raw, content=content
+        ) as response:
+            headers = httpx2.Headers(response.headers)
+            data = await _bounded(response, headers, self._limit)
+            return httpx2.Response(response.status, headers=headers, content=data, request=request)
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+
+async def _bounded(response: httpcore2.Response, headers: httpx2.Headers, limit: int) -> bytes:
+    declared = headers.get("Content-Length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise ProtocolError(f"the answer declares {declared} bytes, above the limit of {limit}")
+    if headers.get("Content-Encoding", "identity") != "identity":
+        # Nothing compressed was asked for, and what it would grow to is not bounded by its length.
+        raise ProtocolError("the answer is compressed although none was asked for")
+    data = bytearray()
+    async with aclosing(response.aiter_stream()) as parts:
+        async for part in parts:
+            data += part
+            if len(data) > limit:
+                raise ProtocolError(f"the answer is longer than the limit of {limit} bytes")
+    return bytes(data)
+
+
+class _Backend(httpcore2.AsyncNetworkBackend):
+    """httpcore2's door to the network, opened by the configuration's `Connect`."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  httpcore2's signature; RestClient has one deadline for all
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        return _Stream(await self._connect(host, port, tls=False))
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        raise httpcore2.UnsupportedProtocol("the Gateway is not reached by a unix socket")
+
+    async def sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+
+class _Stream(httpcore2.AsyncNetworkStream):
+    """A trio stream with httpcore2's face."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        try:
+            return bytes(await self._stream.receive_some(max_bytes))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise httpcore2.ReadError(str(exc)) from exc
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        try:
+            await self._stream.send_all(buffer)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise httpcore2.WriteError(str(exc)) from exc
+
+    async def aclose(self) -> None:
+        with trio.move_on_after(1, shield=True):
+            await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore2.AsyncNetworkStream:
+        tls = trio.SSLStream(self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True)
+        try:
+            await tls.do_handshake()
+        except trio.BrokenResourceError as exc:
+            await trio.aclose_forcefully(self._stream)
+            raise httpcore2.ConnectError(str(exc.__cause__ or exc)) from exc
+        except trio.Cancelled:
+            await trio.aclose_forcefully(self._stream)
+            raise
+        return _Stream(tls)
+
+    def get_extra_info(self, info: str) -> object:
+        """Tell the pool whether an idle connection has become readable, which means that the peer closed it."""
+        if info != "is_readable":
+            return None
+        stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
+        return stream.socket.is_readable() if isinstance(stream, trio.SocketStream) else False

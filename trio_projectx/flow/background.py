@@ -1,0 +1,138 @@
+"""Background tasks whose lifetime is one ``async with`` block, and whose failures arrive as one plain exception.
+
+A nursery puts what its tasks and its body raise into exception groups. A user of `open_gateway` has opened no
+nursery, and expects the ``ValueError`` or the Ctrl-C of their own block to be just that. So exceptions are carried
+around the nursery, never through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import NoReturn, TypeVarTuple
+
+import attrs
+import trio
+
+Args = TypeVarTuple("Args")
+
+
+@attrs.frozen(slots=True)
+class TaskStatistics:
+    """Tasks of one block, by what became of them."""
+
+    alive: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+@attrs.define(eq=False, slots=True)
+class BackgroundTasks:
+    """The tasks of one `open_background_tasks` block."""
+
+    nursery: trio.Nursery
+    """For libraries that want one (``wrap_client_stream``); what fails in it directly arrives in a group."""
+    failure: BaseException | None = None
+    _started: int = 0
+    _completed: int = 0
+    _failed: int = 0
+    _cancelled: int = 0
+
+    def start_soon(self, fn: Callable[[*Args], Awaitable[object]], *args: *Args, name: str | None = None) -> None:
+        """Run ``fn(*args)`` as a task of the block; if it raises, the block is cancelled and raises that."""
+        self._started += 1
+        self.nursery.start_soon(self._run, fn, args, name=name or fn)
+
+    async def _run(self, fn: Callable[[*Args], Awaitable[object]], args: tuple[*Args]) -> None:
+        try:
+            await fn(*args)
+        except trio.Cancelled:
+            self._cancelled += 1
+            raise
+        except GeneratorExit:
+            raise
+        except BaseException as exc:  # also KeyboardInterrupt: it may strike in any task, and is carried like the rest
+            self._failed += 1
+            self._fail(exc)
+        else:
+            self._completed += 1
+
+    def _fail(self, exc: BaseException) -> None:
+        real = without_cancelled(exc)
+        if real is None:
+            self._cancelled += 1
+            return
+        self.failure = self.failure or real
+        self.nursery.cancel_scope.cancel(reason="a background task failed")
+
+    def cancel(self, reason: str) -> None:
+        """Cancel every task of the block, and the block's body where it waits."""
+        self.nursery.cancel_scope.cancel(reason=reason)
+
+    def statistics(self) -> TaskStatistics:
+        """Return a snapshot of the counts."""
+        ended = self._completed + self._failed + self._cancelled
+        return TaskStatistics(self._started - ended, self._completed, self._failed, self._cancelled)
+
+
+def without_cancelled(exc: BaseException) -> BaseException | None:
+    """Return ``exc`` less the `trio.Cancelled` in it; None if nothing else is there."""
+    if isinstance(exc, trio.Cancelled):
+        return None
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(trio.Cancelled)[1]
+    return exc
+
+
+def reraise(exc: BaseException) -> NoReturn:
+    """Raise ``exc`` without letting the place it is raised from into its context.
+
+    That context may be a group which already contains ``exc``: a cycle that breaks traceback printers.
+    """
+    cause, context, suppress = exc.__cause__, exc.__context__, exc.__suppress_context__
+    try:
+        raise exc
+    finally:
+        exc.__cause__, exc.__context__, exc.__suppress_context__ = cause, context, suppress
+        del exc, cause, context
+
+
+@asynccontextmanager
+async def open_background_tasks() -> AsyncGenerator[BackgroundTasks]:
+    """Own a nursery without showing it.
+
+    Leaving the block cancels the tasks and waits for them. An exception of the block's own body comes out as it
+    is (a group only if the body made it one); if a task failed, its failure comes out instead; if both did, the
+    body's comes out with a note. Cancellation from outside passes through.
+    """
+    body: BaseException | None = None
+    passing: BaseException | None = None
+    tasks: BackgroundTasks | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            tasks = BackgroundTasks(nursery)
+            try:
+                yield tasks
+            except (trio.Cancelled, GeneratorExit):
+                raise
+            except BaseException as exc:  # carried around the nursery, not through it, whatever it is
+                body = without_cancelled(exc)
+                if body is None:
+                    raise
+            nursery.cancel_scope.cancel(reason="the block was left")
+    except BaseException as exc:
+        passing = exc
+    assert tasks is not None
+    _conclude(body, tasks.failure, passing)
+
+
+def _conclude(body: BaseException | None, failure: BaseException | None, passing: BaseException | None) -> None:
+    if body is not None:
+        if failure is not None and failure is not body:
+            body.add_note(f"a background task also failed: {failure!r}")
+        reraise(body)
+    if failure is not None:
+        reraise(failure)
+    if passing is not None:
+        reraise(passing)

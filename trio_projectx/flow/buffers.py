@@ -1,0 +1,136 @@
+"""What a stream holds between its feed and its reader: bounded, and exact about what it leaves out.
+
+A buffer is never longer than its capacity in items. Marks (`Dropped`) stand where items are missing; two marks are
+never neighbours (they merge), so there are never more marks than items plus one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+import attrs
+
+from trio_projectx._config import Overflow
+from trio_projectx._events import Dropped
+
+T = TypeVar("T")
+
+
+@attrs.define(slots=True)
+class Buffer(Generic[T]):
+    """A first-in first-out buffer of at most ``capacity`` items under one overflow policy.
+
+    The equation ``offered == delivered + conflated + dropped + len(buffer)`` holds after every call. `ERROR` and
+    `BLOCK` are the stream's business: it asks `is_full` first.
+    """
+
+    capacity: int
+    policy: Overflow
+    stamp: Callable[[T], int]
+    """The instant of an item, for the marks: ``ts_event`` of a trade, ``start`` of a bar."""
+    key: Callable[[T], Hashable]
+    """Which items replace one another under `CONFLATE`."""
+    offered: int = 0
+    delivered: int = 0
+    conflated: int = 0
+    dropped: int = 0
+    high_water: int = 0
+    _items: deque[T | Dropped] = attrs.Factory(deque)
+    _slots: dict[Hashable, T] = attrs.Factory(dict)
+    _marks: int = 0
+
+    def __len__(self) -> int:
+        return len(self._items) - self._marks + len(self._slots)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more item needs the overflow policy."""
+        return len(self) >= self.capacity
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether `get` has nothing, neither item nor mark."""
+        return not self._items and not self._slots
+
+    def put(self, item: T) -> None:
+        """Take ``item`` in, or leave one out by the policy."""
+        self.offered += 1
+        if self.policy is Overflow.CONFLATE:
+            self._conflate(item)
+        elif not self.is_full:
+            self._items.append(item)
+        elif self.policy is Overflow.DROP_OLDEST:
+            self._items.append(item)
+            self._drop_oldest()
+        else:
+            self._mark_newest(item)
+        self.high_water = max(self.high_water, len(self))
+
+    def get(self) -> T | Dropped:
+        """Return the oldest item or mark; IndexError if there is none."""
+        if self._slots and not self._items:
+            self.delivered += 1
+            return self._slots.pop(next(iter(self._slots)))
+        item = self._items.popleft()
+        if isinstance(item, Dropped):
+            self._marks -= 1
+        else:
+            self.delivered += 1
+        return item
+
+    def discard(self) -> int:
+        """Drop all that waits; returns how many items that were."""
+        lost = len(self)
+        self.dropped += lost
+        self._items.clear()
+        self._slots.clear()
+        self._marks = 0
+        return lost
+
+    def span(self) -> tuple[int, int] | None:
+        """Return the instants of the oldest and the youngest waiting item."""
+        waiting = [item for item in self._items if not isinstance(item, Dropped)] or list(self._slots.values())
+        return (self.stamp(waiting[0]), self.stamp(waiting[-1])) if waiting else None
+
+    def _conflate(self, item: T) -> None:
+        key = self.key(item)
+        if key in self._slots:
+            self.conflated += 1
+        elif len(self._slots) >= self.capacity:
+            self._mark_oldest(self._slots.pop(next(iter(self._slots))))
+        self._slots[key] = item
+
+    def _drop_oldest(self) -> None:
+        oldest = self._items.popleft()
+        if isinstance(oldest, Dropped):
+            victim = self._items.popleft()
+            self._items.appendleft(oldest)
+        else:
+            victim = oldest
+        if not isinstance(victim, Dropped):
+            self._mark_oldest(victim)
+
+    def _mark_oldest(self, victim: T) -> None:
+        mark = self._items[0] if self._items else None
+        if isinstance(mark, Dropped):
+            self._items[0] = self._merged(mark, victim)
+        else:
+            self._items.appendleft(self._merged(None, victim))
+            self._marks += 1
+
+    def _mark_newest(self, victim: T) -> None:
+        mark = self._items[-1] if self._items else None
+        if isinstance(mark, Dropped):
+            self._items[-1] = self._merged(mark, victim)
+        else:
+            self._items.append(self._merged(None, victim))
+            self._marks += 1
+
+    def _merged(self, mark: Dropped | None, victim: T) -> Dropped:
+        self.dropped += 1
+        at = self.stamp(victim)
+        if mark is None:
+            return Dropped(1, at, at)
+        return Dropped(mark.count + 1, mark.first_ts, at)

@@ -1,0 +1,213 @@
+"""A user's stream: a bounded receive channel with a declared overflow policy.
+
+The feed offers items without waiting, whatever the reader does; only under ``BLOCK`` does it wait. Streams own no
+task and hold no cancel scope, so any task may read one, and an async generator may be written over one.
+
+Three classes: `Pipe` is the state, `Stream` its reader's face (public), `Feed` its writer's face (ours).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+import attrs
+import trio
+
+from trio_projectx._config import Overflow
+from trio_projectx._errors import SlowConsumer, TrioProjectXError, again
+from trio_projectx._events import Dropped
+from trio_projectx.flow.buffers import Buffer
+
+T = TypeVar("T")
+
+
+@attrs.frozen(slots=True)
+class StreamStatistics:
+    """Counts of one stream, in items. ``offered == delivered + conflated + dropped + queued``, always."""
+
+    name: str
+    policy: Overflow
+    capacity: int
+    offered: int
+    delivered: int
+    conflated: int
+    dropped: int
+    queued: int
+    high_water: int
+    blocked: int
+    """How often the feed had to wait for this stream (policy ``BLOCK`` only)."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every item offered is accounted for."""
+        return self.offered == self.delivered + self.conflated + self.dropped + self.queued
+
+
+@attrs.define(slots=True, eq=False)
+class Pipe(Generic[T]):
+    """The state that a `Stream` and its `Feed` share; one task at a time touches it, so no lock."""
+
+    name: str
+    buffer: Buffer[T]
+    readers: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
+    room: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
+    failure: TrioProjectXError | None = None
+    ended: bool = False
+    closed: bool = False
+    blocked: int = 0
+
+    @classmethod
+    def make(
+        cls,
+        name: str,
+        capacity: int,
+        policy: Overflow,
+        *,
+        stamp: Callable[[T], int],
+        key: Callable[[T], Hashable],
+    ) -> Pipe[T]:
+        """Make an empty pipe; ``stamp`` dates an item for marks, ``key`` names its kind for ``CONFLATE``."""
+        return cls(name, Buffer(capacity, policy, stamp, key))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether offered items can still reach a reader."""
+        return not self.closed and not self.ended and self.failure is None
+
+    def wake(self) -> None:
+        """Let every waiting task look again."""
+        self.readers.unpark_all()
+        self.room.unpark_all()
+
+    def take(self) -> T | Dropped:
+        """Return what a reader gets next, or raise what it gets instead; `trio.WouldBlock` for nothing yet."""
+        if self.closed:
+            raise trio.ClosedResourceError(f"{self.name} was closed")
+        if isinstance(self.failure, SlowConsumer):
+            raise again(self.failure)
+        if not self.buffer.is_empty:
+            self.room.unpark()
+            return self.buffer.get()
+        if self.failure is not None:
+            raise again(self.failure)
+        raise trio.EndOfChannel if self.ended else trio.WouldBlock
+
+
+class Stream(trio.abc.ReceiveChannel[T]):
+    """What ``async with gateway.open_...() as stream`` gives: read it with ``async for`` or `receive`.
+
+    Tasks that read the same stream compete for its items. `receive` raises `SlowConsumer` at once when items had
+    to be dropped under ``ERROR``; `ConnectionLost` after the last item that came before the loss;
+    `trio.EndOfChannel` only after this library closed the stream; `trio.ClosedResourceError` after `aclose`.
+    Cancelling a `receive` loses nothing.
+    """
+
+    def __init__(self, pipe: Pipe[T]) -> None:
+        self._pipe = pipe
+
+    async def receive(self) -> T:
+        """Return the next item (or, under a dropping policy, the `Dropped` that stands where some are missing)."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            try:
+                item = self.receive_nowait()
+            except trio.WouldBlock:
+                await self._pipe.readers.park()
+            else:
+                # The item is ours: from here on a cancellation must not lose it.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return item
+
+    def receive_nowait(self) -> T:
+        """Like `receive`, but raises `trio.WouldBlock` where that would wait."""
+        # The overloads of open_* put Dropped into T for the policies that drop.
+        return self._pipe.take()  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Stop reading: what waits is counted as dropped, the feed goes on without this stream."""
+        if not self._pipe.closed:
+            self._pipe.closed = True
+            self._pipe.buffer.discard()
+            self._pipe.wake()
+
+    async def aclose(self) -> None:
+        """`close`, as trio wants it (a checkpoint)."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def statistics(self) -> StreamStatistics:
+        """Return a snapshot of the counts."""
+        pipe, b = self._pipe, self._pipe.buffer
+        return StreamStatistics(
+            name=pipe.name,
+            policy=b.policy,
+            capacity=b.capacity,
+            offered=b.offered,
+            delivered=b.delivered,
+            conflated=b.conflated,
+            dropped=b.dropped,
+            queued=len(b),
+            high_water=b.high_water,
+            blocked=pipe.blocked,
+        )
+
+
+@attrs.frozen(slots=True, eq=False)
+class Feed(Generic[T]):
+    """The writer's end, held by the task that fills a stream."""
+
+    pipe: Pipe[T]
+
+    async def deliver(self, items: Sequence[T]) -> None:
+        """Offer ``items`` in order; waits, under ``BLOCK`` only, until there is room for each.
+
+        A stream that is closed or broken takes nothing and delays nobody.
+        """
+        for item in items:
+            while self._must_wait():
+                self.pipe.blocked += 1
+                await self.pipe.room.park()
+            self.offer(item)
+
+    def offer(self, item: T) -> None:
+        """Offer one item now, by the stream's policy."""
+        pipe = self.pipe
+        if not pipe.is_open:
+            return
+        if pipe.buffer.policy is Overflow.ERROR and pipe.buffer.is_full:
+            self._overflow(item)
+            return
+        pipe.buffer.put(item)
+        pipe.readers.unpark()
+
+    def fail(self, error: TrioProjectXError) -> None:
+        """Let readers have what waits, and then ``error``; the first failure stays."""
+        if self.pipe.failure is None:
+            self.pipe.failure = error
+            self.pipe.wake()
+
+    def end(self) -> None:
+        """Let readers have what waits, and then the end of the channel."""
+        self.pipe.ended = True
+        self.pipe.wake()
+
+    def _must_wait(self) -> bool:
+        pipe = self.pipe
+        return pipe.buffer.policy is Overflow.BLOCK and pipe.buffer.is_full and pipe.is_open
+
+    def _overflow(self, item: T) -> None:
+        pipe, b = self.pipe, self.pipe.buffer
+        span = b.span()
+        lag_s = (b.stamp(item) - span[0]) / 1e9 if span else 0.0
+        b.offered += 1
+        b.dropped += 1
+        lost = b.discard() + 1
+        self.fail(
+            SlowConsumer(
+                f"{pipe.name}: the reader fell {lost} items ({lag_s:.3f} s of event time) behind, more than the "
+                f"capacity of {b.capacity}; read faster (move slow work to another task), give a larger capacity=, "
+                "or choose an overflow= policy that drops and tells",
+                lost,
+            )
+        )
