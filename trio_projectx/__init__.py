@@ -7,6 +7,7 @@ errors come last.
 
 from __future__ import annotations
 
+from trio_projectx import bars as bars, market as market, signalr as signalr, simulator as simulator
 from trio_projectx._config import (
     Credentials as Credentials,
     Endpoint as Endpoint,
@@ -38,3 +39,7 @@ from trio_projectx._events import (
     to_datetime as to_datetime,
 )
 from trio_projectx._timeframe import Timeframe as Timeframe
+from trio_projectx.bars import Anchor as Anchor
+from trio_projectx.flow.bar_stream import BarStream as BarStream
+from trio_projectx.flow.stream import Stream as Stream, StreamStatistics as StreamStatistics
+from trio_projectx.gateway import Gateway as Gateway, GatewayStatistics as GatewayStatistics, open_gateway as open_gateway

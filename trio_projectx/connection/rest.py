@@ -141,7 +141,7 @@ class RestClient:
 
     async def search_contracts(self, text: str, *, live: bool, token: str) -> list[WireContract]:
         """Return at most 20 contracts that the service's fuzzy search finds for ``text``."""
-        body = {"searchText": text, "live": live}
+        body: dict[str, str | bool] = {"searchText": text, "live": live}
         return (await self._call("Contract/search", body, _Contracts, what="contract search", token=token)).contracts
 
     async def contract(self, contract_id: str, *, token: str) -> WireContract | None:

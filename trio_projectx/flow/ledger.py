@@ -2,11 +2,11 @@
 
 Per contract and timeframe of an open stream, in trades, at every instant::
 
-    received = before + in_bars + forming + late + rejected + in_flight
+    received = before + in_bars + forming + late + rejected + builder_failed + in_flight
 
-``before`` is what had passed the builders before the stream was opened, so that each stream's row balances by
-itself. The counts are made at different places by different code (the reader, the validator, the builders); the
-equation is what ties them.
+The counts are made at different places by different code (the reader, the channels, the validator, the builders);
+the equation is what ties them. ``before`` is what had passed the builders when the stream was opened, so that each
+stream's row balances by itself.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from trio_projectx._timeframe import Timeframe
 
 @attrs.define(slots=True)
 class TradeCounts:
-    """The plain counters of one contract, each incremented at one place only."""
+    """The plain counters of one contract, each changed at one place only."""
 
     received: int = 0
     """By the reader, for every trade object that came for this contract."""
-    taken: int = 0
-    """By the validator task, out of the first channel."""
-    accepted: int = 0
+    waiting_raw: int = 0
+    """Up by the reader, down by the validator task: what is between them."""
     rejected: int = 0
+    """By the validator task."""
+    waiting_valid: int = 0
+    """Up by the validator task, down by the contract task when all its outlets had the batch."""
     built: int = 0
-    """By the contract task, out of the second channel, after all its builders had them."""
+    """By the contract task."""
 
 
 @attrs.frozen(slots=True)
@@ -39,16 +41,20 @@ class LedgerRow:
     received: int
     before: int
     in_bars: int
+    """In closed bars."""
     forming: int
+    """In bars that are still open."""
     late: int
     rejected: int
+    builder_failed: int
     in_flight: int
+    """In the channels between reader, validator and builders."""
 
     @property
     def balanced(self) -> bool:
         """Whether every trade received is accounted for."""
-        rest = self.before + self.in_bars + self.forming + self.late + self.rejected + self.in_flight
-        return self.received == rest
+        there = self.in_bars + self.forming + self.late + self.rejected + self.builder_failed + self.in_flight
+        return self.received == self.before + there
 
 
 @attrs.frozen(slots=True)

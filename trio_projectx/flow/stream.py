@@ -20,6 +20,7 @@ from trio_projectx._events import Dropped
 from trio_projectx.flow.buffers import Buffer
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @attrs.frozen(slots=True)
@@ -75,6 +76,13 @@ class Pipe(Generic[T]):
         """Whether offered items can still reach a reader."""
         return not self.closed and not self.ended and self.failure is None
 
+    def close(self) -> None:
+        """Take nothing more, and drop what waits (it is counted)."""
+        if not self.closed:
+            self.closed = True
+            self.buffer.discard()
+            self.wake()
+
     def wake(self) -> None:
         """Let every waiting task look again."""
         self.readers.unpark_all()
@@ -94,7 +102,7 @@ class Pipe(Generic[T]):
         raise trio.EndOfChannel if self.ended else trio.WouldBlock
 
 
-class Stream(trio.abc.ReceiveChannel[T]):
+class Stream(trio.abc.ReceiveChannel[T_co]):
     """What ``async with gateway.open_...() as stream`` gives: read it with ``async for`` or `receive`.
 
     Tasks that read the same stream compete for its items. `receive` raises `SlowConsumer` at once when items had
@@ -103,10 +111,10 @@ class Stream(trio.abc.ReceiveChannel[T]):
     Cancelling a `receive` loses nothing.
     """
 
-    def __init__(self, pipe: Pipe[T]) -> None:
+    def __init__(self, pipe: Pipe[T_co]) -> None:
         self._pipe = pipe
 
-    async def receive(self) -> T:
+    async def receive(self) -> T_co:
         """Return the next item (or, under a dropping policy, the `Dropped` that stands where some are missing)."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
@@ -119,17 +127,14 @@ class Stream(trio.abc.ReceiveChannel[T]):
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return item
 
-    def receive_nowait(self) -> T:
+    def receive_nowait(self) -> T_co:
         """Like `receive`, but raises `trio.WouldBlock` where that would wait."""
         # The overloads of open_* put Dropped into T for the policies that drop.
         return self._pipe.take()  # type: ignore[return-value]
 
     def close(self) -> None:
         """Stop reading: what waits is counted as dropped, the feed goes on without this stream."""
-        if not self._pipe.closed:
-            self._pipe.closed = True
-            self._pipe.buffer.discard()
-            self._pipe.wake()
+        self._pipe.close()
 
     async def aclose(self) -> None:
         """`close`, as trio wants it (a checkpoint)."""

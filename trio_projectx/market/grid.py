@@ -1,8 +1,8 @@
 """The price grid: a price is a whole number of ticks, and the float on the wire is exactly that number.
 
-A tick size is a ratio of two integers. The float64 nearest to ``ticks * num / den`` is what a JSON parser makes
-of the decimal on the wire, and what Python's integer division makes of the ratio (both are correctly rounded),
-so equality of the two floats decides "on the grid" without a tolerance.
+A tick size is a ratio of two integers. The float64 nearest to ``ticks * num / den`` is what a JSON parser
+makes of the decimal on the wire, and what Python's integer division makes of the ratio (both are correctly
+rounded), so equality of the two floats decides "on the grid" without a tolerance.
 """
 
 from __future__ import annotations
@@ -11,10 +11,17 @@ import math
 from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
+from typing import Final
 
 import attrs
 
 from trio_projectx._errors import ConfigError
+
+# Up to these a float product finds the nearest tick for sure; beyond, exact integers do (and are slower).
+_RATIO_MOST: Final = 1 << 40
+_TICKS_MOST: Final = 1 << 50
+# Powers of ten a tick size may have (real ones: -7 to 1); nobody waits for 10**999999999.
+_EXPONENTS: Final = range(-30, 31)
 
 
 @attrs.frozen(slots=True)
@@ -28,7 +35,11 @@ class PriceGrid:
     def __attrs_post_init__(self) -> None:
         if self.num < 1 or self.den < 1:
             raise ConfigError(f"a tick size must be above 0, not {self.num}/{self.den}")
-        object.__setattr__(self, "per_unit", self.den / self.num)
+        try:
+            per_unit = self.den / self.num
+        except OverflowError:
+            per_unit = math.inf
+        object.__setattr__(self, "per_unit", per_unit)
 
     @classmethod
     def from_tick_size(cls, tick_size: float | str | Decimal | Fraction) -> PriceGrid:
@@ -36,11 +47,15 @@ class PriceGrid:
 
         :raises ConfigError: if it is not a finite number above 0.
         """
+        if isinstance(tick_size, Fraction):
+            return cls(tick_size.numerator, tick_size.denominator)
         try:
-            exact = tick_size if isinstance(tick_size, Fraction) else Fraction(Decimal(str(tick_size)))
-        except (ArithmeticError, ValueError, OverflowError):
-            raise ConfigError(f"{tick_size!r:.40} is not a tick size") from None
-        return cls(exact.numerator, exact.denominator)
+            decimal = Decimal(str(tick_size))
+        except ArithmeticError:
+            decimal = Decimal("NaN")
+        if not decimal.is_finite() or decimal.adjusted() not in _EXPONENTS:
+            raise ConfigError(f"{tick_size!r:.40} is not a tick size")
+        return cls(*decimal.as_integer_ratio())
 
     @classmethod
     def holding(cls, prices: Iterable[float]) -> PriceGrid:
@@ -51,11 +66,22 @@ class PriceGrid:
         return cls(1, den)
 
     def ticks(self, price: float) -> int | None:
-        """Return the number of ticks of ``price``, or None if it lies off the grid or is not finite."""
+        """Return the number of ticks of ``price``, or None if it lies off the grid or is not finite.
+
+        Never raises, whatever the float.
+        """
         if not math.isfinite(price):
             return None
-        ticks = round(Fraction(price) * self.den / self.num) if self.den > 1 << 40 else round(price * self.per_unit)
-        return ticks if ticks * self.num / self.den == price else None
+        scaled = price * self.per_unit
+        if self.den > _RATIO_MOST or self.num > _RATIO_MOST or not -_TICKS_MOST < scaled < _TICKS_MOST:
+            num, den = price.as_integer_ratio()
+            ticks = (2 * num * self.den + den * self.num) // (2 * den * self.num)
+        else:
+            ticks = round(scaled)
+        try:
+            return ticks if ticks * self.num / self.den == price else None
+        except OverflowError:  # the nearest grid point is beyond the floats
+            return None
 
     def price(self, ticks: int) -> float:
         """Return the float64 nearest to ``ticks`` ticks."""

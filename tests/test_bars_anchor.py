@@ -1,0 +1,123 @@
+"""The invariants of BAR_TIME.md that concern intervals, for the UTC anchor (T1, T2, T3, T5, T9, T13, T14)."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_projectx import ConfigError, TimeframeError
+from trio_projectx._timeframe import Timeframe
+from trio_projectx.bars import Anchor
+from trio_projectx.bars.anchor import INT64_MAX, INT64_MIN
+
+UTC_ANCHOR = Anchor.utc()
+S = 10**9
+frames = st.builds(
+    lambda n, unit: Timeframe(f"{n}{unit}"), st.one_of(st.integers(1, 90), st.integers(1, 99_999)), st.sampled_from("smh")
+)  # fmt: skip
+EDGE = 10**18 * 8  # well inside int64 for every timeframe there is
+stamps = st.one_of(st.integers(-EDGE, EDGE), st.integers(-200 * S, 200 * S), st.integers(1.6e18, 1.9e18))
+
+
+@given(frames, stamps)
+def test_every_instant_has_one_interval_of_the_right_length(frame: Timeframe, ts: int) -> None:
+    start, end = UTC_ANCHOR.edges(frame).interval(ts)
+    assert start <= ts < end
+    assert end - start == frame.step_ns
+    assert start % (end - start) == 0
+
+
+@given(frames, stamps)
+def test_intervals_partition_time(frame: Timeframe, ts: int) -> None:
+    interval = UTC_ANCHOR.edges(frame).interval
+    start, end = interval(ts)
+    assert interval(start) == interval(end - 1) == (start, end)
+    assert interval(end)[0] == end
+    assert interval(start - 1)[1] == start
+
+
+@given(frames, st.tuples(stamps, stamps))
+def test_later_instants_never_have_earlier_intervals(frame: Timeframe, pair: tuple[int, int]) -> None:
+    interval = UTC_ANCHOR.edges(frame).interval
+    earlier, later = sorted(pair)
+    assert interval(earlier) <= interval(later)
+
+
+@given(frames, st.integers(1, 50), st.sampled_from("smh"), stamps)
+def test_what_nests_lies_within(fine: Timeframe, times: int, unit: str, ts: int) -> None:
+    coarse = Timeframe(f"{times}{unit}")
+    fine_step, coarse_step = fine.step_ns or 0, coarse.step_ns or 0
+    assert UTC_ANCHOR.nests(fine, coarse) == (coarse_step % fine_step == 0)
+    if UTC_ANCHOR.nests(fine, coarse):
+        inner, outer = UTC_ANCHOR.edges(fine).interval(ts), UTC_ANCHOR.edges(coarse).interval(ts)
+        assert outer[0] <= inner[0]
+        assert inner[1] <= outer[1]
+
+
+@given(frames)
+def test_the_allowed_stamps_are_just_those_whose_edges_fit(frame: Timeframe) -> None:
+    edges = UTC_ANCHOR.edges(frame)
+    for ts, inside in ((edges.first_ts, True), (edges.first_ts - 1, False), (edges.last_ts, True), (edges.last_ts + 1, False)):  # fmt: skip
+        start, end = edges.interval(ts)
+        assert (start >= INT64_MIN and end <= INT64_MAX) == inside
+
+
+@given(st.lists(st.tuples(frames, stamps), min_size=1, max_size=20))
+def test_an_answer_depends_on_nothing_asked_before(asked: list[tuple[Timeframe, int]]) -> None:
+    alone = [Anchor.utc().edges(frame).interval(ts) for frame, ts in asked]
+    edges = {frame: UTC_ANCHOR.edges(frame) for frame, _ in asked}
+    assert [edges[frame].interval(ts) for frame, ts in reversed(asked)][::-1] == alone
+
+
+@pytest.mark.parametrize("zone", ["America/Chicago", "Asia/Kathmandu", "Australia/Lord_Howe"])
+def test_the_zone_of_the_process_does_not_matter(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert UTC_ANCHOR.edges("4h").interval(1_762_063_200 * S) == (1_762_056_000 * S, 1_762_070_400 * S)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert os.environ.get("TZ") != zone
+
+
+@pytest.mark.parametrize(
+    ("frame", "moment", "start"),
+    [
+        ("1m", "2025-11-02T06:59:59.999999", "2025-11-02T06:59"),
+        ("4h", "2025-11-02T06:30", "2025-11-02T04:00"),
+        ("7h", "1970-01-01T06:59", "1970-01-01T00:00"),
+        ("7h", "1969-12-31T23:59", "1969-12-31T17:00"),
+        ("30s", "2024-02-29T23:59:45", "2024-02-29T23:59:30"),
+        ("48h", "1970-01-02T12:00", "1970-01-01T00:00"),
+    ],
+)
+def test_known_intervals(frame: str, moment: str, start: str) -> None:
+    def ns(text: str) -> int:
+        since = datetime.fromisoformat(text).replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+        return since // timedelta(microseconds=1) * 1000
+
+    assert UTC_ANCHOR.edges(frame).interval(ns(moment))[0] == ns(start)
+
+
+@pytest.mark.parametrize("frame", ["1d", "2w", "1M"])
+def test_what_needs_sessions_is_refused_with_a_sentence(frame: str) -> None:
+    with pytest.raises(TimeframeError, match=f'"{frame}" needs sessions, which are not there yet; use s, m or h'):
+        UTC_ANCHOR.edges(frame)
+    assert not UTC_ANCHOR.nests(Timeframe("1h"), Timeframe(frame))
+    assert not UTC_ANCHOR.nests(Timeframe(frame), Timeframe("1h"))
+
+
+def test_an_anchor_is_a_value_and_there_is_one_kind() -> None:
+    assert Anchor.utc() == UTC_ANCHOR
+    assert hash(Anchor.utc()) == hash(UTC_ANCHOR)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        UTC_ANCHOR.kind = "utc"  # type: ignore[misc]
+    with pytest.raises(ConfigError, match=r"'America/Chicago' is not an anchor"):
+        Anchor("America/Chicago")  # type: ignore[arg-type]

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import gc
+import random
+
+import attrs
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trio_projectx._events import Bar
+from trio_projectx._timeframe import Timeframe
+from trio_projectx.bars.columns import SCHEMA, BarColumns
+
+MINUTE = Timeframe("1m")
+FIELDS = (
+    ("start", "timestamp[ns, tz=UTC]"),
+    ("end", "timestamp[ns, tz=UTC]"),
+    ("open", "double"),
+    ("high", "double"),
+    ("low", "double"),
+    ("close", "double"),
+    ("volume", "int64"),
+    ("trades", "int64"),
+    ("trade_date", "date32[day]"),
+    ("buy_volume", "int64"),
+    ("sell_volume", "int64"),
+    ("vwap", "double"),
+    ("first_ts", "int64"),
+    ("last_ts", "int64"),
+    ("partial", "bool"),
+)
+
+
+def bar(n: int, *, partial: bool = False) -> Bar:
+    """A bar whose every field tells its number."""
+    return Bar(
+        contract_id="C",
+        timeframe=MINUTE,
+        start=n * 60,
+        end=n * 60 + 60,
+        open=n + 0.1,
+        high=n + 0.4,
+        low=n - 0.1,
+        close=n + 0.2,
+        volume=n + 7,
+        trades=n + 1,
+        trade_date=None,
+        buy_volume=n + 2,
+        sell_volume=n + 3,
+        vwap=n + 0.3,
+        first_ts=n * 60 + 1,
+        last_ts=n * 60 + 59,
+        partial=partial,
+    )
+
+
+def rows(table: pa.Table) -> list[list[object]]:
+    """The rows as plain values, stamps as int64 (their nanoseconds would be lost in a datetime)."""
+    columns = [table.column(name) for name, _ in FIELDS]
+    plain = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in columns]
+    return [list(row) for row in zip(*(c.to_pylist() for c in plain), strict=True)]
+
+
+def row(of: Bar) -> list[object]:
+    return [getattr(of, name) for name, _ in FIELDS]
+
+
+def addresses(table: pa.Table) -> list[list[int]]:
+    """Where the values of each chunk of each column lie."""
+    return [
+        [chunk.buffers()[1].address for chunk in table.column(name).chunks] for name, _ in FIELDS if name != "trade_date"
+    ]  # fmt: skip
+
+
+def test_the_schema_is_the_public_one() -> None:
+    assert [(field.name, str(field.type)) for field in SCHEMA] == list(FIELDS)
+    assert BarColumns(5).table().schema == SCHEMA
+    assert BarColumns(5).table().num_rows == 0
+
+
+@settings(max_examples=60)
+@given(partial=st.lists(st.booleans(), max_size=300), every=st.integers(1, 40))
+def test_what_was_written_is_what_is_read_in_every_snapshot_ever_taken(
+    partial: list[bool], every: int
+) -> None:
+    """Snapshots at any length, also in the middle of a byte of bits, never change while rows follow."""
+    columns, written = BarColumns(10_000), [bar(n, partial=p) for n, p in enumerate(partial)]
+    snapshots: list[pa.Table] = []
+    for n, each in enumerate(written):
+        columns.append(each)
+        if n % every == 0:
+            snapshots.append(columns.table())
+    assert len(columns) == len(written)
+    for table in [*snapshots, columns.table()]:
+        table.validate(full=True)
+        assert rows(table) == [row(each) for each in written[: table.num_rows]]
+    assert [table.num_rows for table in snapshots] == list(range(1, len(written) + 1, every))
+
+
+def test_a_snapshot_copies_nothing_and_allocates_nothing() -> None:
+    columns = BarColumns(20_000)
+    for n in range(20_000):
+        columns.append(bar(n))
+    first = columns.table()
+    columns.append(bar(20_000, partial=True))
+    gc.collect()
+    before = pa.total_allocated_bytes()
+    tables = [columns.table() for _ in range(50)]
+    assert pa.total_allocated_bytes() == before
+    assert [addresses(table) for table in tables] == [addresses(first)] * 50
+    assert (first.num_rows, tables[0].num_rows) == (20_000, 20_001)
+    assert tables[0].column("open").num_chunks == 3
+
+
+def test_memory_comes_once_per_chunk_however_many_bars_there_are() -> None:
+    columns = BarColumns(64 * 100)
+    chunk = 64 * 100
+    steps: list[int] = []
+    before = pa.total_allocated_bytes()
+    for n in range(chunk * 2 + 1):
+        columns.append(bar(n))
+        now = pa.total_allocated_bytes()
+        if now != before:
+            steps.append(n)
+        before = now
+    assert steps[:2] == [0, chunk]
+    assert set(steps) <= {0, chunk, chunk * 2 - 1, chunk * 2}  # a new chunk comes, and then an old one goes
+
+
+def test_who_holds_a_snapshot_cannot_write_into_it() -> None:
+    columns = BarColumns(10)
+    columns.append(bar(1))
+    for name, _ in FIELDS:
+        if name != "trade_date":  # made of nothing but nulls: there is no value to write
+            validity, values = columns.table().column(name).chunk(0).buffers()
+            assert validity is None
+            assert not values.is_mutable
+    with pytest.raises(TypeError, match="read-only"):
+        memoryview(columns.table().column("volume").chunk(0).buffers()[1])[0] = 1
+
+
+@settings(max_examples=40)
+@given(kept=st.integers(1, 400), count=st.integers(0, 1200))
+def test_old_bars_go_a_chunk_at_a_time_and_the_last_ones_stay(kept: int, count: int) -> None:
+    columns, chunk = BarColumns(kept), -(-kept // 64) * 64
+    for n in range(count):
+        columns.append(bar(n))
+        assert min(n + 1, kept) <= len(columns) <= kept + chunk
+    table = columns.table()
+    assert len(columns) == table.num_rows
+    assert table.column("volume").to_pylist() == list(range(count - len(columns) + 7, count + 7))
+
+
+def test_a_snapshot_outlives_what_it_was_taken_from() -> None:
+    columns = BarColumns(64)
+    for n in range(64):
+        columns.append(bar(n, partial=n % 3 == 0))
+    table = columns.table()
+    expected = rows(table)
+    for n in range(64, 1000):
+        columns.append(bar(n))
+    del columns
+    gc.collect()
+    held = [pa.allocate_buffer(4096) for _ in range(64)]  # take the memory again, if it was let go
+    for buffer in held:
+        memoryview(buffer).cast("B")[:] = bytes([255]) * 4096
+    assert rows(table) == expected
+
+
+def test_a_row_that_cannot_be_written_does_not_count() -> None:
+    columns = BarColumns(64)
+    columns.append(bar(0))
+    with pytest.raises((OverflowError, ValueError)):
+        columns.append(attrs.evolve(bar(1), volume=1 << 63))
+    assert len(columns) == 1
+    columns.append(bar(2, partial=True))
+    assert rows(columns.table()) == [row(bar(0)), row(bar(2, partial=True))]
+
+
+def test_extremes_of_int64_and_bits_in_random_order() -> None:
+    rng = random.Random(5)
+    low, high = -(1 << 63), (1 << 63) - 1
+    columns = BarColumns(1000)
+    written = [
+        attrs.evolve(bar(n), start=rng.choice([low, -1]), end=high, first_ts=low, volume=high, partial=rng.random() < 0.5)
+        for n in range(500)
+    ]  # fmt: skip
+    for each in written:
+        columns.append(each)
+    assert rows(columns.table()) == [row(each) for each in written]

@@ -1,0 +1,82 @@
+"""Bars of a table of trades: the live builders run over it, so research equals live, bit for bit."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from typing import Final, Literal
+
+import pyarrow as pa
+
+from trio_projectx._errors import ConfigError
+from trio_projectx._timeframe import Timeframe
+from trio_projectx.bars.anchor import Anchor
+from trio_projectx.bars.barset import BarSet
+from trio_projectx.bars.trades import TickSize, TradeTable
+
+#: Trades per batch: bounds the memory of Python integers, whatever the table's size.
+_ROWS: Final = 65_536
+_OUTSIDE: Final = ("own", "attach", "drop")
+
+
+def aggregate(
+    trades: pa.Table,
+    timeframe: Timeframe | str,
+    *,
+    anchor: Anchor,
+    outside: Literal["own", "attach", "drop"] = "own",
+    lateness: int | datetime.timedelta | None = None,
+    tick_size: TickSize | None = None,
+) -> pa.Table:
+    """Build the bars of one timeframe from a table of trades of one contract.
+
+    :param trades: columns ``ts_event`` (int64 ns since 1970, or timestamp[ns], one without a zone being
+        UTC), ``price`` (float64, whole numbers or decimals, above 0), ``volume`` (whole numbers above 0)
+        and, if you have it, ``side`` (whole numbers, the values of `Side`); other columns are not looked
+        at.
+    :param timeframe: a timeframe that ``anchor`` offers.
+    :param outside: what becomes of trades outside all sessions: a bar of their own, part of the neighbouring
+        one, or none. Under an anchor without sessions there are none, and it changes nothing.
+    :param lateness: None: the rows are sorted by ``ts_event`` first, and rows of the same stamp stay in their
+        order. Whole nanoseconds, or a timedelta: the rows are in order of arrival, as a live feed would
+        bring them; trades that come later than that into a bar that is final are left out and counted.
+    :param tick_size: the contract's tick. None: prices are taken as the exact numbers they are.
+    :return: the bars, sorted by ``start``; the columns of `BarSet.table` without ``partial``.
+        ``buy_volume`` and ``sell_volume`` are null if there is no ``side``. The schema's metadata holds
+        under ``b"late"`` how many trades were left out.
+    :raises ConfigError: (a `ValueError`) naming column and row (counted from 0) if a column is missing, of
+        another type, null anywhere, or holds what no trade can have, a price off the grid of ``tick_size``
+        among it; or if an option is wrong. Also if volumes leave int64: those of the open bars and of 65,536
+        rows are added up to see that they do not.
+    :raises TimeframeError: if ``timeframe`` is not one, or ``anchor`` does not offer it.
+    """
+    frame = Timeframe(timeframe)
+    if outside not in _OUTSIDE:
+        raise ConfigError(f'outside must be "own", "attach" or "drop", not {outside!r:.40}')
+    lateness_ns = 0 if lateness is None else _nanoseconds(lateness)
+    table = TradeTable.read(trades, anchor.edges(frame), tick_size)
+    bars = BarSet("", [frame], anchor=anchor, grid=table.grid, lateness_ns=lateness_ns, bars_kept=sys.maxsize)
+    for batch in (table.by_stamp() if lateness is None else table).batches(_ROWS):
+        bars.update(batch)
+    bars.flush()
+    result = bars.table(frame).drop_columns(["partial"])
+    if table.side is None:
+        result = _without_sides(result)
+    return result.replace_schema_metadata({b"late": str(bars.counts(frame).late).encode()})
+
+
+def _nanoseconds(lateness: object) -> int:
+    if isinstance(lateness, datetime.timedelta):
+        lateness = lateness // datetime.timedelta(microseconds=1) * 1000
+    if not isinstance(lateness, int) or isinstance(lateness, bool) or lateness < 0:
+        raise ConfigError(
+            f"lateness must be None, whole nanoseconds or a timedelta, and not negative: {lateness!r:.40}"
+        )
+    return lateness
+
+
+def _without_sides(bars: pa.Table) -> pa.Table:
+    unknown = pa.nulls(bars.num_rows, pa.int64())
+    for name in ("buy_volume", "sell_volume"):
+        bars = bars.set_column(bars.schema.get_field_index(name), name, unknown)
+    return bars

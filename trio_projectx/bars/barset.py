@@ -1,0 +1,241 @@
+"""All timeframes of one contract: the finest take trades, coarser ones the closed bars of finer ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import pyarrow as pa
+
+from trio_projectx._errors import ConfigError, TimeframeError
+from trio_projectx._events import Bar
+from trio_projectx._timeframe import Timeframe
+from trio_projectx.bars.accumulator import OpenBar
+from trio_projectx.bars.anchor import INT64_MAX, Anchor
+from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts, Builder
+from trio_projectx.bars.columns import BarColumns
+from trio_projectx.market.batch import TradeBatch
+from trio_projectx.market.grid import PriceGrid
+
+
+@attrs.frozen(slots=True, eq=False)
+class _Rung:
+    """One timeframe of the cascade; ``rank`` counts from the finest."""
+
+    timeframe: Timeframe
+    rank: int
+    builder: Builder
+    columns: BarColumns
+
+
+class BarSet:
+    """The bars of one contract in several timeframes, built from its trades.
+
+    A timeframe whose bars are made of whole bars of another one of the set is folded from the coarsest
+    such; the result, in every field, in every count and in the call that returns it, is what a set of that
+    timeframe alone would give. A bar is closed by the first trade that is ``lateness_ns`` or more past its
+    end; ``lateness_ns`` is also how much older than the youngest trade a trade may be and surely still find
+    its bar open. A trade that comes later than that, into an interval that is final, is left out of that
+    timeframe and counted as late.
+
+    Not for use by two tasks at a time: one owns it. It reads no clock, so a bar of a market that has gone
+    quiet stays open until the next trade or `flush`.
+
+    :param contract_id: the contract of each batch, and of each `Bar` that comes out.
+    :param timeframes: at least one, each at most once.
+    :param grid: turns ticks into prices.
+    :param lateness_ns: whole nanoseconds, 0 or more.
+    :param bars_kept: closed bars kept per timeframe for `table` (at least; see `BarColumns` for at most).
+    :param partial_first: mark the bars that began at or before the stamp of the first trade as ``partial``:
+        the feed was joined while they were forming.
+    :raises TimeframeError: if a timeframe is not one, or the anchor does not offer it.
+    :raises ConfigError: for any other option that is wrong.
+    """
+
+    def __init__(
+        self,
+        contract_id: str,
+        timeframes: Sequence[Timeframe | str],
+        *,
+        anchor: Anchor,
+        grid: PriceGrid,
+        lateness_ns: int,
+        bars_kept: int = 100_000,
+        partial_first: bool = False,
+    ) -> None:
+        self._contract_id = contract_id
+        self._timeframes = _frames(timeframes)
+        self._grid = grid
+        self._lateness = _whole("lateness_ns", lateness_ns, 0)
+        self._partial_first = partial_first
+        self._rungs = _cascade(self._timeframes, anchor, _whole("bars_kept", bars_kept, 1))
+        self._roots = [rung.builder for rung in self._rungs.values() if rung.builder.source is None]
+        edges = [anchor.edges(frame) for frame in self._timeframes]
+        self._first_allowed = max(each.first_ts for each in edges)
+        self._last_allowed = min(each.last_ts for each in edges)
+        self._youngest = BEFORE_ALL
+        self._due = AFTER_ALL  # the least watermark at which a bar closes
+        self._received = 0
+        self._seen_from: int | None = None  # the stamp of the first trade to arrive
+        self._volume_bound = 0  # no open bar holds more
+        self._flushed = False
+
+    @property
+    def timeframes(self) -> tuple[Timeframe, ...]:
+        """The timeframes, in the order in which they were asked for."""
+        return self._timeframes
+
+    def update(self, batch: TradeBatch) -> list[Bar]:
+        """Add a batch and return the bars that it closed, sorted by end, of equal ends the shorter first.
+
+        :raises ConfigError: and nothing has changed, if the batch is of another contract, its columns
+            differ in length, a stamp is so near the limits of int64 that its bar has no end, the volumes of
+            the batch and of all open bars together leave int64, or the set was flushed.
+        """
+        ts = batch.ts_event
+        if not ts:
+            return []
+        in_order = ts == sorted(ts)  # cheaper than min() and max(), and usually true
+        low, high = (ts[0], ts[-1]) if in_order else (min(ts), max(ts))
+        self._check(batch, low, high)
+        if self._seen_from is None:
+            self._seen_from = ts[0]
+        youngest, changed = self._youngest, False
+        for root in self._roots:
+            changed |= root.feed(batch, low, high, in_order, youngest, self._lateness)
+        self._received += len(ts)
+        if high > youngest:
+            self._youngest = youngest = high
+        watermark = youngest - self._lateness
+        return self._settle(watermark) if changed or watermark >= self._due else []
+
+    def flush(self) -> list[Bar]:
+        """Close all open bars and return them, sorted as by `update`: the end of a table or of a replay.
+
+        No batch is taken after that: it could only reopen bars that were given out as closed.
+        """
+        self._flushed = True
+        return self._settle(AFTER_ALL)
+
+    def forming(self, timeframe: Timeframe | str) -> Bar | None:
+        """Return the youngest open bar as it is now, or None if none is open.
+
+        :raises TimeframeError: if ``timeframe`` is not in this set.
+        """
+        rung = self._rung(timeframe)
+        bar = rung.builder.forming()
+        return None if bar is None else self._freeze(rung.timeframe, bar)
+
+    def counts(self, timeframe: Timeframe | str) -> BarCounts:
+        """Return where the trades received so far are in one timeframe.
+
+        :raises TimeframeError: if ``timeframe`` is not in this set.
+        """
+        builder = self._rung(timeframe).builder
+        forming = sum(part.trades for part in builder.open_parts())
+        return BarCounts(self._received, builder.in_bars, forming, builder.late)
+
+    def table(self, timeframe: Timeframe | str) -> pa.Table:
+        """Return the closed bars kept of one timeframe, oldest first; immutable, and no bar is copied.
+
+        Columns: ``start end`` (timestamp ns UTC), ``open high low close`` (float64), ``volume trades``
+        (int64), ``trade_date`` (date32, null under an anchor without sessions), ``buy_volume sell_volume``
+        (int64), ``vwap`` (float64), ``first_ts last_ts`` (int64 ns), ``partial`` (bool).
+
+        :raises TimeframeError: if ``timeframe`` is not in this set.
+        """
+        return self._rung(timeframe).columns.table()
+
+    def _rung(self, timeframe: Timeframe | str) -> _Rung:
+        try:
+            return self._rungs[Timeframe(timeframe)]
+        except KeyError:
+            raise TimeframeError(f'"{timeframe}" is not one of {", ".join(self._timeframes)}') from None
+
+    def _check(self, batch: TradeBatch, low: int, high: int) -> None:
+        if batch.contract_id != self._contract_id:
+            raise ConfigError(
+                f"a batch of {batch.contract_id!r:.60} was given to the bars of {self._contract_id!r}"
+            )
+        if not len(batch.ts_event) == len(batch.ticks) == len(batch.volume) == len(batch.side):
+            raise ConfigError("the columns of a batch differ in length")
+        if low < self._first_allowed or high > self._last_allowed:
+            raise ConfigError(
+                f"no bar can hold the stamp {low if low < self._first_allowed else high}: it ends past int64"
+            )
+        if self._flushed:
+            raise ConfigError("these bars were flushed: they take no more trades")
+        total = sum(batch.volume)
+        if self._volume_bound + total > INT64_MAX:  # the bound has only grown since it was last exact
+            self._volume_bound = sum(rung.builder.own_open_volume() for rung in self._rungs.values())
+            if self._volume_bound + total > INT64_MAX:
+                raise ConfigError(
+                    "the volumes of the open bars and of this batch together do not fit into int64"
+                )
+        self._volume_bound += total
+
+    def _settle(self, watermark: int) -> list[Bar]:
+        for root in self._roots:
+            root.settle(watermark)
+        rungs = self._rungs.values()
+        self._due = min(rung.builder.next_end for rung in rungs)
+        closed = [(bar.end, rung.rank, rung, bar) for rung in rungs for bar in rung.builder.take_closed()]
+        closed.sort(key=_by_end_and_rank)
+        bars = [(rung.columns, self._freeze(rung.timeframe, bar)) for _, _, rung, bar in closed]
+        for columns, frozen in bars:
+            columns.append(frozen)
+        return [frozen for _, frozen in bars]
+
+    def _freeze(self, timeframe: Timeframe, bar: OpenBar) -> Bar:
+        num, den = self._grid.num, self._grid.den
+        return Bar(
+            contract_id=self._contract_id,
+            timeframe=timeframe,
+            start=bar.start,
+            end=bar.end,
+            open=bar.open * num / den,
+            high=bar.high * num / den,
+            low=bar.low * num / den,
+            close=bar.close * num / den,
+            volume=bar.volume,
+            trades=bar.trades,
+            trade_date=None,
+            buy_volume=bar.buy_volume,
+            sell_volume=bar.sell_volume,
+            vwap=bar.notional
+            * num
+            / (den * bar.volume),  # exact integers, so the one division rounds correctly
+            first_ts=bar.first_ts,
+            last_ts=bar.last_ts,
+            partial=self._partial_first and self._seen_from is not None and bar.start <= self._seen_from,
+        )
+
+
+def _by_end_and_rank(closed: tuple[int, int, _Rung, OpenBar]) -> tuple[int, int]:
+    return closed[:2]
+
+
+def _whole(name: str, value: object, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} must be a whole number, {least} or more, not {value!r:.40}")
+    return value
+
+
+def _frames(timeframes: Sequence[Timeframe | str]) -> tuple[Timeframe, ...]:
+    frames = tuple(Timeframe(each) for each in timeframes)
+    if not frames:
+        raise ConfigError("a bar set needs at least one timeframe")
+    if len(set(frames)) < len(frames):
+        raise ConfigError(f"a timeframe is there twice: {', '.join(frames)}")
+    return frames
+
+
+def _cascade(frames: Sequence[Timeframe], anchor: Anchor, bars_kept: int) -> dict[Timeframe, _Rung]:
+    """Build the builders from the finest to the coarsest, each on the coarsest that nests in it."""
+    rungs: dict[Timeframe, _Rung] = {}
+    edges = {frame: anchor.edges(frame) for frame in frames}
+    for rank, frame in enumerate(sorted(frames, key=lambda each: each.step_ns or 0)):
+        finer = [rung.builder for rung in rungs.values() if anchor.nests(rung.timeframe, frame)]
+        builder = Builder(frame, edges[frame], finer[-1] if finer else None)
+        rungs[frame] = _Rung(frame, rank, builder, BarColumns(bars_kept))
+    return rungs

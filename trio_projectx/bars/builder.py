@@ -1,0 +1,203 @@
+"""One timeframe of a bar set: which bars are open, which trade is late, what is handed on.
+
+A bar is final when the watermark (youngest stamp so far, less the lateness) has reached its end; until then
+it is open, and within the lateness several are. Whether a trade is late is decided by the trades that
+arrived before it and by nothing else, so how they were cut into batches changes no bar and no count.
+
+Builders form trees. A builder hands each bar it closes to its ``children``, the coarser timeframes that are
+made of whole bars of it. A trade that is late for it may be in time for them: it is offered to them one by
+one, after everything that is final has been handed on, so that a tie of stamps is still resolved by order
+of arrival.
+"""
+
+from __future__ import annotations
+
+import operator
+from bisect import bisect_left
+from typing import Final
+
+import attrs
+
+from trio_projectx._timeframe import Timeframe
+from trio_projectx.bars.accumulator import OpenBar
+from trio_projectx.bars.anchor import Edges
+from trio_projectx.market.batch import TradeBatch
+
+#: Before every stamp and after every edge, whatever lateness is taken from them; no int64 reaches them.
+BEFORE_ALL: Final = -(1 << 80)
+AFTER_ALL: Final = 1 << 80
+#: Runs no longer than this are added trade by trade: to call the built-in functions costs about as much.
+_SHORT_RUN: Final = 6
+_by_start: Final = operator.attrgetter("start")
+
+
+@attrs.frozen(slots=True)
+class BarCounts:
+    """Where the trades of one timeframe went: at every instant ``received == in_bars + forming + late``."""
+
+    received: int
+    """Trades handed to the bar set."""
+    in_bars: int
+    """Trades in bars that are closed."""
+    forming: int
+    """Trades in bars that are open."""
+    late: int
+    """Trades whose interval was final when they came; they are in no bar of this timeframe."""
+
+
+class Builder:
+    """The open bars of one timeframe.
+
+    ``source`` is the builder whose closed bars are folded here; without one, trades come by `feed`.
+    ``closed`` collects closed bars in order of ``start`` until the owner takes them. ``next_end`` is the
+    least ``end`` of the open bars (`AFTER_ALL` if there is none).
+    """
+
+    __slots__ = (
+        "_current",
+        "_interval",
+        "_open",
+        "children",
+        "closed",
+        "in_bars",
+        "late",
+        "next_end",
+        "source",
+        "timeframe",
+    )
+
+    def __init__(self, timeframe: Timeframe, edges: Edges, source: Builder | None) -> None:
+        self.timeframe = timeframe
+        self.source = source
+        self.children: list[Builder] = []
+        self.closed: list[OpenBar] = []
+        self.in_bars = 0
+        self.late = 0
+        self.next_end = AFTER_ALL
+        self._interval = edges.interval
+        self._open: dict[int, OpenBar] = {}
+        self._current: OpenBar | None = None  # the open bar last added to; never one that is final
+        if source is not None:
+            source.children.append(self)
+
+    def feed(
+        self, batch: TradeBatch, low_ts: int, high_ts: int, in_order: bool, youngest: int, lateness: int
+    ) -> bool:
+        """Add a batch; return whether `next_end` may have changed, of this builder or of a coarser one.
+
+        ``low_ts``, ``high_ts`` and ``in_order`` describe the batch's stamps; ``youngest`` is the youngest
+        stamp before it.
+        """
+        bar = self._current
+        if bar is not None and bar.start <= low_ts and high_ts < bar.end:
+            # Every stamp is below the end of an open bar, so none of them can make it final for the next one.
+            columns = batch.ts_event, batch.ticks, batch.volume, batch.side
+            if len(batch.ts_event) > _SHORT_RUN:
+                bar.add_run(*columns, low_ts, high_ts)
+            else:
+                for ts, ticks, volume, side in zip(*columns, strict=True):
+                    bar.add(ts, ticks, volume, side)
+            return False
+        if in_order and low_ts >= youngest - lateness:
+            self._feed_in_order(batch)
+        else:
+            self._feed_each(batch, youngest, lateness)
+        return True
+
+    def _feed_in_order(self, batch: TradeBatch) -> None:
+        """Add trades of which none can be late, bar by bar."""
+        ts, ticks, volume, side = batch.ts_event, batch.ticks, batch.volume, batch.side
+        at, count = 0, len(ts)
+        while at < count:
+            bar = self.bar_at(ts[at], ticks[at])
+            end, far = bar.end, at + _SHORT_RUN
+            if far < count and ts[far] < end:
+                stop = bisect_left(ts, end, far, count)
+                run = slice(at, stop)
+                bar.add_run(ts[run], ticks[run], volume[run], side[run], ts[at], ts[stop - 1])
+                at = stop
+            else:
+                while at < count and ts[at] < end:
+                    bar.add(ts[at], ticks[at], volume[at], side[at])
+                    at += 1
+
+    def _feed_each(self, batch: TradeBatch, youngest: int, lateness: int) -> None:
+        """Add trades in any order of stamps, judging each by those before it."""
+        for ts, ticks, volume, side in zip(
+            batch.ts_event, batch.ticks, batch.volume, batch.side, strict=True
+        ):
+            bar = self._current
+            if bar is not None and bar.start <= ts < bar.end:
+                bar.add(ts, ticks, volume, side)
+            else:
+                self.offer(ts, ticks, volume, side, youngest - lateness)
+            if ts > youngest:
+                youngest = ts
+
+    def offer(self, ts: int, ticks: int, volume: int, side: int, watermark: int) -> None:
+        """Add one trade, or count it as late and offer it to the coarser builders."""
+        if self._interval(ts)[1] > watermark:
+            self.bar_at(ts, ticks).add(ts, ticks, volume, side)
+            return
+        self.late += 1
+        self.settle(watermark)
+        for child in self.children:
+            child.offer(ts, ticks, volume, side, watermark)
+
+    def bar_at(self, ts: int, ticks: int) -> OpenBar:
+        """Return the open bar of ``ts``, opening it if needed; its interval must not be final."""
+        bar = self._current
+        if bar is not None and bar.start <= ts < bar.end:
+            return bar
+        start, end = self._interval(ts)
+        bar = self._open.get(start)
+        if bar is None:
+            bar = self._open[start] = OpenBar(start, end, ticks)
+            if end < self.next_end:
+                self.next_end = end
+        self._current = bar
+        return bar
+
+    def settle(self, watermark: int) -> None:
+        """Close the bars that are final, here and in all coarser builders, the finest first."""
+        if self.next_end <= watermark:
+            self._close(sorted((bar for bar in self._open.values() if bar.end <= watermark), key=_by_start))
+        for child in self.children:
+            child.settle(watermark)
+
+    def _close(self, due: list[OpenBar]) -> None:
+        for bar in due:
+            del self._open[bar.start]
+            self.in_bars += bar.trades
+            for child in self.children:
+                child.bar_at(bar.start, bar.open).fold(bar)
+        self.closed += due
+        self.next_end = min((bar.end for bar in self._open.values()), default=AFTER_ALL)
+        self._current = None
+
+    def open_parts(self) -> list[OpenBar]:
+        """Return the open bars here and of all finer sources: what this timeframe's open bars are made of."""
+        own = list(self._open.values())
+        return own if self.source is None else own + self.source.open_parts()
+
+    def own_open_volume(self) -> int:
+        """Return the volume of the open bars here, without what the finer sources have not handed on."""
+        return sum(bar.volume for bar in self._open.values())
+
+    def forming(self) -> OpenBar | None:
+        """Return a copy of the youngest open bar with everything in it, or None."""
+        parts = self.open_parts()
+        if not parts:
+            return None
+        youngest = max(parts, key=_by_start)
+        start, end = self._interval(youngest.start)
+        whole = OpenBar(start, end, youngest.open)
+        for part in parts:
+            if start <= part.start < end:
+                whole.fold(part)
+        return whole
+
+    def take_closed(self) -> list[OpenBar]:
+        """Return what `closed` has collected, and begin anew."""
+        closed, self.closed = self.closed, []
+        return closed

@@ -1,0 +1,102 @@
+"""The commands: ``demo`` and ``sim``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+import trio_projectx as px
+from trio_projectx.cli.demo import DemoOptions, run_demo
+from trio_projectx.simulator import serve
+
+app = App(
+    name="trio-projectx",
+    help="Validated, multi-timeframe bars from the ProjectX (TopstepX) Gateway.",
+    version_flags=["--version"],
+)
+
+
+@app.command
+async def demo(
+    *,
+    forever: bool = False,
+    speed: float | None = None,
+    replay: Path | None = None,
+    contract: str | None = None,
+    seed: int = 7,
+    seconds: float = 12.0,
+) -> int:
+    """Stream live bars from a simulated gateway on loopback; no account and no network are needed.
+
+    Parameters
+    ----------
+    forever
+        Go on until Ctrl-C.
+    speed
+        How many times faster than real time the market runs (30; a replay: as fast as it can be read).
+    replay
+        A Parquet file of trades (ts_event or ts_ns, price, volume or size) instead of the made-up market.
+    contract
+        The contract to stream; for a replay, the one that the file is played as.
+    seed
+        What the made-up market is made from.
+    seconds
+        How long to stream.
+    """
+    options = DemoOptions(
+        forever=forever, speed=speed, replay=replay, contract=contract, seed=seed, seconds=seconds
+    )
+    return await run_demo(options)
+
+
+@app.command
+async def sim(
+    *,
+    port: int = 8765,
+    host: str = "127.0.0.1",
+    seed: int = 0,
+    speed: float = 1.0,
+    replay: Path | None = None,
+    contract: str | None = None,
+    allow_remote: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Run a simulated gateway until Ctrl-C; it prints one line with its URL when it is ready.
+
+    Parameters
+    ----------
+    port
+        The TCP port; 0 lets the system choose.
+    host
+        The address to listen on.
+    seed
+        What its markets are made from.
+    speed
+        How many times faster than real time its markets run; 0, for a replay, is as fast as it can be read.
+    replay
+        A Parquet file of trades to play.
+    contract
+        The contract that the file is played as.
+    allow_remote
+        Listen on an address that other machines reach. The simulator lets everybody in.
+    """
+    await serve(host, port, seed, speed, replay, contract, allow_remote=allow_remote)
+    return 0
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return the exit code."""
+    try:
+        return int(app(list(arguments), backend="trio", result_action="return_value") or 0)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except (px.TrioProjectXError, OSError) as exc:
+        # What the user can mend is told in one sentence; a bug keeps its traceback.
+        sys.stderr.write(f"trio-projectx: {exc}\n")
+        return 1
+
+

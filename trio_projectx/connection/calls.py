@@ -1,0 +1,65 @@
+"""Our calls to a hub that wait for the server's completion."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from trio_projectx._errors import ConnectionLost, SubscriptionError, TrioProjectXError, again
+from trio_projectx.signalr import CallCompleted, CallFailed, JsonValue
+
+
+@attrs.define(slots=True, eq=False)
+class Call:
+    """One call; any number of tasks may wait for its outcome."""
+
+    target: str
+    done: trio.Event = attrs.Factory(trio.Event)
+    result: JsonValue = None
+    error: TrioProjectXError | None = None
+
+    async def wait(self, seconds: float) -> JsonValue:
+        """Return the result.
+
+        :raises SubscriptionError: if the server does not answer within ``seconds``, or refuses.
+        :raises ConnectionLost: if the connection goes away first.
+        """
+        with trio.move_on_after(seconds) as scope:
+            await self.done.wait()
+        if scope.cancelled_caught:
+            raise SubscriptionError(f"the hub did not acknowledge {self.target} within {seconds:g} s; try again")
+        if self.error is not None:
+            raise again(self.error)
+        return self.result
+
+
+class PendingCalls:
+    """The calls of one connection that have no outcome yet, by invocation id."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, Call] = {}
+
+    def add(self, invocation_id: str, target: str) -> Call:
+        """Note a call that is about to be sent."""
+        call = self._calls[invocation_id] = Call(target)
+        return call
+
+    def settle(self, event: CallCompleted | CallFailed) -> None:
+        """Give a call its outcome; an id that nobody waits for is not ours any more and is left."""
+        call = self._calls.pop(event.invocation_id, None)
+        if call is None:
+            return
+        if isinstance(event, CallCompleted):
+            call.result = event.result
+        else:
+            call.error = SubscriptionError(f"the hub refused {call.target}: {event.error}", None, event.error)
+        call.done.set()
+
+    def fail_all(self, error: ConnectionLost) -> None:
+        """Fail what is left: the connection is gone."""
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.error = error
+            call.done.set()
+
+

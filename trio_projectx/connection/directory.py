@@ -1,0 +1,103 @@
+"""From what a user writes ("MNQ", "ES", a contract id) to one contract and its price grid.
+
+A full id of a product in the tick table needs no request. A ticker or product is looked up by the service's search,
+whose answer is fuzzy ("ES" finds EP, MES, FVA, ...; GATEWAY.md section 3), so that only an exact match of the
+product segment counts. Only where the service has no search at all is the front month assumed by rule, and told.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from trio_projectx._errors import ContractError, GatewayError
+from trio_projectx._redact import escape
+from trio_projectx.connection.auth import TokenSource
+from trio_projectx.connection.rest import RestClient, WireContract
+from trio_projectx.market import ContractId, PriceGrid, Product, find_product, front_month
+
+_log = logging.getLogger("trio_projectx")
+_NO_SUCH_ROUTE: Final = (404, 405)
+
+
+@attrs.frozen(slots=True)
+class Instrument:
+    """One contract and the grid of its prices."""
+
+    contract_id: str
+    grid: PriceGrid
+
+
+@attrs.frozen(slots=True)
+class ContractDirectory:
+    """Resolves contracts; asks the service at most one thing each time."""
+
+    rest: RestClient = attrs.field(repr=False)
+    tokens: TokenSource
+    wall_clock: Callable[[], int]
+
+    async def resolve(self, text: str) -> Instrument:
+        """Return the contract that ``text`` means.
+
+        :raises ContractError: if it is malformed, or neither the table nor the service knows it.
+        """
+        if not isinstance(text, str):
+            raise ContractError(f"a contract is named by a string such as 'MNQ', not {type(text).__name__}")
+        if text.startswith("CON."):
+            return await self._by_id(ContractId.parse(text))
+        return await self._active(find_product(text))
+
+    async def _by_id(self, contract: ContractId) -> Instrument:
+        try:
+            return Instrument(str(contract), find_product(contract.product).grid)
+        except ContractError:
+            found = await self.rest.contract(str(contract), token=await self.tokens.token())
+        if found is None or found.tickSize is None:
+            raise ContractError(f"the service does not know {contract}, nor does the tick table here")
+        return Instrument(str(contract), PriceGrid.from_tick_size(found.tickSize))
+
+    async def _active(self, product: Product) -> Instrument:
+        try:
+            found = await self._search(product)
+        except GatewayError as exc:
+            if exc.code not in _NO_SUCH_ROUTE:
+                raise
+            return self._assumed(product)
+        match found:
+            case []:
+                raise ContractError(
+                    f"the service lists no active contract of {product.code}; give a full contract id"
+                )
+            case [only]:
+                return _instrument(only, product)
+            case _:
+                ids = ", ".join(escape(c.id, 40) for c in found)
+                raise ContractError(f"the service lists several active contracts of {product.code}: {ids}; name one")
+
+    async def _search(self, product: Product) -> list[WireContract]:
+        token = await self.tokens.token()
+        found = await self.rest.search_contracts(product.ticker or product.code, live=False, token=token)
+        return [c for c in found if c.activeContract and _product_of(c.id) == product.code]
+
+    def _assumed(self, product: Product) -> Instrument:
+        today = datetime.datetime.fromtimestamp(self.wall_clock() // 1_000_000_000, datetime.UTC).date()
+        contract = front_month(product.code, today)
+        _log.warning("the service has no contract search; assuming that %s means %s", product.code, contract)
+        return Instrument(str(contract), product.grid)
+
+
+def _instrument(found: WireContract, product: Product) -> Instrument:
+    # The service's own tick size wins over the table's: it is the newer fact.
+    grid = product.grid if found.tickSize is None else PriceGrid.from_tick_size(found.tickSize)
+    return Instrument(found.id, grid)
+
+
+def _product_of(contract_id: str) -> str | None:
+    try:
+        return ContractId.parse(contract_id).product
+    except ContractError:
+        return None

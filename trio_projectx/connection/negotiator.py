@@ -1,0 +1,86 @@
+"""The address of a hub's next connection: its URL and headers, after negotiating where that is asked for."""
+
+from __future__ import annotations
+
+import attrs
+
+from trio_projectx._config import GatewayConfig
+from trio_projectx._errors import AuthError, ConnectError
+from trio_projectx._redact import escape
+from trio_projectx.connection.negotiate import (
+    MAX_REDIRECTS,
+    Redirected,
+    check_redirect,
+    negotiate_url,
+    parse_negotiation,
+    websocket_url,
+)
+from trio_projectx.connection.rest import Answer, RestClient
+
+
+@attrs.frozen(slots=True)
+class Where:
+    """One connection's URL and headers; both may hold secrets."""
+
+    url: str = attrs.field(repr=False)
+    headers: list[tuple[bytes, bytes]] = attrs.field(repr=False)
+
+
+@attrs.frozen(slots=True)
+class HubAddress:
+    """Finds out where to connect to; negotiates anew for each connection (an id serves once)."""
+
+    hub_url: str
+    config: GatewayConfig
+    rest: RestClient = attrs.field(repr=False)
+
+    async def resolve(self, token: str) -> Where:
+        """Return where to connect with ``token``.
+
+        :raises AuthError: if negotiate refuses the token for good (403).
+        :raises ConnectError: if there is no hub, or it is not reached within ``connect_s``.
+        :raises NegotiateRefused: for any other status.
+        """
+        url, connection_token = self.hub_url, None
+        if self.config.negotiate:
+            url, connection_token, token = await self._negotiate(token)
+        if self.config.token_transport == "query":
+            return Where(websocket_url(url, connection_token=connection_token, access_token=token), [])
+        return Where(websocket_url(url, connection_token=connection_token), [bearer(token)])
+
+    async def _negotiate(self, token: str) -> tuple[str, str, str]:
+        url = self.hub_url
+        for _ in range(MAX_REDIRECTS):
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = await self.rest.post(negotiate_url(url), b"", headers, self.config.timeouts.connect_s)
+            _check(answer)
+            found = parse_negotiation(answer.body)
+            if not isinstance(found, Redirected):
+                return url, found.connection_token, token
+            url = check_redirect(self.hub_url, found.url)
+            token = found.access_token or token
+        raise ConnectError(f"negotiate: more than {MAX_REDIRECTS} redirects; the service runs in a circle")
+
+
+def bearer(token: str) -> tuple[bytes, bytes]:
+    """Return the header that carries a token."""
+    return b"Authorization", b"Bearer " + token.encode("ascii")
+
+
+def _check(answer: Answer) -> None:
+    text = escape(answer.body[:400].decode("utf-8", "replace"))
+    match answer.status:
+        case 200:
+            return
+        case 401:
+            raise TokenRefused("negotiate: the hub refused the token (HTTP 401)")
+        case 403:
+            raise AuthError(f"negotiate: the hub forbids this user (HTTP 403): {text}")
+        case 404 | 405:
+            raise ConnectError(f"negotiate: there is no hub at this address (HTTP {answer.status}); check the hub's URL")
+        case _:
+            raise ConnectError(f"negotiate: HTTP {answer.status}: {text or 'no text'}")
+
+
+class TokenRefused(AuthError):
+    """401 at negotiate: worth one fresh login."""

@@ -1,0 +1,59 @@
+"""The stream of ``open_bars``: a `Stream`, and the tables behind it."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import pyarrow as pa
+
+from trio_projectx._errors import TimeframeError
+from trio_projectx._events import Bar
+from trio_projectx._timeframe import Timeframe
+from trio_projectx.bars import BarCounts, BarSet
+from trio_projectx.flow.stream import Pipe, Stream
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class BarStream(Stream[T_co]):
+    """Closed bars as they close, and a look at those kept and at those still open."""
+
+    def __init__(self, pipe: Pipe[T_co], bars: BarSet, contract_id: str) -> None:
+        super().__init__(pipe)
+        self._bars = bars
+        self._contract_id = contract_id
+
+    @property
+    def contract_id(self) -> str:
+        """The contract whose bars these are."""
+        return self._contract_id
+
+    @property
+    def timeframes(self) -> tuple[Timeframe, ...]:
+        """The timeframes that were asked for, in their order."""
+        return self._bars.timeframes
+
+    def table(self, timeframe: str | None = None) -> pa.Table:
+        """Return the closed bars as an immutable table, oldest first, without copying them.
+
+        At least the last ``limits.bars_kept`` are there. Columns: see `trio_projectx.bars.aggregate`, and
+        ``partial`` (bool). Without ``timeframe`` it is that of the only one.
+
+        :raises TimeframeError: if the timeframe is not one of this stream.
+        """
+        return self._bars.table(self._one(timeframe))
+
+    def forming(self, timeframe: str | None = None) -> Bar | None:
+        """Return the youngest bar that is still open, as it is now; None before the first trade."""
+        return self._bars.forming(self._one(timeframe))
+
+    def counts(self, timeframe: str | None = None) -> BarCounts:
+        """Return where the trades of this stream are: in closed bars, in open ones, or late."""
+        return self._bars.counts(self._one(timeframe))
+
+    def _one(self, timeframe: str | None) -> str:
+        if timeframe is not None:
+            return timeframe
+        if len(self._bars.timeframes) > 1:
+            raise TimeframeError(f"name one of {', '.join(self._bars.timeframes)}")
+        return self._bars.timeframes[0]

@@ -1,0 +1,177 @@
+"""The way of one contract's data: from decoded records to the streams that are open for it."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from trio_projectx._config import Limits
+from trio_projectx._errors import ConnectionLost
+from trio_projectx._events import Quote
+from trio_projectx.flow.ledger import TradeCounts
+from trio_projectx.flow.outlets import TradeOutlet
+from trio_projectx.flow.stream import Feed
+from trio_projectx.market import (
+    PriceGrid,
+    QuoteMerger,
+    Refusal,
+    RejectedCounts,
+    TradeBatch,
+    Validator,
+    WireQuote,
+    WireTrade,
+)
+from trio_projectx.market.wire import TRADE
+
+
+@attrs.frozen(slots=True)
+class ContractStatistics:
+    """Counts of one contract, in trades; ``rejected`` by reason."""
+
+    contract_id: str
+    received: int
+    accepted: int
+    rejected: RejectedCounts
+    in_flight: int
+    quotes: int
+
+
+@attrs.frozen(slots=True)
+class Loss:
+    """A lost connection, on its way to the streams of one contract that it fed."""
+
+    error: ConnectionLost
+    outlets: tuple[TradeOutlet, ...]
+    quote_feeds: tuple[Feed[Quote], ...]
+
+
+class ContractPipeline:
+    """One contract: its validator, its builders, its streams. It lives as long as the gateway.
+
+    The validator task calls `judge` and `merge`; the contract task runs `run`, and is the only one that touches
+    builders. Outlets may be attached and detached at any time: a batch goes to those that were there when it was
+    taken.
+    """
+
+    def __init__(self, contract_id: str, grid: PriceGrid, limits: Limits) -> None:
+        self.contract_id = contract_id
+        self.grid = grid
+        self.counts = TradeCounts()
+        self._quotes_merged = 0
+        self._validator = Validator(
+            contract_id,
+            grid,
+            stamp_min_ns=limits.stamp_min_ns,
+            stamp_max_ns=limits.stamp_max_ns,
+            trade_size_max=limits.trade_size_max,
+        )
+        self._quotes = QuoteMerger(
+            contract_id, grid, stamp_min_ns=limits.stamp_min_ns, stamp_max_ns=limits.stamp_max_ns
+        )
+        self._outlets: tuple[TradeOutlet, ...] = ()
+        self._quote_feeds: tuple[Feed[Quote], ...] = ()
+        self._send, self._receive = trio.open_memory_channel[TradeBatch | Loss](limits.batches_in_flight)
+
+    @property
+    def outlets(self) -> tuple[TradeOutlet, ...]:
+        """The outlets of the open streams of trades and bars."""
+        return self._outlets
+
+    def attach(self, outlet: TradeOutlet) -> None:
+        """Give every batch from the next one on to ``outlet`` too."""
+        self._outlets = (*self._outlets, outlet)
+
+    def detach(self, outlet: TradeOutlet) -> None:
+        """Give ``outlet`` nothing more."""
+        self._outlets = tuple(each for each in self._outlets if each is not outlet)
+
+    def attach_quotes(self, feed: Feed[Quote]) -> None:
+        """Give every quote from the next one on to ``feed`` too."""
+        self._quote_feeds = (*self._quote_feeds, feed)
+
+    def detach_quotes(self, feed: Feed[Quote]) -> None:
+        """Give ``feed`` nothing more."""
+        self._quote_feeds = tuple(each for each in self._quote_feeds if each is not feed)
+
+    async def judge(self, trades: list[WireTrade], ts_recv: int) -> None:
+        """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
+        batch = self._validator.validate(trades, ts_recv)
+        good = 0 if batch is None else len(batch)
+        self.counts.waiting_raw -= len(trades)
+        self.counts.rejected += len(trades) - good
+        if batch is not None:
+            self.counts.waiting_valid += good
+            await self._post(batch)
+
+    def refuse(self, refusal: Refusal, ts_recv: int) -> None:
+        """Count trades, or fields of a quote, that the decoder could not even read."""
+        if refusal.target != TRADE:
+            self._quotes.refuse(refusal.reason, refusal.detail, ts_recv, refusal.count)
+            return
+        self._validator.refuse(refusal.reason, refusal.detail, ts_recv, refusal.count)
+        self.counts.waiting_raw -= refusal.count
+        self.counts.rejected += refusal.count
+
+    async def merge(self, quote: WireQuote, ts_recv: int) -> None:
+        """Merge a sparse quote and give the whole state to the quote streams."""
+        merged = self._quotes.merge(quote, ts_recv)
+        if merged is None:
+            return
+        self._quotes_merged += 1
+        for feed in self._quote_feeds:
+            await feed.deliver((merged,))
+
+    def victims(self, error: ConnectionLost) -> Loss:
+        """Return the loss of a connection, for the streams that are open now; later ones have another."""
+        return Loss(error, self._outlets, self._quote_feeds)
+
+    async def lose(self, loss: Loss) -> None:
+        """Tell the streams, behind everything that came before the loss."""
+        for feed in loss.quote_feeds:
+            feed.fail(loss.error)
+        await self._post(loss)
+
+    async def run(self) -> None:
+        """The contract task: build bars and fill streams."""
+        async for item in self._receive:
+            if isinstance(item, Loss):
+                for outlet in item.outlets:
+                    outlet.fail(item.error)
+            else:
+                await self._build(item)
+
+    def end(self) -> None:
+        """End all streams: the gateway is closing."""
+        for outlet in self._outlets:
+            outlet.end()
+        for feed in self._quote_feeds:
+            feed.end()
+
+    def statistics(self) -> ContractStatistics:
+        """Return a snapshot of the counts."""
+        c = self.counts
+        return ContractStatistics(
+            contract_id=self.contract_id,
+            received=c.received,
+            accepted=self._validator.accepted,
+            rejected=self._validator.rejected,
+            in_flight=c.waiting_raw + c.waiting_valid,
+            quotes=self._quotes_merged,
+        )
+
+    async def _post(self, item: TradeBatch | Loss) -> None:
+        try:
+            self._send.send_nowait(item)  # a hop without waiting costs a twentieth of one with
+        except trio.WouldBlock:
+            await self._send.send(item)
+
+    async def _build(self, batch: TradeBatch) -> None:
+        n = len(batch)
+        outlets = self._outlets
+        # In one step without a checkpoint, so that every trade is in exactly one place whenever somebody looks.
+        self.counts.waiting_valid -= n
+        self.counts.built += n
+        for outlet in outlets:
+            outlet.due += n
+        for outlet in outlets:
+            await outlet.take(batch)

@@ -1,0 +1,173 @@
+"""From decoded records to contracts: the channel behind the hub's reader, and the validator task that empties it."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from trio_projectx._config import Limits
+from trio_projectx._errors import ConnectionLost
+from trio_projectx.flow.background import BackgroundTasks
+from trio_projectx.flow.contract import ContractPipeline, ContractStatistics, Loss
+from trio_projectx.flow.ledger import Ledger
+from trio_projectx.market import Decoded, PriceGrid, Refusal, WireQuote, WireTrade
+from trio_projectx.market.wire import TRADE
+
+
+@attrs.frozen(slots=True)
+class _Read:
+    """What one read of the socket gave and when, already routed: the reader alone decides what belongs where."""
+
+    trades: list[tuple[ContractPipeline, list[WireTrade]]]
+    quotes: list[tuple[ContractPipeline, WireQuote]]
+    refusals: list[tuple[ContractPipeline, Refusal]]
+    ts_recv: int
+
+
+@attrs.frozen(slots=True)
+class _Lost:
+    losses: list[tuple[ContractPipeline, Loss]]
+
+
+@attrs.frozen(slots=True)
+class PipelineStatistics:
+    """Counts of a gateway's market data beside those of each contract."""
+
+    contracts: tuple[ContractStatistics, ...]
+    ledger: Ledger
+    records: int
+    """Records decoded as market data, pings in the same text included."""
+    unrouted_trades: int
+    """Trades (and unreadable ones) of contracts that no stream has been opened for."""
+    unrouted_quotes: int
+    null_entries: int
+    """``null`` where a trade or quote could have been; the service sends these (GATEWAY.md section 4)."""
+    depths: int
+    user_events: int
+    logouts: int
+    unknown_targets: int
+
+
+@attrs.define(slots=True)
+class _Counts:
+    records: int = 0
+    unrouted_trades: int = 0
+    unrouted_quotes: int = 0
+    null_entries: int = 0
+    depths: int = 0
+    user_events: int = 0
+    logouts: int = 0
+    unknown_targets: int = 0
+
+
+class MarketPipeline:
+    """All contracts of one gateway. Tasks: one validator, and one for each contract that was ever asked for."""
+
+    def __init__(self, limits: Limits, tasks: BackgroundTasks) -> None:
+        self._limits = limits
+        self._tasks = tasks
+        self._contracts: dict[str, ContractPipeline] = {}
+        self._counts = _Counts()
+        self._send, self._receive = trio.open_memory_channel[_Read | _Lost](limits.batches_in_flight)
+        tasks.start_soon(self._validate, name="validator")
+
+    def contract(self, contract_id: str, grid: PriceGrid) -> ContractPipeline:
+        """Return the pipeline of a contract; the first call starts its task."""
+        known = self._contracts.get(contract_id)
+        if known is None:
+            known = self._contracts[contract_id] = ContractPipeline(contract_id, grid, self._limits)
+            self._tasks.start_soon(known.run, name=f"contract {contract_id}")
+        return known
+
+    async def deliver(self, decoded: Decoded, ts_recv: int) -> None:
+        """Take what the reader decoded; waits while the validator is ``batches_in_flight`` reads behind."""
+        self._count(decoded)
+        if not (decoded.trades or decoded.quotes or decoded.refusals):
+            return
+        read = self._route(decoded, ts_recv)
+        try:
+            self._send.send_nowait(read)
+        except trio.WouldBlock:
+            await self._send.send(read)
+
+    async def lose(self, error: ConnectionLost) -> None:
+        """Break the streams that are open now with ``error``, behind everything that was read before it."""
+        await self._send.send(_Lost([(contract, contract.victims(error)) for contract in self._contracts.values()]))
+
+    def end(self) -> None:
+        """End all streams: the gateway is closing."""
+        for contract in self._contracts.values():
+            contract.end()
+
+    def statistics(self) -> PipelineStatistics:
+        """Return a snapshot of all counts."""
+        contracts = self._contracts.values()
+        rows = (row for c in contracts for outlet in c.outlets for row in outlet.rows(c.contract_id, c.counts))
+        return PipelineStatistics(
+            contracts=tuple(contract.statistics() for contract in contracts),
+            ledger=Ledger(tuple(rows)),
+            records=self._counts.records,
+            unrouted_trades=self._counts.unrouted_trades,
+            unrouted_quotes=self._counts.unrouted_quotes,
+            null_entries=self._counts.null_entries,
+            depths=self._counts.depths,
+            user_events=self._counts.user_events,
+            logouts=self._counts.logouts,
+            unknown_targets=self._counts.unknown_targets,
+        )
+
+    def _count(self, decoded: Decoded) -> None:
+        counts = self._counts
+        counts.records += decoded.records
+        counts.null_entries += decoded.null_entries
+        counts.depths += decoded.depths
+        counts.user_events += decoded.user_events
+        counts.logouts += decoded.logouts
+        counts.unknown_targets += decoded.unknown_targets
+
+    def _route(self, decoded: Decoded, ts_recv: int) -> _Read:
+        read = _Read([], [], [], ts_recv)
+        for contract_id, trades in decoded.trades.items():
+            contract = self._received(contract_id, len(trades))
+            if contract is not None:
+                read.trades.append((contract, trades))
+        for refusal in decoded.refusals:
+            contract = self._refused(refusal)
+            if contract is not None:
+                read.refusals.append((contract, refusal))
+        for contract_id, quote in decoded.quotes:
+            contract = self._contracts.get(contract_id)
+            if contract is None:
+                self._counts.unrouted_quotes += 1
+            else:
+                read.quotes.append((contract, quote))
+        return read
+
+    def _received(self, contract_id: str | None, n: int) -> ContractPipeline | None:
+        contract = None if contract_id is None else self._contracts.get(contract_id)
+        if contract is None:
+            self._counts.unrouted_trades += n
+        else:
+            contract.counts.received += n
+            contract.counts.waiting_raw += n
+        return contract
+
+    def _refused(self, refusal: Refusal) -> ContractPipeline | None:
+        if refusal.target == TRADE:
+            return self._received(refusal.contract_id, refusal.count)
+        contract = self._contracts.get(refusal.contract_id or "")
+        self._counts.unrouted_quotes += contract is None
+        return contract
+
+    async def _validate(self) -> None:
+        async for read in self._receive:
+            if isinstance(read, _Lost):
+                for contract, loss in read.losses:
+                    await contract.lose(loss)
+                continue
+            for contract, trades in read.trades:
+                await contract.judge(trades, read.ts_recv)
+            for contract, refusal in read.refusals:
+                contract.refuse(refusal, read.ts_recv)
+            for contract, quote in read.quotes:
+                await contract.merge(quote, read.ts_recv)

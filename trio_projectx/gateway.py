@@ -1,0 +1,296 @@
+"""`open_gateway`: the composition of everything else into the one object that users hold."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Hashable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Literal, TypeVar, overload
+
+import attrs
+
+from trio_projectx._config import GatewayConfig, Overflow
+from trio_projectx._errors import ConfigError, TimeframeError
+from trio_projectx._events import Bar, Dropped, Quote, Trade
+from trio_projectx._redact import install_redaction
+from trio_projectx._timeframe import Timeframe
+from trio_projectx.bars import Anchor, BarSet
+from trio_projectx.connection.auth import TokenSource
+from trio_projectx.connection.directory import ContractDirectory
+from trio_projectx.connection.hub import Kind, MarketHub, Subscription
+from trio_projectx.connection.negotiator import HubAddress
+from trio_projectx.connection.rest import RestClient
+from trio_projectx.flow.background import open_background_tasks
+from trio_projectx.flow.bar_stream import BarStream
+from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
+from trio_projectx.flow.pipeline import MarketPipeline, PipelineStatistics
+from trio_projectx.flow.stream import Feed, Pipe, Stream
+
+T = TypeVar("T")
+Lossless = Literal[Overflow.ERROR, Overflow.BLOCK]
+"""The policies that never leave an item out, so that no `Dropped` stands in the stream."""
+
+
+@attrs.frozen(slots=True)
+class GatewayStatistics:
+    """A snapshot of what a gateway has counted since it was opened."""
+
+    market: PipelineStatistics
+    connects: int
+    """Connections that the market hub has tried to make."""
+    logins: int
+    is_live: bool
+    round_trip_s: float | None
+    """The market hub's last round trip by WebSocket ping, in seconds."""
+
+
+class Gateway:
+    """One login, its hubs and its streams; made by `open_gateway`, which owns every task behind it."""
+
+    def __init__(self, config: GatewayConfig, directory: ContractDirectory, hub: MarketHub, market: MarketPipeline) -> None:
+        self._config = config
+        self._directory = directory
+        self._hub = hub
+        self._market = market
+
+    @overload
+    def open_bars(
+        self,
+        contract: str,
+        *timeframes: str,
+        overflow: Lossless = Overflow.ERROR,
+        anchor: Anchor | None = None,
+        capacity: int | None = None,
+        history: int = 0,
+        updates: None = None,
+        events: bool = False,
+    ) -> AbstractAsyncContextManager[BarStream[Bar]]: ...
+
+    @overload
+    def open_bars(
+        self,
+        contract: str,
+        *timeframes: str,
+        overflow: Overflow,
+        anchor: Anchor | None = None,
+        capacity: int | None = None,
+        history: int = 0,
+        updates: None = None,
+        events: bool = False,
+    ) -> AbstractAsyncContextManager[BarStream[Bar | Dropped]]: ...
+
+    @asynccontextmanager
+    async def open_bars(
+        self,
+        contract: str,
+        *timeframes: str,
+        overflow: Overflow = Overflow.ERROR,
+        anchor: Anchor | None = None,
+        capacity: int | None = None,
+        history: int = 0,
+        updates: None = None,
+        events: bool = False,
+    ) -> AsyncGenerator[BarStream[Bar]]:
+        """Stream the closed bars of ``contract`` in ``timeframes``, live, in the order in which they close.
+
+        ``contract`` is a product ("MNQ"), a ticker ("ES") or a full contract id; a timeframe is "1s", "5m", "4h"
+        and its like. Entering returns once the hub has acknowledged the subscription; the first bar of each
+        timeframe is ``partial``. ``anchor`` is `Anchor.utc` for now. ``capacity`` is how many bars wait for you at
+        most, ``overflow`` what happens to the next one. Leaving the block, in any way, ends the subscription.
+
+        :raises ConfigError: (`TimeframeError`, `ContractError`) for what cannot be honoured.
+        :raises SubscriptionError: if the hub refuses, or does not answer within ``timeouts.subscribe_s``.
+        :raises AuthError: if the hub refuses the token, also a fresh one.
+        :raises ConnectError: if the hub is not reached within ``timeouts.connect_s`` and ``handshake_s``.
+        """
+        _refuse_what_is_not_there(history, updates, events)
+        frames = _timeframes(timeframes)
+        chosen = anchor or Anchor.utc()
+        for frame in frames:
+            chosen.edges(frame)  # refuses, before anything is asked of the service
+        limit = self._capacity(capacity)
+        instrument = await self._directory.resolve(contract)
+        pipeline = self._market.contract(instrument.contract_id, instrument.grid)
+        limits = self._config.limits
+        bars = BarSet(
+            instrument.contract_id,
+            frames,
+            anchor=chosen,
+            grid=pipeline.grid,
+            lateness_ns=round(limits.lateness_ms * 1_000_000),
+            bars_kept=limits.bars_kept,
+            partial_first=True,
+        )
+        name = f"bars of {instrument.contract_id} ({', '.join(frames)})"
+        pipe: Pipe[Bar] = Pipe.make(name, limit, overflow, stamp=_bar_stamp, key=_bar_key)
+        outlet = BarOutlet(bars, Feed(pipe), before=pipeline.counts.built)
+        with _attached(pipeline, outlet, pipe):
+            async with self._subscribed(Kind.TRADES, pipeline):
+                yield BarStream(pipe, bars, instrument.contract_id)
+
+    @overload
+    def open_trades(
+        self, contract: str, *, overflow: Lossless = Overflow.ERROR, capacity: int | None = None
+    ) -> AbstractAsyncContextManager[Stream[Trade]]: ...
+
+    @overload
+    def open_trades(
+        self, contract: str, *, overflow: Overflow, capacity: int | None = None
+    ) -> AbstractAsyncContextManager[Stream[Trade | Dropped]]: ...
+
+    @asynccontextmanager
+    async def open_trades(
+        self, contract: str, *, overflow: Overflow = Overflow.ERROR, capacity: int | None = None
+    ) -> AsyncGenerator[Stream[Trade]]:
+        """Stream the valid trades of ``contract`` in order of arrival; errors as `open_bars`."""
+        limit = self._capacity(capacity)
+        instrument = await self._directory.resolve(contract)
+        pipeline = self._market.contract(instrument.contract_id, instrument.grid)
+        name = f"trades of {instrument.contract_id}"
+        pipe: Pipe[Trade] = Pipe.make(name, limit, overflow, stamp=_trade_stamp, key=_trade_key)
+        outlet = TradesOutlet(pipeline.grid, Feed(pipe))
+        with _attached(pipeline, outlet, pipe):
+            async with self._subscribed(Kind.TRADES, pipeline):
+                yield Stream(pipe)
+
+    @overload
+    def open_quotes(
+        self, contract: str, *, overflow: Lossless, capacity: int | None = None
+    ) -> AbstractAsyncContextManager[Stream[Quote]]: ...
+
+    @overload
+    def open_quotes(
+        self, contract: str, *, overflow: Overflow = Overflow.CONFLATE, capacity: int | None = None
+    ) -> AbstractAsyncContextManager[Stream[Quote | Dropped]]: ...
+
+    @asynccontextmanager
+    async def open_quotes(
+        self, contract: str, *, overflow: Overflow = Overflow.CONFLATE, capacity: int | None = None
+    ) -> AsyncGenerator[Stream[Quote]]:
+        """Stream the quote state of ``contract`` after each update; conflated by default, errors as `open_bars`."""
+        limit = self._capacity(capacity)
+        instrument = await self._directory.resolve(contract)
+        pipeline = self._market.contract(instrument.contract_id, instrument.grid)
+        name = f"quotes of {instrument.contract_id}"
+        pipe: Pipe[Quote] = Pipe.make(name, limit, overflow, stamp=_quote_stamp, key=_quote_key)
+        feed = Feed(pipe)
+        pipeline.attach_quotes(feed)
+        try:
+            async with self._subscribed(Kind.QUOTES, pipeline):
+                yield Stream(pipe)
+        finally:
+            pipeline.detach_quotes(feed)
+            pipe.close()
+
+    async def wait_connected(self) -> None:
+        """Connect the market hub if it is not, and return when it is live; raises as `open_bars`."""
+        await self._hub.live()
+
+    def statistics(self) -> GatewayStatistics:
+        """Return a snapshot of all counters."""
+        return GatewayStatistics(
+            market=self._market.statistics(),
+            connects=self._hub.connects,
+            logins=self._directory.tokens.logins,
+            is_live=self._hub.is_live,
+            round_trip_s=self._hub.round_trip_s,
+        )
+
+    @asynccontextmanager
+    async def _subscribed(self, kind: Kind, pipeline: ContractPipeline) -> AsyncGenerator[None]:
+        wanted = Subscription(kind, pipeline.contract_id)
+        await self._hub.subscribe(wanted)
+        try:
+            yield
+        finally:
+            self._hub.release(wanted)
+
+    def _capacity(self, capacity: int | None) -> int:
+        chosen = self._config.limits.stream_items if capacity is None else capacity
+        if isinstance(chosen, bool) or not isinstance(chosen, int) or chosen < 1:
+            raise ConfigError(f"capacity must be a whole number, 1 or more, not {chosen!r:.40}")
+        return chosen
+
+
+@asynccontextmanager
+async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
+    """Log in and own everything behind a `Gateway` until the block is left.
+
+    Hubs connect with the first stream that needs them. Leaving the block ends all streams and tasks; what the block
+    raises comes out as it is. Cancellation is prompt: closing is shielded, and bounded by ``timeouts.close_s``.
+
+    :raises AuthError: if the service refuses the credentials.
+    :raises ConnectError: if it is not reached within ``timeouts.rest_s``.
+    """
+    install_redaction()
+    rest = RestClient(
+        config.endpoint.rest_url,
+        connect=config.connect,
+        deadline_s=config.timeouts.rest_s,
+        body_limit=config.limits.rest_body_bytes,
+    )
+    async with rest:
+        tokens = TokenSource(config.credentials, rest.login)
+        await tokens.token()
+        async with open_background_tasks() as tasks:
+            market = MarketPipeline(config.limits, tasks)
+            address = HubAddress(config.endpoint.market_hub_url, config, rest)
+            hub = MarketHub(address, tokens, config, market, tasks)
+            directory = ContractDirectory(rest, tokens, config.wall_clock)
+            try:
+                yield Gateway(config, directory, hub, market)
+            finally:
+                market.end()
+
+
+@contextmanager
+def _attached(pipeline: ContractPipeline, outlet: TradeOutlet, pipe: Pipe[T]) -> Generator[None]:
+    """Attach before the subscription is asked for: what comes with its acknowledgement is wanted already."""
+    pipeline.attach(outlet)
+    try:
+        yield
+    finally:
+        pipeline.detach(outlet)
+        pipe.close()
+
+
+def _refuse_what_is_not_there(history: int, updates: object, events: bool) -> None:
+    if history != 0:
+        raise ConfigError("history= is not offered yet: bars begin with the subscription; leave it at 0")
+    if updates is not None:
+        raise ConfigError("updates= is not offered yet: use forming() of the stream to look at an open bar")
+    if events:
+        raise ConfigError("events=True is not offered yet: a bar is not revised, and a gap is a ConnectionLost")
+
+
+def _timeframes(labels: tuple[str, ...]) -> tuple[Timeframe, ...]:
+    if not labels:
+        raise TimeframeError('name at least one timeframe, for example open_bars("MNQ", "1m", "5m")')
+    frames = tuple(Timeframe(label) for label in labels)
+    if len(set(frames)) < len(frames):
+        raise TimeframeError(f"a timeframe is named twice in {', '.join(frames)}")
+    return frames
+
+
+def _bar_stamp(bar: Bar) -> int:
+    return bar.start
+
+
+def _bar_key(bar: Bar) -> Hashable:
+    return bar.timeframe
+
+
+def _trade_stamp(trade: Trade) -> int:
+    return trade.ts_event
+
+
+def _trade_key(trade: Trade) -> Hashable:
+    return trade.contract_id
+
+
+def _quote_stamp(quote: Quote) -> int:
+    return quote.ts_event
+
+
+def _quote_key(quote: Quote) -> Hashable:
+    return quote.contract_id

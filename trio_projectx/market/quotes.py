@@ -1,0 +1,172 @@
+"""Sparse quotes to whole ones: the state of a contract's quote, field by field."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import attrs
+
+from trio_projectx._events import Quote
+from trio_projectx._redact import escape
+from trio_projectx.market.contracts import ContractId
+from trio_projectx.market.grid import PriceGrid
+from trio_projectx.market.reasons import (
+    Reason,
+    RejectedCounts,
+    Rejection,
+    Rejections,
+    price_reason,
+    stamp_or_reason,
+)
+from trio_projectx.market.stamps import StampParser
+from trio_projectx.market.wire import WireQuote
+
+# int64, in which the session's volume is kept by whoever stores quotes.
+_VOLUME_MOST: Final = (1 << 63) - 1
+
+
+@attrs.frozen(slots=True)
+class QuoteCounts:
+    """What became of the quotes of a contract: ``received == merged + foreign + unstamped``."""
+
+    received: int
+    merged: int
+    """Gave a `Quote`."""
+    foreign: int
+    """Named another contract or product; nothing of them was taken."""
+    unstamped: int
+    """Came before any valid stamp: their fields were taken, but no `Quote` was given."""
+    rejected: RejectedCounts
+    """Fields (not quotes) that were not taken, by reason, and the foreign quotes."""
+    locked: int
+    """Merged with bid == ask. Legal for a moment, and no fault of the other fields: only counted."""
+    crossed: int
+    """Merged with bid > ask; the same."""
+
+
+class QuoteMerger:
+    """Merges the sparse quotes of one contract (GATEWAY.md section 2.3).
+
+    A field that is absent or null stays what it was, and so does one whose new value is bad: a price that is
+    not finite, not positive or off ``grid`` (None: any price), a negative volume. ``ts_event`` is the
+    ``lastUpdated`` of the quote, the newer of its stamps and 100 ns fine; else its ``timestamp``; else what
+    it was.
+
+    :raises ContractError: if ``contract_id`` is not a contract id.
+    """
+
+    def __init__(
+        self,
+        contract_id: str,
+        grid: PriceGrid | None = None,
+        *,
+        stamp_min_ns: int,
+        stamp_max_ns: int,
+        rejections_kept: int = 64,
+    ) -> None:
+        self.contract_id = contract_id
+        self.grid = grid
+        self._symbol_id = ContractId.parse(contract_id).symbol_id
+        self._stamp_bounds = (stamp_min_ns, stamp_max_ns)
+        self._stamps = StampParser()
+        self._quote = Quote(contract_id, ts_event=0, ts_recv=0)
+        self._is_stamped = False
+        self._rejections = Rejections(rejections_kept)
+        self._received = self._merged = self._foreign = self._unstamped = self._locked = self._crossed = 0
+
+    @property
+    def counts(self) -> QuoteCounts:
+        """A snapshot of the counts."""
+        return QuoteCounts(
+            self._received,
+            self._merged,
+            self._foreign,
+            self._unstamped,
+            self._rejections.counts,
+            self._locked,
+            self._crossed,
+        )
+
+    @property
+    def rejections(self) -> tuple[Rejection, ...]:
+        """The last rejected fields, oldest first."""
+        return self._rejections.last
+
+    def refuse(self, reason: Reason, detail: str, ts_recv: int, count: int = 1) -> None:
+        """Count fields of this contract's quotes that the decoder already refused (`decode.Refusal`)."""
+        self._rejections.add(reason, detail, ts_recv, count)
+
+    def forget(self) -> None:
+        """Forget all fields: after a reconnect nothing is known to be unchanged. Counts stay."""
+        self._quote = Quote(self.contract_id, ts_event=0, ts_recv=0)
+        self._is_stamped = False
+
+    def merge(self, wire: WireQuote, ts_recv: int) -> Quote | None:
+        """Return the quote after this update, or None if it is foreign or no stamp is known yet."""
+        self._received += 1
+        if wire.contract not in (None, self.contract_id) or wire.symbol not in (None, self._symbol_id):
+            self._foreign += 1
+            said = f"contract={str(wire.contract)[:40]} symbol={str(wire.symbol)[:40]}"
+            self._rejections.add(Reason.FOREIGN_CONTRACT, said, ts_recv)
+            return None
+        quote = self._quote = self._merged_with(wire, ts_recv)
+        if not self._is_stamped:
+            self._unstamped += 1
+            return None
+        self._merged += 1
+        if quote.bid is not None and quote.ask is not None and quote.bid >= quote.ask:
+            self._locked += quote.bid == quote.ask
+            self._crossed += quote.bid > quote.ask
+        return quote
+
+    def _merged_with(self, wire: WireQuote, ts_recv: int) -> Quote:
+        old = self._quote
+        return Quote(
+            contract_id=self.contract_id,
+            ts_event=self._stamp(wire, ts_recv),
+            ts_recv=ts_recv,
+            bid=self._price("bestBid", wire.best_bid, old.bid, ts_recv),
+            ask=self._price("bestAsk", wire.best_ask, old.ask, ts_recv),
+            last=self._price("lastPrice", wire.last_price, old.last, ts_recv),
+            open=self._price("open", wire.open, old.open, ts_recv),
+            high=self._price("high", wire.high, old.high, ts_recv),
+            low=self._price("low", wire.low, old.low, ts_recv),
+            change=self._number("change", wire.change, old.change, ts_recv),
+            change_percent=self._number("changePercent", wire.change_percent, old.change_percent, ts_recv),
+            volume=self._volume(wire.volume, old.volume, ts_recv),
+        )
+
+    def _stamp(self, wire: WireQuote, ts_recv: int) -> int:
+        for name, text in (("lastUpdated", wire.last_updated), ("timestamp", wire.timestamp)):
+            if text is None:
+                continue
+            stamp = stamp_or_reason(self._stamps, text, *self._stamp_bounds)
+            if not isinstance(stamp, Reason):
+                self._is_stamped = True
+                return stamp
+            self._rejections.add(stamp, f"{name}={text[:40]}", ts_recv)
+        return self._quote.ts_event
+
+    def _price(self, name: str, new: float | None, old: float | None, ts_recv: int) -> float | None:
+        if new is None:
+            return old
+        reason = price_reason(new)
+        if reason is None and self.grid is not None and self.grid.ticks(new) is None:
+            reason = Reason.OFF_GRID
+        if reason is None:
+            return new
+        self._rejections.add(reason, f"{name}={new!r}", ts_recv)
+        return old
+
+    def _number(self, name: str, new: float | None, old: float | None, ts_recv: int) -> float | None:
+        if new is None or math.isfinite(new):
+            return old if new is None else new
+        self._rejections.add(Reason.PRICE_NOT_FINITE, f"{name}={new!r}", ts_recv)
+        return old
+
+    def _volume(self, new: int | None, old: int | None, ts_recv: int) -> int | None:
+        if new is None or 0 <= new <= _VOLUME_MOST:
+            return old if new is None else new
+        self._rejections.add(Reason.SIZE, f"volume={escape(hex(new), 40)}", ts_recv)
+        return old

@@ -1,0 +1,149 @@
+"""The control routes, which make a simulator do what a real gateway does only when it hurts (CONTROL.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import msgspec
+
+from trio_projectx.signalr import Invocation, JsonValue, LocalProtocolError, write_message
+from trio_projectx.simulator.exchange import Exchange
+from trio_projectx.simulator.http import JsonBody, Request, Response, json_response, problem
+from trio_projectx.simulator.hubs import Hubs
+from trio_projectx.simulator.link import CLOSE, CLOSE_AND_COME_BACK, Link
+from trio_projectx.simulator.settings import Counters, Settings
+from trio_projectx.simulator.tokens import TokenOffice
+
+Route: TypeAlias = Callable[[Request], Response]
+
+_TRADES_PER_S_MAX: Final = 100_000.0
+
+
+class ControlError(Exception):
+    """A parameter of a control route that cannot be honoured."""
+
+
+class Control:
+    """Answers requests below ``/control/``; ``stop`` is called by ``/control/stop``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: TokenOffice,
+        hubs: Hubs,
+        exchange: Exchange,
+        counters: Counters,
+        stop: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._tokens = tokens
+        self._hubs = hubs
+        self._exchange = exchange
+        self._counters = counters
+        self._stop = stop
+        self._routes: dict[str, tuple[str, Route]] = {
+            "/control/token": ("GET", self._token),
+            "/control/state": ("GET", self._state),
+            "/control/abort": ("POST", self._abort),
+            "/control/requestclose": ("POST", self._request_close),
+            "/control/drop": ("POST", self._drop),
+            "/control/hz": ("POST", self._hz),
+            "/control/send": ("POST", self._send),
+            "/control/stop": ("POST", self._stop_all),
+        }
+
+    def answer(self, request: Request) -> Response:
+        """Answer ``request``; a parameter that makes no sense is a 400."""
+        method, route = self._routes.get(request.path, ("", None))
+        if route is None:
+            return problem(404, "there is no such control route")
+        if request.method != method:
+            return Response(405, headers=(("Allow", method),))
+        try:
+            return route(request)
+        except (
+            ControlError,
+            msgspec.MsgspecError,
+            LocalProtocolError,
+            UnicodeDecodeError,
+            RecursionError,
+        ) as exc:
+            return problem(400, str(exc))
+
+    def _token(self, request: Request) -> Response:
+        ttl_s = _number(request, "ttl", 3600.0)
+        return json_response({"token": self._tokens.mint(self._settings.username, ttl_s)})
+
+    def _state(self, _: Request) -> Response:
+        counters, replay = self._counters, self._exchange.replay
+        body: dict[str, JsonBody] = {
+            "seed": self._settings.seed,
+            "connects": counters.hub_connections,
+            "disconnects": counters.disconnects,
+            "lastDisconnect": counters.last_disconnect,
+            "connections": [_shown(link) for link in self._hubs.links.values()],
+            "tradesSent": counters.trades_sent,
+        }
+        if replay is not None:
+            state = replay.state
+            body["replay"] = {"sent": state.sent, "total": state.total, "done": state.done}
+        return json_response(body)
+
+    def _abort(self, request: Request) -> Response:
+        return self._each(request, lambda link: link.finish(CLOSE))
+
+    def _request_close(self, request: Request) -> Response:
+        return self._each(request, lambda link: link.finish(CLOSE_AND_COME_BACK))
+
+    def _drop(self, request: Request) -> Response:
+        return self._each(request, Link.drop)
+
+    def _each(self, request: Request, act: Callable[[Link], None]) -> Response:
+        links = self._picked(request)
+        for link in links:
+            act(link)
+        return json_response({"n": len(links)})
+
+    def _hz(self, request: Request) -> Response:
+        self._exchange.set_trades_per_s(min(_TRADES_PER_S_MAX, max(0.0, _number(request, "v", 20.0))))
+        return json_response({"ok": True})
+
+    def _send(self, request: Request) -> Response:
+        arguments: list[JsonValue] = msgspec.json.decode(request.body, type=list)
+        text = write_message(Invocation(target=request.query.get("target", "x"), arguments=arguments))
+        for link in self._picked(request):
+            if not link.outbox.offer(text):
+                link.drop_slow()
+        return json_response({"ok": True})
+
+    def _stop_all(self, _: Request) -> Response:
+        self._stop()
+        return json_response({"ok": True})
+
+    def _picked(self, request: Request) -> list[Link]:
+        wanted = request.query.get("conn")
+        return [link for name, link in self._hubs.links.items() if wanted is None or name == wanted]
+
+
+def _shown(link: Link) -> JsonBody:
+    identity = link.identity
+    return {
+        "Id": identity.connection_id,
+        "Path": f"/hubs/{identity.hub}",
+        "TokenFrom": identity.token_from,
+        "User": identity.user,
+        "Transport": "WebSockets",
+        "subs": list(link.subscriptions),
+    }
+
+
+def _number(request: Request, name: str, default: float) -> float:
+    try:
+        value = float(request.query.get(name, default))
+    except ValueError:
+        value = math.nan
+    if not abs(value) < 1e9:
+        raise ControlError(f"{name} must be a number")
+    return value

@@ -1,0 +1,103 @@
+"""What a simulator is set to, checked once; and what it counts."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from trio_projectx._errors import ConfigError
+
+#: What `GatewayConfig.simulated` logs in with.
+USERNAME: Final = "simulator"
+API_KEY: Final = "simulator-key"
+
+
+def _not_negative(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise ConfigError(f"{attribute.name} must be a finite number, 0 or more, not {value!r}")
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Settings:
+    """The defaults are ASP.NET Core's (SIGNALR.md sections 8 and 10); seconds are of trio's clock."""
+
+    seed: int
+    speed: float = attrs.field(validator=_not_negative)
+    username: str
+    api_key: str
+    token_ttl_s: float
+    wall_clock: Callable[[], int]
+    keep_alive_s: float = attrs.field(default=15.0, validator=_not_negative)
+    """The server pings after this long without sending."""
+    client_timeout_s: float = attrs.field(default=30.0, validator=_not_negative)
+    """Silence of a client after which it is closed; armed by its first ping."""
+    handshake_s: float = attrs.field(default=15.0, validator=_not_negative)
+    send_s: float = attrs.field(default=10.0, validator=_not_negative)
+    """A send that is stuck this long loses the connection."""
+    close_s: float = attrs.field(default=5.0, validator=_not_negative)
+    record_bytes: int = 32 * 1024
+    """The longest record taken from a client, its 0x1e included."""
+    outbox_chars: int = 16 << 20
+    """What waits for one hub connection at most; when the market finds no room the connection is lost."""
+    step_s: float = 0.05
+    """How often the market is looked at."""
+    negotiated_s: float = 15.0
+    """How long an id from negotiate waits for its WebSocket."""
+
+
+@attrs.define(slots=True)
+class Counters:
+    """The running counts behind `SimulatorStatistics`."""
+
+    accepted: int = 0
+    hub_connections: int = 0
+    disconnects: int = 0
+    last_disconnect: str = ""
+    dropped_slow: int = 0
+    trades_sent: int = 0
+    quotes_sent: int = 0
+    depth_lists_sent: int = 0
+    broken_off: int = 0
+    crashes: int = 0
+
+
+@attrs.frozen(slots=True)
+class SimulatorStatistics:
+    """A snapshot of a simulator's counts."""
+
+    accepted: int
+    """Byte streams accepted, over sockets and in memory, whatever came of them."""
+    hub_connections: int
+    """WebSockets that were let in, in all."""
+    hub_connections_open: int
+    disconnects: int
+    dropped_slow: int
+    """Hub connections lost because their client did not read (full outbox or stuck send)."""
+    trades_sent: int
+    """Trades given to at least one subscriber; each counts once, however many there were."""
+    quotes_sent: int
+    depth_lists_sent: int
+    broken_off: int
+    """Connections whose client broke the WebSocket protocol in a way that ended them at once."""
+    crashes: int
+    """Bugs: connections that failed inside the simulator. The log has the traceback; a test may ask for 0."""
+
+
+def check_host(host: str, *, allow_remote: bool) -> None:
+    """Refuse an address that other machines can reach, unless that was asked for.
+
+    :raises ConfigError: because a simulator knows no secrets and lets everybody in.
+    """
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback and not allow_remote:
+        raise ConfigError(
+            f"{host!r:.60} is not a loopback address; a simulator lets everybody in, so other machines may "
+            "reach it only with allow_remote=True"
+        )
