@@ -11,7 +11,9 @@ from trio_projectx.bars.accumulator import OpenBar
 FIELDS = [name for name in OpenBar.__slots__ if not name.startswith("__")]
 # Few stamps and few prices, so that ties are common; some lists without a trade of unknown side, some with.
 ticks = st.builds(Tick, st.integers(0, 99), st.integers(-3, 3), st.integers(1, 5), st.sampled_from([0, 1]))
-unknown = st.builds(Tick, st.integers(0, 99), st.integers(-3, 3), st.integers(1, 5), st.sampled_from([0, 1, -1]))
+unknown = st.builds(
+    Tick, st.integers(0, 99), st.integers(-3, 3), st.integers(1, 5), st.sampled_from([0, 1, -1])
+)
 trades = st.one_of(st.lists(ticks, min_size=1, max_size=30), st.lists(unknown, min_size=1, max_size=30))
 
 

@@ -18,9 +18,8 @@ from trio_projectx.bars.anchor import INT64_MAX, INT64_MIN
 
 UTC_ANCHOR = Anchor.utc()
 S = 10**9
-frames = st.builds(
-    lambda n, unit: Timeframe(f"{n}{unit}"), st.one_of(st.integers(1, 90), st.integers(1, 99_999)), st.sampled_from("smh")
-)  # fmt: skip
+counts = st.one_of(st.integers(1, 90), st.integers(1, 99_999))
+frames = st.builds(lambda n, unit: Timeframe(f"{n}{unit}"), counts, st.sampled_from("smh"))
 EDGE = 10**18 * 8  # well inside int64 for every timeframe there is
 stamps = st.one_of(st.integers(-EDGE, EDGE), st.integers(-200 * S, 200 * S), st.integers(1.6e18, 1.9e18))
 
@@ -63,7 +62,8 @@ def test_what_nests_lies_within(fine: Timeframe, times: int, unit: str, ts: int)
 @given(frames)
 def test_the_allowed_stamps_are_just_those_whose_edges_fit(frame: Timeframe) -> None:
     edges = UTC_ANCHOR.edges(frame)
-    for ts, inside in ((edges.first_ts, True), (edges.first_ts - 1, False), (edges.last_ts, True), (edges.last_ts + 1, False)):  # fmt: skip
+    first, last = edges.first_ts, edges.last_ts
+    for ts, inside in ((first, True), (first - 1, False), (last, True), (last + 1, False)):
         start, end = edges.interval(ts)
         assert (start >= INT64_MIN and end <= INT64_MAX) == inside
 
@@ -108,7 +108,9 @@ def test_known_intervals(frame: str, moment: str, start: str) -> None:
 
 @pytest.mark.parametrize("frame", ["1d", "2w", "1M"])
 def test_what_needs_sessions_is_refused_with_a_sentence(frame: str) -> None:
-    with pytest.raises(TimeframeError, match=f'"{frame}" needs sessions, which are not there yet; use s, m or h'):
+    with pytest.raises(
+        TimeframeError, match=f'"{frame}" needs sessions, which are not there yet; use s, m or h'
+    ):
         UTC_ANCHOR.edges(frame)
     assert not UTC_ANCHOR.nests(Timeframe("1h"), Timeframe(frame))
     assert not UTC_ANCHOR.nests(Timeframe(frame), Timeframe("1h"))

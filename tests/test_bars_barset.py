@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import chain, pairwise
 
 import attrs
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_bars_reference import (
     GRID,
-    S,
     Reference,
+    S,
     Tick,
     arrivals,
     batch,
@@ -29,7 +30,7 @@ from trio_projectx.bars.anchor import INT64_MAX, INT64_MIN
 from trio_projectx.market.batch import TradeBatch
 
 UTC = Anchor.utc()
-# Chains, forks (2s and 3s both feed from 1s, 6s from 3s), equal lengths under two labels, sets without a common root.
+# Chains, forks (2s and 3s are both folded from 1s), equal lengths under two labels, sets of several roots.
 SETS = [
     ["1s"],
     ["1s", "5s", "15s", "1m"],
@@ -101,7 +102,7 @@ def test_the_cascade_is_a_set_of_each_timeframe_alone(
             got, parts = cascade.flush(), [each.flush() for each in alone]
         else:
             got, parts = cascade.update(batch(piece)), [each.update(batch(piece)) for each in alone]
-        assert got == in_order(sum(parts, []), timeframes)
+        assert got == in_order(list(chain(*parts)), timeframes)
         for timeframe, single in zip(timeframes, alone, strict=True):
             assert cascade.counts(timeframe) == single.counts(timeframe)
             assert cascade.forming(timeframe) == single.forming(timeframe)
@@ -166,7 +167,7 @@ def test_each_trade_is_in_exactly_one_place(
     for each in timeframes:
         mine = [bar for bar in closed if bar.timeframe == each]
         assert sum(bar.trades for bar in mine) == received - bars.counts(each).late
-        assert all(a.end <= b.start for a, b in zip(mine, mine[1:], strict=False))
+        assert all(a.end <= b.start for a, b in pairwise(mine))
         assert all(bar.start <= bar.first_ts <= bar.last_ts < bar.end for bar in mine)
         if not bars.counts(each).late:
             assert sum(bar.volume for bar in mine) == sum(t.volume for t in trades)
@@ -193,7 +194,7 @@ def test_a_coarse_bar_is_the_fold_of_its_fine_bars(trades: list[Tick], sizes: li
 @pytest.mark.parametrize("disorder", [0, 30_000_000, 3 * S])
 @pytest.mark.parametrize("size", [1, 7, 64, 512, 4000])
 def test_thousands_of_trades_in_long_runs(disorder: int, size: int) -> None:
-    """What Hypothesis cannot reach with short lists: batches within one bar, long runs, and late ones among them."""
+    """What Hypothesis does not reach with short lists: batches within one bar, long runs, many late ones."""
     rng = random.Random(disorder + size)
     timeframes, lateness = ["1s", "5s", "1m"], 20_000_000
     trades = [
@@ -222,7 +223,14 @@ def test_thousands_of_trades_in_long_runs(disorder: int, size: int) -> None:
 
 @pytest.mark.parametrize(
     ("lateness", "ts", "closes"),
-    [(0, S - 1, False), (0, S, True), (5, S + 4, False), (5, S + 5, True), (S, 2 * S - 1, False), (S, 2 * S, True)],
+    [
+        (0, S - 1, False),
+        (0, S, True),
+        (5, S + 4, False),
+        (5, S + 5, True),
+        (S, 2 * S - 1, False),
+        (S, 2 * S, True),
+    ],
 )
 def test_a_bar_is_final_when_the_watermark_reaches_its_end(lateness: int, ts: int, closes: bool) -> None:
     bars = make(["1s"], lateness)

@@ -52,7 +52,12 @@ def test_settling_closes_what_is_final_in_order_and_hands_it_on() -> None:
     assert (second.take_closed(), shape(minute.take_closed())) == ([], [(0, 60 * S, 2)])
     second.settle(AFTER_ALL)
     assert shape(second.take_closed() + minute.take_closed()) == [(61 * S, 62 * S, 1), (60 * S, 120 * S, 1)]
-    assert (second.next_end, minute.next_end, minute.in_bars, minute.open_parts()) == (AFTER_ALL, AFTER_ALL, 3, [])
+    assert (second.next_end, minute.next_end, minute.in_bars, minute.open_parts()) == (
+        AFTER_ALL,
+        AFTER_ALL,
+        3,
+        [],
+    )
 
 
 def test_a_late_trade_is_offered_up_to_where_it_is_in_time() -> None:

@@ -1,4 +1,4 @@
-"""The bars of an oracle that was computed by other code (tests/data/oracle), for mode `utc` and s, m and h."""
+"""The bars of an oracle computed by other code (tests/data/oracle), for mode `utc` and s, m and h."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def datasets() -> dict[str, Dataset]:
         columns = (raw.column(c).to_pylist() for c in ("ts_ns", "price", "size"))
         ticks = [Tick(ts, price, size, -1) for ts, price, size in zip(*columns, strict=True)]
         prices = pc.multiply(raw.column("price").cast(pa.float64()), facts["tick_size"])
-        table = pa.table({"ts_event": raw.column("ts_ns"), "price": prices, "volume": raw.column("size"), "seq": raw.column("seq")})  # fmt: skip
+        table = pa.table({"ts_event": raw.column("ts_ns"), "price": prices, "volume": raw.column("size")})
         loaded[name] = Dataset(ticks, table, PriceGrid.from_tick_size(facts["tick_size"]))
         assert len(ticks) == facts["ticks"]
     return loaded
@@ -72,7 +72,9 @@ def ticks_of(price: float, grid: PriceGrid) -> int:
 
 def digest_of_table(table: pa.Table, grid: PriceGrid) -> tuple[int, str]:
     edges = [[ns // S for ns in table.column(c).cast(pa.int64()).to_pylist()] for c in ("start", "end")]
-    prices = [[ticks_of(p, grid) for p in table.column(c).to_pylist()] for c in ("open", "high", "low", "close")]
+    prices = [
+        [ticks_of(p, grid) for p in table.column(c).to_pylist()] for c in ("open", "high", "low", "close")
+    ]
     counts = [table.column(c).to_pylist() for c in ("volume", "trades")]
     return digest(zip(*edges, *prices, *counts, strict=True))
 
@@ -138,10 +140,17 @@ def test_the_stored_rows_are_what_aggregate_gives(name: str, datasets: dict[str,
     """Not only their digest: of a difference, this shows the bar."""
     data, stored = datasets[name], pq.read_table(ORACLE / "expected" / f"{name}.parquet")
     for frame in ("1m", "4h"):
-        rows = stored.filter(pc.and_(pc.equal(stored.column("mode"), "utc"), pc.equal(stored.column("tf"), frame)))
+        rows = stored.filter(
+            pc.and_(pc.equal(stored.column("mode"), "utc"), pc.equal(stored.column("tf"), frame))
+        )
         bars = aggregate(data.table, frame, anchor=UTC)
         got = [[ns // S for ns in bars.column(c).cast(pa.int64()).to_pylist()] for c in ("start", "end")]
-        got += [[ticks_of(p, data.grid) for p in bars.column(c).to_pylist()] for c in ("open", "high", "low", "close")]
+        got += [
+            [ticks_of(p, data.grid) for p in bars.column(c).to_pylist()]
+            for c in ("open", "high", "low", "close")
+        ]
         got += [bars.column(c).to_pylist() for c in ("volume", "trades")]
         names = ("start", "end", "open", "high", "low", "close", "volume", "n")
-        assert list(zip(*got, strict=True)) == list(zip(*(rows.column(c).to_pylist() for c in names), strict=True))
+        assert list(zip(*got, strict=True)) == list(
+            zip(*(rows.column(c).to_pylist() for c in names), strict=True)
+        )

@@ -173,10 +173,7 @@ def _row(encoded: _Encoded, code: int) -> int:
 
 def _holding(prices: list[Price]) -> PriceGrid:
     """Return the coarsest grid of the form 1/n that holds each price exactly (see `PriceGrid.holding`)."""
-    try:
-        return PriceGrid(1, math.lcm(*(price.as_integer_ratio()[1] for price in prices)))
-    except OverflowError:
-        raise ConfigError(f"price {min(prices)!r:.60} is too near 0 to be a price") from None
+    return PriceGrid(1, math.lcm(*(price.as_integer_ratio()[1] for price in prices)))
 
 
 def _ticks(grid: PriceGrid, price: Price) -> int | None:

@@ -86,7 +86,7 @@ async def _finish(view: DemoView, total: int | None, forever: bool, scope: trio.
         received = view.received
         if received != seen:
             idle_since, seen = trio.current_time(), received
-        done = total is not None and received >= total
+        done = total is not None and received >= total and view.in_flight == 0
         if not forever and (done or (total is not None and trio.current_time() - idle_since > _IDLE_S)):
             scope.cancel()
 

@@ -31,6 +31,7 @@ class DemoView:
         self._last: dict[px.Timeframe, px.Bar] = {}
         self._made = dict.fromkeys(bars.timeframes, 0)
         self.received = 0
+        self.in_flight = 0
         self._elapsed = 0.0
 
     def add(self, bar: px.Bar) -> None:
@@ -43,7 +44,9 @@ class DemoView:
     def tick(self) -> None:
         """Look at the clock and the counts; the table shows what was seen here."""
         self._elapsed = trio.current_time() - self._started
-        self.received = sum(contract.received for contract in self._gateway.statistics().market.contracts)
+        contracts = self._gateway.statistics().market.contracts
+        self.received = sum(contract.received for contract in contracts)
+        self.in_flight = sum(contract.in_flight for contract in contracts)
 
     def summary(self) -> None:
         """Print what came of it."""

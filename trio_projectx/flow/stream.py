@@ -8,8 +8,9 @@ Three classes: `Pipe` is the state, `Stream` its reader's face (public), `Feed` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import attrs
 import trio
@@ -18,6 +19,9 @@ from trio_projectx._config import Overflow
 from trio_projectx._errors import SlowConsumer, TrioProjectXError, again
 from trio_projectx._events import Dropped
 from trio_projectx.flow.buffers import Buffer
+
+#: How long a reader may go on without letting other tasks run, as long as items wait for it.
+_SLICE_S: Final = 0.010
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -113,19 +117,31 @@ class Stream(trio.abc.ReceiveChannel[T_co]):
 
     def __init__(self, pipe: Pipe[T_co]) -> None:
         self._pipe = pipe
+        self._slice_began = -math.inf
 
     async def receive(self) -> T_co:
-        """Return the next item (or, under a dropping policy, the `Dropped` that stands where some are missing)."""
+        """Return the next item (or, under a dropping policy, the `Dropped` that stands where some are missing).
+
+        Cancellation is seen at each call. While items wait it lets other tasks run only every 10 ms: the feed makes
+        items by the batch, and a reader that yielded after each one would fall behind it in every burst.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             try:
                 item = self.receive_nowait()
             except trio.WouldBlock:
                 await self._pipe.readers.park()
+                self._slice_began = trio.current_time()
             else:
-                # The item is ours: from here on a cancellation must not lose it.
-                await trio.lowlevel.cancel_shielded_checkpoint()
+                await self._yield_now_and_then()
                 return item
+
+    async def _yield_now_and_then(self) -> None:
+        now = trio.current_time()
+        if now - self._slice_began > _SLICE_S:
+            # The item is ours: a cancellation must not lose it.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self._slice_began = trio.current_time()
 
     def receive_nowait(self) -> T_co:
         """Like `receive`, but raises `trio.WouldBlock` where that would wait."""

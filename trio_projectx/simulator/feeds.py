@@ -7,7 +7,6 @@ sent only while somebody is subscribed; its time goes on nevertheless, as on the
 
 from __future__ import annotations
 
-import attrs
 import trio
 
 from trio_projectx.simulator.clock import MarketClock
@@ -38,10 +37,13 @@ class MarketFeed:
 
     def subscribe(self, link: Link, kind: Kind) -> None:
         """Send events of ``kind`` to ``link`` from now on; depth begins with the whole book."""
-        if not self._subscribers:
-            self._market.now_ns = self._clock.now_ns()
+        is_first = not self._subscribers
         self._subscribers[link] = self._subscribers.get(link, Kind(0)) | kind
-        self._want()
+        # Trades are made in any case: they move the price. The rest is made only for somebody.
+        wanted = self._wanted() & ~Kind.TRADES
+        if is_first or wanted & ~self._market.wanted:
+            self._market.wanted = wanted
+            self._market.jump(self._clock.now_ns() if is_first else self._market.now_ns)
         if kind is Kind.DEPTH:
             link.outbox.offer(self._market.book())
         self._somebody.set()
@@ -51,7 +53,7 @@ class MarketFeed:
         left = self._subscribers.pop(link, Kind(0)) & ~kind
         if left:
             self._subscribers[link] = left
-        self._want()
+        self._market.wanted = self._wanted() & ~Kind.TRADES
 
     def set_trades_per_s(self, trades_per_s: float) -> None:
         """Change how much happens; the other events keep their proportion to trades."""
@@ -95,10 +97,3 @@ class MarketFeed:
         for mask in self._subscribers.values():
             wanted |= mask
         return wanted
-
-    def _want(self) -> None:
-        # Trades are made in any case: they move the price. The rest is made only for somebody.
-        wanted = self._wanted() & ~Kind.TRADES
-        if wanted & ~self._market.wanted or self._market.now_ns > 0:
-            self._market.wanted = wanted
-            self._market.jump(self._market.now_ns)

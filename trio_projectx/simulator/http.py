@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
@@ -134,9 +135,7 @@ class Conversation:
             return request
         try:
             return self._answer(request)
-        except (
-            Exception
-        ):  # a bug in a route is this request's 500, as on a real server, and is told in the log
+        except Exception:  # noqa: BLE001 -- a bug in a route is this request's 500, and is told in the log
             _log.exception("the simulator failed to answer %s %s", request.method, request.path)
             return problem(500, "the simulator failed; its log says why")
 
@@ -154,12 +153,12 @@ class Conversation:
                 return problem(413, f"the simulator takes bodies of up to {BODY_BYTES} bytes")
         return None if isinstance(data, h11.ConnectionClosed) else _request(head, bytes(body))
 
-    async def _next_event(self) -> h11.Event | type[h11.PAUSED]:
+    async def _next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
         while True:
             event = self._wire.next_event()
             if event is not h11.NEED_DATA:
-                return event  # type: ignore[return-value]  # h11's sentinels are typed as classes of their own
-            self._wire.receive_data(await self._stream.receive_some(_READ_BYTES))
+                return event
+            self._wire.receive_data(bytes(await self._stream.receive_some(_READ_BYTES)))
 
     async def _send(self, reply: Response) -> None:
         headers = [
@@ -180,10 +179,8 @@ class Conversation:
     async def _refuse(self, status: int) -> None:
         if self._wire.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
-        try:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             await self._send(problem(status, "this is not HTTP"))
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-            pass
 
 
 def _request(head: h11.Request, body: bytes) -> Request | Response:

@@ -46,6 +46,7 @@ class Hubs:
         self._negotiated: dict[str, tuple[str, float]] = {}
         self._in_use: set[str] = set()
         self._made = 0
+        self._left = trio.lowlevel.ParkingLot()
 
     def answer(self, request: Request) -> Response | Upgrade:
         """Answer a request below ``/hubs/``; an `Upgrade` is to be followed by `serve`."""
@@ -86,18 +87,29 @@ class Hubs:
         finally:
             self._in_use.discard(upgrade.ticket or "")
 
+    async def close_all(self, last: str, grace_s: float) -> None:
+        """Close every hub connection with the record ``last``; those that take longer are dropped."""
+        for link in list(self.links.values()):
+            link.finish(last)
+        with trio.move_on_after(grace_s):
+            while self.links:
+                await self._left.park()
+        for link in list(self.links.values()):
+            link.drop()
+
     async def _run(self, link: Link) -> None:
         connection_id = link.identity.connection_id
         self.links[connection_id] = link
         self._counters.hub_connections += 1
         try:
             self._counters.last_disconnect = await link.run(self._methods.invoke)
-        except Exception:  # a bug here must not take the other connections with it; it is counted and told
+        except Exception:  # noqa: BLE001 -- a bug here must not take the other connections with it; it is counted and told
             self._counters.crashes += 1
             _log.exception("the simulator failed on a hub connection")
         finally:
             self._exchange.leave(link)
             del self.links[connection_id]
+            self._left.unpark_all()
             self._counters.disconnects += 1
 
     def _authenticate(self, request: Request) -> tuple[str, str]:

@@ -58,7 +58,7 @@ class Market:
         self.jump(self.now_ns)
 
     def jump(self, to_ns: int) -> None:
-        """Be at ``to_ns`` as if the market had always run; what happened since then is not returned by anything."""
+        """Be at ``to_ns`` as if the market had always run; nothing returns what happened since then."""
         figures = self._session.figures
         self._open(to_ns // MINUTE_NS)
         self.advance(to_ns)
@@ -100,6 +100,11 @@ class Market:
 
 
 def _happenings(events: list[Event]) -> Happenings:
-    rows = [(event.ts_ns, *row) for event in events for row in event.trades]
-    ts, price, volume, side = ([row[at] for row in rows] for at in range(4))
-    return Happenings([(event.kind, event.text) for event in events], TradeColumns(ts, price, volume, side))
+    rows = [row for event in events for row in event.trades]
+    trades = TradeColumns(
+        [event.ts_ns for event in events for _ in event.trades],
+        [price for price, _, _ in rows],
+        [volume for _, volume, _ in rows],
+        [side for _, _, side in rows],
+    )
+    return Happenings([(event.kind, event.text) for event in events], trades)

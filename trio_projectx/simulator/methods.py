@@ -1,4 +1,4 @@
-"""What a hub's clients may call: subscriptions, and probes of the protocol, with the real server's error texts."""
+"""What a hub's clients may call: subscriptions, and protocol probes; errors in the real server's words."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def _note(link: Link, name: str) -> None:
 
 
 def _subscribe_user(name: str, *, begin: bool) -> Method:
-    """Return the (un)subscription of a user hub: recorded, and acknowledged; no events come by themselves yet."""
+    """Return the (un)subscription of a user hub: recorded and acknowledged; no events come of it yet."""
     shown = {"accounts": "Account", "orders": "Order", "positions": "Position", "trades": "Trade"}[name]
 
     async def subscribe(link: Link, arguments: Arguments) -> JsonValue:

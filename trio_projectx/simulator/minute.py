@@ -36,7 +36,7 @@ class Kind(enum.IntFlag):
 
 @attrs.frozen(slots=True)
 class Event:
-    """One record of the market: when (int64 ns), what, its text, and for trades price, volume and side of each."""
+    """One record of the market: when (int64 ns), what, its text; its trades' price, volume and side."""
 
     ts_ns: int
     kind: Kind
@@ -79,7 +79,7 @@ class Minute:
         self._rate = rate
 
     def events(self, minute: int, wanted: Kind) -> Iterator[Event]:
-        """Yield what happens in ``minute`` (since 1970), in order of time: trades, and what else is ``wanted``."""
+        """Yield what happens in ``minute`` (since 1970), in order: trades, and what else is ``wanted``."""
         name = f"{self._seed}/{self._writer.contract_id}/{minute}"
         trades, quotes, depth = (Random(f"{name}/{kind}") for kind in ("trades", "quotes", "depth"))
         happening = [(time, Kind.TRADES) for time in times(trades, _TRADE_RECORDS * self._rate)]

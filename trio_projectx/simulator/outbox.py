@@ -50,7 +50,7 @@ class Outbox:
         return True
 
     async def put(self, text: str) -> bool:
-        """Take ``text`` in, waiting while `PUT_CHARS` wait already; False (at once) when the outbox is closed."""
+        """Take ``text`` in, waiting while `PUT_CHARS` wait already; False (at once) when it is closed."""
         await trio.lowlevel.checkpoint()
         most = min(self.limit, PUT_CHARS)
         while self._texts and self._chars + len(text) > most and not self.is_closed:
@@ -61,7 +61,7 @@ class Outbox:
         return True
 
     async def wait_sent(self) -> bool:
-        """Wait until everything taken in was handed to the socket; False if the outbox was abandoned first."""
+        """Wait until all that was taken in has gone to the socket; False if it was abandoned first."""
         await trio.lowlevel.checkpoint()
         while (self._texts or self._sending) and not self._abandoned:
             await self._room.park()

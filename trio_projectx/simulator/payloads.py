@@ -54,8 +54,7 @@ class StampWriter:
 
 def number(value: float) -> str:
     """Return the shortest JSON number that reads back as ``value``, whole ones without a point."""
-    text = repr(value)
-    return text[:-2] if text.endswith(".0") else text
+    return repr(value).removesuffix(".0")
 
 
 @attrs.frozen(slots=True)

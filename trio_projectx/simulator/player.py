@@ -90,12 +90,11 @@ class ReplayFeed:
         last = min(at + CHUNK, len(self._tape))
         if not self._speed or self._started is None:
             return last
-        first_ns = self._tape.ts[0].as_py()
-        ahead_s = (self._tape.ts[at].as_py() - first_ns) / 1e9 / self._speed
+        first_ns = self._tape.ts[0]
+        ahead_s = (self._tape.ts[at] - first_ns) / 1e9 / self._speed
         await trio.sleep_until(self._started + ahead_s)
         due_ns = first_ns + int((trio.current_time() - self._started) * self._speed * 1e9)
-        stamps = self._tape.ts.slice(at, last - at).to_pylist()
-        return at + max(1, bisect_right(stamps, due_ns))
+        return bisect_right(self._tape.ts, due_ns, at + 1, last)
 
     def _sent(self, stop: int) -> None:
         if stop > self._head:

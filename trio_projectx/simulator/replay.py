@@ -7,13 +7,16 @@ not a number, a missing value) is refused when the table is opened, with the row
 
 from __future__ import annotations
 
+import math
 import os
+from array import array
+from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
 import attrs
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import trio
 
@@ -25,7 +28,7 @@ from trio_projectx.simulator.truth import TradeColumns
 
 #: The contract a tape plays as when none is named.
 DEFAULT_CONTRACT: Final = "CON.F.US.GCE.Z25"
-#: Rows of the longest tape; all of it is held in memory, 32 bytes a row.
+#: Rows of the longest tape; all of it is held in memory, 25 bytes a row.
 ROWS_MAX: Final = 50_000_000
 #: Trade objects in one record at most, and records' worth of trades handed over at a time.
 PER_RECORD: Final = 64
@@ -37,109 +40,102 @@ _UNKNOWN_SIDE: Final = -1
 
 @attrs.frozen(slots=True, eq=False)
 class Tape:
-    """The trades of one contract: columns ``ts`` (int64 ns), ``price``, ``volume``, ``side`` (-1 = unknown)."""
+    """The trades of one contract, as columns of one length; ``side`` -1 is unknown."""
 
     contract_id: str
-    ts: pa.Int64Array
-    price: pa.DoubleArray
-    volume: pa.Int64Array
-    side: pa.Int8Array
+    ts: array[int]
+    price: array[float]
+    volume: array[int]
+    side: array[int]
 
     def __len__(self) -> int:
         return len(self.ts)
 
     def columns(self, start: int, stop: int) -> TradeColumns:
         """Return the trades from row ``start`` up to, without, ``stop``."""
-        length = stop - start
-        return TradeColumns(
-            self.ts.slice(start, length).to_pylist(),
-            self.price.slice(start, length).to_pylist(),
-            self.volume.slice(start, length).to_pylist(),
-            self.side.slice(start, length).to_pylist(),
-        )
+        span = slice(start, stop)
+        return TradeColumns(self.ts[span], self.price[span], self.volume[span], self.side[span])
 
 
 async def open_tape(source: str | os.PathLike[str] | pa.Table, contract_id: str | None) -> Tape:
     """Read ``source``, a Parquet file or a table, as the trades of ``contract_id``.
 
     Columns: ``ts_event`` or ``ts_ns`` (int64 ns, or a timestamp), ``price``, ``volume`` or ``size``, and
-    ``side`` if known (0 buy, 1 sell, anything else or null unknown). The file is read in a thread.
+    ``side`` if known (0 buy, 1 sell, anything else or null unknown). A file is read in a thread, which cannot
+    be cancelled; a table is taken at once (tests in virtual time give one: a virtual clock jumps while a thread
+    works).
 
     :raises ConfigError: if it cannot be read, has not these columns, or holds what cannot be sent.
     :raises ContractError: if ``contract_id`` is malformed.
     """
     contract = str(ContractId.parse(contract_id or DEFAULT_CONTRACT))
-    table = source if isinstance(source, pa.Table) else await trio.to_thread.run_sync(_read, Path(source))
-    return make_tape(table, contract)
+    if isinstance(source, pa.Table):
+        return make_tape(source, contract)
+    return await trio.to_thread.run_sync(_read, Path(source), contract)
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, contract_id: str) -> Tape:
+    shown = repr(str(path))
     try:
         file = pq.ParquetFile(path)
-        rows = file.metadata.num_rows
-        if rows > ROWS_MAX:
-            raise ConfigError(f"{path.name} has {rows} trades; a replay takes up to {ROWS_MAX}: cut it")
         names = [name for name in file.schema_arrow.names if name in (*_STAMPS, "price", *_SIZES, "side")]
-        return file.read(columns=names)
+        rows = file.metadata.num_rows
+        table = file.read(columns=names) if rows <= ROWS_MAX else None
     except FileNotFoundError:
-        raise ConfigError(f"there is no file {str(path)!r} to replay") from None
+        raise ConfigError(f"there is no file {shown} to replay") from None
     except (OSError, pa.ArrowException) as exc:
-        raise ConfigError(f"{str(path)!r} is not a Parquet file that can be read: {exc}") from exc
+        raise ConfigError(f"{shown} is not a Parquet file that can be read: {exc}") from exc
+    if table is None:
+        raise ConfigError(f"{shown} has {rows} trades; a replay takes up to {ROWS_MAX}: cut it")
+    return make_tape(table, contract_id)
 
 
 def make_tape(table: pa.Table, contract_id: str) -> Tape:
     """Check ``table`` and take its columns; see `open_tape`."""
     if not table.num_rows:
         raise ConfigError("there are no trades to replay: the table is empty")
-    ts = _column(table, _STAMPS)
-    if pa.types.is_timestamp(ts.type):
-        ts = _cast(_cast(ts, pa.timestamp("ns", ts.type.tz), "ts"), pa.int64(), "ts")
-    side = _sides(table)
-    tape = Tape(
+    price = array("d", _values(table, _named(table, ("price",)), pa.float64()))
+    wrong = next((row for row, value in enumerate(price) if not math.isfinite(value)), None)
+    if wrong is not None:
+        raise ConfigError(f"the price in row {wrong} is not a finite number: it cannot be said in JSON")
+    return Tape(
         contract_id,
-        _whole(_cast(ts, pa.int64(), "ts")),
-        _whole(_cast(_column(table, ("price",)), pa.float64(), "price")),
-        _whole(_cast(_column(table, _SIZES), pa.int64(), "volume")),
-        side,
+        array("q", _values(table, _named(table, _STAMPS), pa.int64())),
+        price,
+        array("q", _values(table, _named(table, _SIZES), pa.int64())),
+        array("b", _sides(table)),
     )
-    finite = pc.is_finite(tape.price)
-    if not pc.all(finite).as_py():
-        row = pc.index(finite, False).as_py()
-        raise ConfigError(f"the price in row {row} is not a finite number: it cannot be said in JSON")
-    return tape
 
 
-def _column(table: pa.Table, names: tuple[str, ...]) -> pa.ChunkedArray:
+def _named(table: pa.Table, names: tuple[str, ...]) -> str:
+    """Return the first of ``names`` that the table has as a column, without a missing value."""
     for name in names:
         if name in table.column_names:
-            column = table.column(name)
-            if column.null_count:
-                raise ConfigError(f"column {name} of the replay has {column.null_count} missing values")
-            return column
+            if missing := table.column(name).null_count:
+                raise ConfigError(f"column {name} of the replay has {missing} missing values")
+            return name
     raise ConfigError(
         f"the replay has no column {' or '.join(names)}; it has {', '.join(table.column_names)}"
     )
 
 
-def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.ChunkedArray:
+def _values(table: pa.Table, name: str, kind: pa.DataType) -> Iterator[int]:
+    """Yield a column's values as ``kind``; a timestamp as int64 ns. Refused if that loses anything."""
+    column = table.select([name])
+    was = column.schema.field(name).type
     try:
-        return column.cast(kind)
+        if pa.types.is_timestamp(was):
+            column = column.cast(pa.schema([(name, pa.timestamp("ns", was.tz))]))
+        for batch in column.cast(pa.schema([(name, kind)])).to_batches():
+            yield from batch.to_pydict()[name]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
-        raise ConfigError(
-            f"column {name} of the replay is {column.type} and does not fit {kind}: {exc}"
-        ) from exc
+        raise ConfigError(f"column {name} of the replay is {was} and does not fit {kind}: {exc}") from exc
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks)
-
-
-def _sides(table: pa.Table) -> pa.Int8Array:
+def _sides(table: pa.Table) -> Iterator[int]:
     if "side" not in table.column_names:
-        return pa.array([_UNKNOWN_SIDE], pa.int8()).take(pa.array([0] * table.num_rows))
-    side = _whole(_cast(table.column("side"), pa.int64(), "side"))
-    known = pc.fill_null(pc.is_in(side, pa.array([0, 1], pa.int64())), False)
-    return pc.if_else(known, side, _UNKNOWN_SIDE).cast(pa.int8())
+        return repeat(_UNKNOWN_SIDE, table.num_rows)
+    return (side if side in (0, 1) else _UNKNOWN_SIDE for side in _values(table, "side", pa.int64()))
 
 
 class TapeWriter:

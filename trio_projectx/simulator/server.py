@@ -167,7 +167,7 @@ class Simulator:
                 upgraded = await Conversation(stream, self._answer).run()
                 if upgraded is not None:
                     await self._hubs.serve(stream, *upgraded)
-        except Exception:  # a bug here must not take the other connections with it; it is counted and told
+        except Exception:  # noqa: BLE001 -- a bug here must not take the other connections with it; it is counted and told
             self._counters.crashes += 1
             _log.exception("the simulator failed on a connection")
 
@@ -186,14 +186,7 @@ class Simulator:
             self._tasks.start_soon(self._stop)
 
     async def _stop(self) -> None:
-        """Close every hub connection with Close(allowReconnect), give them a moment, then let the rest go."""
-        deadline = trio.current_time() + _STOP_S
-        for link in list(self._hubs.links.values()):
-            link.finish(CLOSE_AND_COME_BACK)
-        while self._hubs.links and trio.current_time() < deadline:
-            await trio.sleep(0.01)
-        for link in list(self._hubs.links.values()):
-            link.drop()
+        await self._hubs.close_all(CLOSE_AND_COME_BACK, _STOP_S)
         self.stopped.set()
 
 

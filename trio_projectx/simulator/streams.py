@@ -161,7 +161,7 @@ class BreakableStream(trio.abc.HalfCloseableStream):
 
 
 class PrefixedStream(trio.abc.Stream):
-    """A stream from which ``head`` is read first, then, after `open`, ``rest``, then what comes from below."""
+    """A stream: first ``head`` is read from it, then, after `open`, ``rest``, then what comes from below."""
 
     def __init__(self, stream: trio.abc.Stream, head: bytes, rest: bytes) -> None:
         self._stream = stream
@@ -173,8 +173,8 @@ class PrefixedStream(trio.abc.Stream):
         """Let reading go on behind the head."""
         self._opened.set()
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive from the head, the rest, or the stream; the first two come whole, whatever ``max_bytes``."""
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive from the head, the rest or the stream; the first two come whole, whatever ``max_bytes``."""
         if self._head:
             await trio.lowlevel.checkpoint()
             head, self._head = self._head, b""
@@ -199,7 +199,7 @@ class PrefixedStream(trio.abc.Stream):
 
 
 def reset_stream(stream: trio.abc.Stream) -> None:
-    """Break ``stream`` at once: a reset in memory, a TCP RST (no lingering) on a socket; others are not touched."""
+    """Break ``stream`` at once: a reset in memory, a TCP RST on a socket; other kinds are not touched."""
     if isinstance(stream, BreakableStream):
         stream.reset()
     elif isinstance(stream, trio.SocketStream):

@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
 
 @attrs.frozen(slots=True)
 class TradeColumns:
-    """Trades of one contract as columns of one length; ``ts_event`` int64 ns, ``side`` the values of `Side`."""
+    """Trades of one contract as columns of one length: ``ts_event`` int64 ns, ``side`` values of `Side`."""
 
     ts_event: Sequence[int]
     price: Sequence[float]
