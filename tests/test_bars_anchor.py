@@ -21,7 +21,9 @@ S = 10**9
 counts = st.one_of(st.integers(1, 90), st.integers(1, 99_999))
 frames = st.builds(lambda n, unit: Timeframe(f"{n}{unit}"), counts, st.sampled_from("smh"))
 EDGE = 10**18 * 8  # well inside int64 for every timeframe there is
-stamps = st.one_of(st.integers(-EDGE, EDGE), st.integers(-200 * S, 200 * S), st.integers(1.6e18, 1.9e18))
+stamps = st.one_of(
+    st.integers(-EDGE, EDGE), st.integers(-200 * S, 200 * S), st.integers(16 * 10**17, 19 * 10**17)
+)
 
 
 @given(frames, stamps)

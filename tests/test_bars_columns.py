@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import random
+from typing import Any
 
 import attrs
 import pyarrow as pa
@@ -67,11 +68,17 @@ def row(of: Bar) -> list[object]:
     return [getattr(of, name) for name, _ in FIELDS]
 
 
+def values(chunk: pa.Array[Any]) -> pa.Buffer:
+    validity, found = chunk.buffers()
+    assert validity is None
+    assert found is not None
+    return found
+
+
 def addresses(table: pa.Table) -> list[list[int]]:
     """Where the values of each chunk of each column lie."""
-    return [
-        [chunk.buffers()[1].address for chunk in table.column(name).chunks] for name, _ in FIELDS if name != "trade_date"
-    ]  # fmt: skip
+    kept = [name for name, _ in FIELDS if name != "trade_date"]
+    return [[values(chunk).address for chunk in table.column(name).chunks] for name in kept]
 
 
 def test_the_schema_is_the_public_one() -> None:
@@ -134,11 +141,9 @@ def test_who_holds_a_snapshot_cannot_write_into_it() -> None:
     columns.append(bar(1))
     for name, _ in FIELDS:
         if name != "trade_date":  # made of nothing but nulls: there is no value to write
-            validity, values = columns.table().column(name).chunk(0).buffers()
-            assert validity is None
-            assert not values.is_mutable
+            assert not values(columns.table().column(name).chunks[0]).is_mutable
     with pytest.raises(TypeError, match="read-only"):
-        memoryview(columns.table().column("volume").chunk(0).buffers()[1])[0] = 1
+        memoryview(values(columns.table().column("volume").chunks[0]))[0] = 1
 
 
 @settings(max_examples=40)
@@ -183,10 +188,10 @@ def test_extremes_of_int64_and_bits_in_random_order() -> None:
     rng = random.Random(5)
     low, high = -(1 << 63), (1 << 63) - 1
     columns = BarColumns(1000)
-    written = [
-        attrs.evolve(bar(n), start=rng.choice([low, -1]), end=high, first_ts=low, volume=high, partial=rng.random() < 0.5)
-        for n in range(500)
-    ]  # fmt: skip
+    written: list[Bar] = []
+    for n in range(500):
+        extreme = attrs.evolve(bar(n), start=rng.choice([low, -1]), end=high, first_ts=low, volume=high)
+        written.append(attrs.evolve(extreme, partial=rng.random() < 0.5))
     for each in written:
         columns.append(each)
     assert rows(columns.table()) == [row(each) for each in written]

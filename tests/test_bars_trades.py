@@ -19,13 +19,9 @@ EDGES = Anchor.utc().edges("1h")
 NS = pa.timestamp("ns")
 
 
-def table(
-    ts_event: pa.Array | list[int],
-    price: pa.Array | list[object],
-    volume: pa.Array | list[int],
-    **more: object,
-) -> pa.Table:
-    return pa.table({"ts_event": ts_event, "price": price, "volume": volume, **more})
+def table(ts_event: object, price: object, volume: object, **more: object) -> pa.Table:
+    columns = {"ts_event": ts_event, "price": price, "volume": volume, **more}
+    return pa.table(columns)
 
 
 def read(trades: object, tick_size: TickSize | None = None) -> TradeTable:

@@ -23,7 +23,7 @@ HEAD = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: U
 def frame(
     payload: bytes, first: int = 0x81, field: int | None = None, mask: bool = False, claim: int | None = None
 ) -> bytes:
-    """Write a frame; ``field`` forces a length field of so many bytes, ``claim`` a length not the payload's."""
+    """Write a frame; ``field`` forces a length field of so many bytes, ``claim`` any length."""
     size = len(payload) if claim is None else claim
     if field is None:
         field = 0 if size < 126 else 2 if size < 1 << 16 else 8

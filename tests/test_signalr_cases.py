@@ -1,4 +1,4 @@
-"""The codec cases of tests/data/signalr_cases.json, each a fact about the protocol; see the file's own header."""
+"""The codec cases of tests/data/signalr_cases.json, each a fact about the protocol."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def build(described: dict[str, Any]) -> signalr.Message:
     """Make the message that a case describes with the spec's field names."""
     fields = dict(described)
     kind: Any = getattr(signalr, fields.pop("kind"))
-    return kind(**{re.sub("[A-Z]", lambda m: "_" + m[0].lower(), name): value for name, value in fields.items()})
+    return kind(
+        **{re.sub("[A-Z]", lambda m: "_" + m[0].lower(), name): value for name, value in fields.items()}
+    )
 
 
 def is_error(case: dict[str, Any]) -> bool:

@@ -110,7 +110,7 @@ def seconds_by_character(length: int) -> float:
 
 
 def test_the_cost_is_linear() -> None:
-    """Eight times the characters, one at a time: about 8 times the work, 64 if anything were scanned again."""
+    """Eight times the characters, one at a time: about 8 times the work, not 64."""
     small = min(seconds_by_character(20_000) for _ in range(3))
     large = min(seconds_by_character(160_000) for _ in range(2))
     assert large < 24 * small

@@ -67,7 +67,9 @@ def test_session(state: SessionState, turn: Turn) -> None:
         assert turned(state, turn) is SessionState(expected)
 
 
-@pytest.mark.parametrize(("table", "states", "steps"), [(TRANSITIONS, ConnectionState, Step), (TURNS, SessionState, Turn)])
+@pytest.mark.parametrize(
+    ("table", "states", "steps"), [(TRANSITIONS, ConnectionState, Step), (TURNS, SessionState, Turn)]
+)
 def test_every_state_can_be_left_and_every_step_is_used(
     table: dict[Enum, dict[Enum, Enum]], states: type[Enum], steps: type[Enum]
 ) -> None:

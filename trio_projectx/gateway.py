@@ -105,10 +105,8 @@ class Gateway:
         """
         _refuse_what_is_not_there(history, updates, events)
         frames = _timeframes(timeframes)
-        chosen = anchor or Anchor.utc()
-        for frame in frames:
-            chosen.edges(frame)  # refuses, before anything is asked of the service
-        limit = self._capacity(capacity)
+        chosen = _anchor(anchor, frames)
+        limit = self._capacity(capacity, overflow)
         instrument = await self._directory.resolve(contract)
         pipeline = self._market.contract(instrument.contract_id, instrument.grid)
         limits = self._config.limits
@@ -143,7 +141,7 @@ class Gateway:
         self, contract: str, *, overflow: Overflow = Overflow.ERROR, capacity: int | None = None
     ) -> AsyncGenerator[Stream[Trade]]:
         """Stream the valid trades of ``contract`` in order of arrival; errors as `open_bars`."""
-        limit = self._capacity(capacity)
+        limit = self._capacity(capacity, overflow)
         instrument = await self._directory.resolve(contract)
         pipeline = self._market.contract(instrument.contract_id, instrument.grid)
         name = f"trades of {instrument.contract_id}"
@@ -168,7 +166,7 @@ class Gateway:
         self, contract: str, *, overflow: Overflow = Overflow.CONFLATE, capacity: int | None = None
     ) -> AsyncGenerator[Stream[Quote]]:
         """Stream the quote state of ``contract`` after each update; conflated by default, errors as `open_bars`."""
-        limit = self._capacity(capacity)
+        limit = self._capacity(capacity, overflow)
         instrument = await self._directory.resolve(contract)
         pipeline = self._market.contract(instrument.contract_id, instrument.grid)
         name = f"quotes of {instrument.contract_id}"
@@ -205,7 +203,9 @@ class Gateway:
         finally:
             self._hub.release(wanted)
 
-    def _capacity(self, capacity: int | None) -> int:
+    def _capacity(self, capacity: int | None, overflow: Overflow) -> int:
+        if not isinstance(overflow, Overflow):
+            raise ConfigError(f"overflow must be one of the Overflow policies, not {overflow!r:.40}")
         chosen = self._config.limits.stream_items if capacity is None else capacity
         if isinstance(chosen, bool) or not isinstance(chosen, int) or chosen < 1:
             raise ConfigError(f"capacity must be a whole number, 1 or more, not {chosen!r:.40}")
@@ -261,6 +261,15 @@ def _refuse_what_is_not_there(history: int, updates: object, events: bool) -> No
         raise ConfigError("updates= is not offered yet: use forming() of the stream to look at an open bar")
     if events:
         raise ConfigError("events=True is not offered yet: a bar is not revised, and a gap is a ConnectionLost")
+
+
+def _anchor(anchor: Anchor | None, frames: tuple[Timeframe, ...]) -> Anchor:
+    chosen = Anchor.utc() if anchor is None else anchor
+    if not isinstance(chosen, Anchor):
+        raise ConfigError(f"anchor must be an Anchor such as Anchor.utc(), not {anchor!r:.40}")
+    for frame in frames:
+        chosen.edges(frame)  # refuses what it does not offer, before anything is asked of the service
+    return chosen
 
 
 def _timeframes(labels: tuple[str, ...]) -> tuple[Timeframe, ...]:

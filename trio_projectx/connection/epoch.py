@@ -120,8 +120,8 @@ class Epoch:
 
         :raises ConnectionLost: if this epoch is not live, or its writer is hopelessly behind.
         """
-        if not self.live:
-            raise ConnectionLost(f"{self.name}: not connected: {self.error or 'not yet'}")
+        if not self.live or self._hub.state is not ConnectionState.CONNECTED:
+            raise ConnectionLost(f"{self.name}: not connected: {self.error or 'closing, or not yet open'}")
         invocation_id, text = self._hub.invoke(target, *arguments)
         call = self._calls.add(invocation_id, target)
         self._post(text)

@@ -239,7 +239,7 @@ class _Connection:
     def _why_not_open(self, connect_s: float) -> ConnectError:
         where, answer = self._target.where, bytes(self.stream.answer)
         if self.stream.upgraded and self._failure is not None:
-            why = escape(str(self._failure.__context__ or self._failure))
+            why = escape(str(_root(self._failure)))
             return ConnectError(f"{where} said 101, but not as a WebSocket server does: {why}")
         refusal = read_refusal(answer, where)
         if refusal is not None:
@@ -359,6 +359,13 @@ async def _connect(target: Target, connect: Connect, deadline: float, connect_s:
         except OSError as exc:
             raise ConnectError(f"no connection to {target.where}: {escape(str(exc))}") from exc
     raise ConnectTimeout(f"no connection to {target.where} within {connect_s:g} s")
+
+
+def _root(exc: BaseException) -> BaseException:
+    """Return what ``exc`` began with: wsproto says what is wrong, then fails to tell the server so."""
+    while exc.__context__ is not None:
+        exc = exc.__context__
+    return exc
 
 
 def _failure_in(exc: BaseException) -> Exception:

@@ -63,9 +63,9 @@ class Decoded:
 
     trades: Mapping[str, list[WireTrade]] = attrs.Factory(dict[str, list[WireTrade]])
     """The trades by routing contract id, those of a contract in order of arrival; no list is empty."""
-    quotes: Sequence[tuple[str, WireQuote]] = ()
+    quotes: Sequence[tuple[str, WireQuote]] = attrs.Factory(list[tuple[str, WireQuote]])
     """Routing contract id and quote, in order of arrival."""
-    refusals: Sequence[Refusal] = ()
+    refusals: Sequence[Refusal] = attrs.Factory(list[Refusal])
     """What was refused, summed up by target, contract and reason."""
     records: int = 0
     """How many records these were, pings included."""
@@ -106,13 +106,13 @@ class Decoder:
             return None
         try:
             return _gather(map(self._usual.decode, lines), len(lines))
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return self._bulk_loose(lines)
 
     def _bulk_loose(self, lines: list[bytes]) -> Decoded | None:
         try:
             return _gather_loose([self._loose.decode(line) for line in lines if line != _PING], len(lines))
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return None
 
     def invocation(self, target: str, arguments: Sequence[JsonValue]) -> Decoded:

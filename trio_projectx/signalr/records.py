@@ -32,6 +32,7 @@ class RecordBuffer:
         self._unfinished = io.StringIO()
         self._unfinished_length = 0
         self._overflown = False
+        self._dropped = 0
 
     @property
     def is_empty(self) -> bool:
@@ -39,8 +40,9 @@ class RecordBuffer:
         return not (self._whole or self._unfinished_length or self._overflown)
 
     def feed(self, text: str) -> None:
-        """Take in ``text``; after an overflow it is discarded, for nobody knows where its records begin."""
+        """Take in ``text``; after a record that is too long there is no more reading, only counting."""
         if self._overflown:
+            self._dropped += text.count(RECORD_SEPARATOR)
             return
         *ended, rest = text.split(RECORD_SEPARATOR)
         if ended and self._unfinished_length:
@@ -59,14 +61,17 @@ class RecordBuffer:
             record = self._whole.popleft()
             if len(record) <= self._limit:
                 return record
-            self._overflow()
+            self._overflown = True
+            self._dropped += len(self._whole)
+            self._whole.clear()
         if self._overflown:
             raise ProtocolError(f"a record is longer than the limit of {self._limit} characters")
         return None
 
     def discard(self) -> int:
-        """Forget everything that is held; return how many whole records that were."""
-        count = len(self._whole)
+        """Forget everything; return how many records were held or came after one that was too long."""
+        count = self._dropped + len(self._whole)
+        self._dropped = 0
         self._whole.clear()
         self._reset()
         return count
@@ -83,10 +88,6 @@ class RecordBuffer:
         record = self._unfinished.getvalue()
         self._reset()
         return record
-
-    def _overflow(self) -> None:
-        self._overflown = True
-        self.discard()
 
     def _reset(self) -> None:
         self._unfinished = io.StringIO()

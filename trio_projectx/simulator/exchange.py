@@ -31,7 +31,7 @@ class Exchange:
     counters: Counters
     truth: TruthLog = attrs.Factory(TruthLog)
     replay: ReplayFeed | None = None
-    _feeds: dict[str, MarketFeed | ReplayFeed] = attrs.Factory(dict)
+    _feeds: dict[str, MarketFeed | ReplayFeed] = attrs.Factory(dict[str, "MarketFeed | ReplayFeed"])
     _trades_per_s: float | None = None
 
     def put_on(self, tape: Tape) -> None:

@@ -13,6 +13,7 @@ from trio_projectx.simulator.clock import MarketClock
 from trio_projectx.simulator.link import Link
 from trio_projectx.simulator.market import Market
 from trio_projectx.simulator.minute import TRADES_PER_S, Kind
+from trio_projectx.simulator.outbox import frames
 from trio_projectx.simulator.path import MINUTE_NS
 from trio_projectx.simulator.payloads import RecordWriter
 from trio_projectx.simulator.products import Listing
@@ -85,11 +86,11 @@ class MarketFeed:
         kinds = [kind for kind, _ in happened.records if kind in wanted]
         self._counters.quotes_sent += kinds.count(Kind.QUOTES)
         self._counters.depth_lists_sent += kinds.count(Kind.DEPTH)
-        texts: dict[Kind, str] = {}
+        texts: dict[Kind, list[str]] = {}
         for link, mask in list(self._subscribers.items()):
             if mask not in texts:
-                texts[mask] = "".join(text for kind, text in happened.records if kind in mask)
-            if texts[mask] and not link.outbox.offer(texts[mask]):
+                texts[mask] = frames(text for kind, text in happened.records if kind in mask)
+            if not all(link.outbox.offer(text) for text in texts[mask]):
                 link.drop_slow()
 
     def _wanted(self) -> Kind:

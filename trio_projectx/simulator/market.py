@@ -67,9 +67,19 @@ class Market:
     def advance(self, to_ns: int) -> Happenings:
         """Return everything that happens after `now_ns` up to and at ``to_ns``."""
         events: list[Event] = []
-        while (event := self._upcoming()).ts_ns <= to_ns:
-            events.append(event)
+        while True:
+            event = self._ahead or next(self._events, None)
             self._ahead = None
+            if event is None:
+                # A minute may be empty: it is the calendar that ends this, not the events.
+                if (self._minute + 1) * MINUTE_NS > to_ns:
+                    break
+                self._open(self._minute + 1)
+            elif event.ts_ns > to_ns:
+                self._ahead = event
+                break
+            else:
+                events.append(event)
         self.now_ns = max(self.now_ns, to_ns)
         return _happenings(events)
 
@@ -89,14 +99,6 @@ class Market:
         made = Minute(self.seed, self.writer, self.base_ticks, self._session, self.rate)
         self._minute, self._ahead = minute, None
         self._events = made.events(minute, self.wanted)
-
-    def _upcoming(self) -> Event:
-        """Return the next event without taking it; there always is one."""
-        while self._ahead is None:
-            self._ahead = next(self._events, None)
-            if self._ahead is None:
-                self._open(self._minute + 1)
-        return self._ahead
 
 
 def _happenings(events: list[Event]) -> Happenings:

@@ -6,6 +6,7 @@ The market offers (and is told when there is no room); whoever may wait puts (ba
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 import attrs
 import trio
@@ -17,12 +18,26 @@ FRAME_CHARS = 56_000
 PUT_CHARS = 256_000
 
 
+def frames(records: Iterable[str]) -> list[str]:
+    """Join ``records``, in order, to as few texts as stay below `FRAME_CHARS` (a longer record stays alone)."""
+    texts: list[str] = []
+    waiting: list[str] = []
+    chars = 0
+    for record in records:
+        if waiting and chars + len(record) > FRAME_CHARS:
+            texts.append("".join(waiting))
+            waiting, chars = [], 0
+        waiting.append(record)
+        chars += len(record)
+    return [*texts, "".join(waiting)] if waiting else texts
+
+
 @attrs.define(slots=True, eq=False)
 class Outbox:
     """A queue of texts (whole records each) of at most ``limit`` characters in all, one text excepted."""
 
     limit: int
-    _texts: deque[str] = attrs.Factory(deque)
+    _texts: deque[str] = attrs.Factory(deque[str])
     _chars: int = 0
     _finishing: bool = False
     _abandoned: bool = False
@@ -99,7 +114,7 @@ class Outbox:
         self._work.unpark_all()
 
     def _frame(self) -> str:
-        texts, chars = [self._texts.popleft()], 0
+        texts = [self._texts.popleft()]
         chars = len(texts[0])
         while self._texts and chars + len(self._texts[0]) <= FRAME_CHARS:
             chars += len(self._texts[0])

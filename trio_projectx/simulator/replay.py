@@ -5,6 +5,8 @@ in the table, with their own stamps to the nanosecond. What cannot be said on th
 not a number, a missing value) is refused when the table is opened, with the row.
 """
 
+# pyarrow's stubs speak of numpy's types, and numpy is not installed; mypy checks these lines.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import math
@@ -30,9 +32,9 @@ from trio_projectx.simulator.truth import TradeColumns
 DEFAULT_CONTRACT: Final = "CON.F.US.GCE.Z25"
 #: Rows of the longest tape; all of it is held in memory, 25 bytes a row.
 ROWS_MAX: Final = 50_000_000
-#: Trade objects in one record at most, and records' worth of trades handed over at a time.
+#: Trade objects in one record at most; and trades handed over at a time, about one frame of them.
 PER_RECORD: Final = 64
-CHUNK: Final = 8 * PER_RECORD
+CHUNK: Final = 6 * PER_RECORD
 _STAMPS: Final = ("ts_event", "ts_ns")
 _SIZES: Final = ("volume", "size")
 _UNKNOWN_SIDE: Final = -1
@@ -62,8 +64,8 @@ async def open_tape(source: str | os.PathLike[str] | pa.Table, contract_id: str 
 
     Columns: ``ts_event`` or ``ts_ns`` (int64 ns, or a timestamp), ``price``, ``volume`` or ``size``, and
     ``side`` if known (0 buy, 1 sell, anything else or null unknown). A file is read in a thread, which cannot
-    be cancelled; a table is taken at once (tests in virtual time give one: a virtual clock jumps while a thread
-    works).
+    be cancelled; a table is taken at once (tests in virtual time give one: a virtual clock jumps while a
+    thread works).
 
     :raises ConfigError: if it cannot be read, has not these columns, or holds what cannot be sent.
     :raises ContractError: if ``contract_id`` is malformed.

@@ -23,7 +23,7 @@ from trio_projectx.simulator.hubs import Hubs
 from trio_projectx.simulator.link import CLOSE_AND_COME_BACK
 from trio_projectx.simulator.player import ReplayState
 from trio_projectx.simulator.products import front
-from trio_projectx.simulator.replay import open_tape
+from trio_projectx.simulator.replay import Tape, open_tape
 from trio_projectx.simulator.rest import RestApi
 from trio_projectx.simulator.settings import (
     API_KEY,
@@ -48,13 +48,15 @@ _STOP_S: Final = 0.5
 class Simulator:
     """A running simulator; made by `open_simulator`."""
 
-    def __init__(self, settings: Settings, tasks: BackgroundTasks) -> None:
+    def __init__(self, settings: Settings, tasks: BackgroundTasks, tape: Tape | None) -> None:
         self._settings = settings
         self._tasks = tasks
         self._counters = Counters()
         self._clock = MarketClock.started(settings.speed or 1.0, settings.wall_clock)
         self._tokens = TokenOffice(settings.seed, settings.wall_clock)
         self._exchange = Exchange(settings, self._clock, tasks, self._counters)
+        if tape is not None:
+            self._exchange.put_on(tape)
         self._hubs = Hubs(settings, self._tokens, self._exchange, self._counters)
         self._rest = RestApi(settings, self._clock, self._tokens)
         self._control = Control(
@@ -153,7 +155,8 @@ class Simulator:
         self._tasks.start_soon(self._serve, ours)
         return theirs
 
-    async def _listen(self, host: str, port: int) -> None:
+    async def listen(self, host: str, port: int) -> None:
+        """Accept TCP connections too; `open_simulator` does this once."""
         listeners = await trio.open_tcp_listeners(port, host=host)
         self._host = host
         self.port = listeners[0].socket.getsockname()[1]
@@ -246,9 +249,7 @@ async def open_simulator(
     )
     tape = None if replay is None else await open_tape(replay, contract)
     async with open_background_tasks() as tasks:
-        simulator = Simulator(settings, tasks)
-        if tape is not None:
-            simulator._exchange.put_on(tape)  # noqa: SLF001 -- the other half of the class's making
+        simulator = Simulator(settings, tasks, tape)
         if port is not None:
-            await simulator._listen("127.0.0.1" if host == "localhost" else host, port)  # noqa: SLF001
+            await simulator.listen("127.0.0.1" if host == "localhost" else host, port)
         yield simulator

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 import attrs
@@ -140,7 +140,7 @@ class BreakableStream(trio.abc.HalfCloseableStream):
         return not self._in.data and not self._in.ended
 
     @contextmanager
-    def _one_sender(self) -> Iterator[None]:
+    def _one_sender(self) -> Generator[None]:
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this stream")
         self._sending = True
@@ -150,7 +150,7 @@ class BreakableStream(trio.abc.HalfCloseableStream):
             self._sending = False
 
     @contextmanager
-    def _one_receiver(self) -> Iterator[None]:
+    def _one_receiver(self) -> Generator[None]:
         if self._receiving:
             raise trio.BusyResourceError("another task is receiving from this stream")
         self._receiving = True

@@ -3,6 +3,8 @@
 Simple for now: columns in memory, of bounded length. Spooling to disk comes with the full simulator.
 """
 
+# pyarrow's stubs speak of numpy's types, and numpy is not installed; mypy checks these lines.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from array import array
@@ -46,7 +48,7 @@ class TruthLog:
 
     limit: int = TRUTH_LIMIT
     dropped: int = 0
-    _contracts: dict[str, int] = attrs.Factory(dict)
+    _contracts: dict[str, int] = attrs.Factory(dict[str, int])
     _ts: array[int] = attrs.Factory(lambda: array("q"))
     _contract: array[int] = attrs.Factory(lambda: array("i"))
     _price: array[float] = attrs.Factory(lambda: array("d"))

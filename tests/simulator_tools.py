@@ -1,0 +1,99 @@
+"""What the tests of the simulator share: a virtual wall clock and a plain hub client that is not the library's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+
+from trio_projectx.simulator import Simulator
+
+#: 2026-08-19T20:51:00Z: the start of a minute.
+START_NS = 1_787_172_660_000_000_000
+HANDSHAKE = '{"protocol":"json","version":1}\x1e'
+
+
+def virtual_wall() -> int:
+    return START_NS + int(trio.current_time() * 1e9)
+
+
+class HubClient:
+    """A WebSocket to a hub: sends texts, keeps what came, one entry per frame."""
+
+    def __init__(self, ws: WebSocketConnection) -> None:
+        self.ws = ws
+        self.frames: list[str] = []
+
+    async def send(self, *records: object) -> None:
+        await self.ws.send_message("".join(json.dumps(record) + "\x1e" for record in records))
+
+    async def frame(self) -> str:
+        message = await self.ws.get_message()
+        assert isinstance(message, str)
+        self.frames.append(message)
+        return message
+
+    async def records(self, count: int) -> list[dict]:
+        """Receive until at least ``count`` records have come; return all since the last call of this."""
+        text = ""
+        while text.count("\x1e") < count:
+            text += await self.frame()
+        return split(text)
+
+    async def shake_hands(self) -> None:
+        await self.ws.send_message(HANDSHAKE)
+        assert await self.frame() == "{}\x1e"
+
+    async def call(self, target: str, *arguments: object, call_id: str = "1") -> dict:
+        """Invoke and return the completion; what comes before it is kept in `frames`."""
+        await self.send({"type": 1, "invocationId": call_id, "target": target, "arguments": list(arguments)})
+        while True:
+            for record in split(await self.frame()):
+                if record["type"] == 3:
+                    return record
+
+    async def until_closed(self) -> int:
+        """Receive until the server closes; return the WebSocket close code."""
+        with suppress(ConnectionClosed):
+            while True:
+                await self.frame()
+        reason = self.ws.closed
+        assert reason is not None
+        return reason.code
+
+
+def split(text: str) -> list[dict]:
+    assert text.endswith("\x1e"), text[-80:]
+    return [json.loads(record) for record in text.split("\x1e")[:-1]]
+
+
+def trades_in(frames: list[str]) -> list[dict]:
+    records = [record for frame in frames for record in split(frame)]
+    return [trade for record in records if record.get("target") == "GatewayTrade" for trade in record["arguments"][1]]
+
+
+@asynccontextmanager
+async def open_hub(
+    simulator: Simulator, hub: str = "market", *, hands: bool = True, token: str | None = None, queue: int = 1
+) -> AsyncGenerator[HubClient]:
+    """Connect over streams in memory."""
+    stream = await simulator.connect("127.0.0.1", simulator.port, tls=False)
+    bearer = f"Bearer {simulator.mint_token() if token is None else token}".encode()
+    async with stream, trio.open_nursery() as nursery:
+        ws = await wrap_client_stream(
+            nursery,
+            stream,
+            "127.0.0.1",
+            f"/hubs/{hub}",
+            extra_headers=[(b"Authorization", bearer)],
+            message_queue_size=queue,
+            max_message_size=1 << 24,
+        )
+        client = HubClient(ws)
+        if hands:
+            await client.shake_hands()
+        yield client
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,349 @@
+"""The whole way in virtual time: simulator, memory streams, WebSocket, hub, pipeline, streams."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+
+import attrs
+import pyarrow as pa
+import pytest
+import trio
+
+import trio_projectx as px
+from trio_projectx.simulator import Simulator, open_simulator
+
+START = 1_787_172_690_000_000_000  # 2026-08-19T20:51:30Z
+
+
+def virtual_wall() -> int:
+    """A wall clock that follows trio's, so that it is virtual where that is."""
+    return START + round(trio.current_time() * 1e9)
+
+
+def config_for(sim: Simulator, **changes: object) -> px.GatewayConfig:
+    config = px.GatewayConfig.simulated(sim.url)
+    return attrs.evolve(config, connect=sim.connect, wall_clock=virtual_wall, **changes)
+
+
+@asynccontextmanager
+async def running(speed: float = 1.0, **changes: object) -> AsyncGenerator[tuple[Simulator, px.Gateway]]:
+    async with open_simulator(port=None, seed=5, speed=speed, wall_clock=virtual_wall) as sim:
+        async with px.open_gateway(config_for(sim, **changes)) as gateway:
+            yield sim, gateway
+
+
+def oracle(trades: pa.Table, step_s: int) -> list[tuple[int, float, float, float, float, int, int]]:
+    """Bars of a table of trades by brute force, without a line of the library's."""
+    bars: dict[int, list[tuple[float, int]]] = {}
+    rows = zip(trades["ts_event"].to_pylist(), trades["price"].to_pylist(), trades["volume"].to_pylist(), strict=True)
+    for ts, price, volume in sorted(rows, key=lambda row: row[0]):
+        bars.setdefault(ts // (step_s * 10**9), []).append((price, volume))
+    return [
+        (k * step_s * 10**9, p[0][0], max(x for x, _ in p), min(x for x, _ in p), p[-1][0], sum(v for _, v in p), len(p))
+        for k, p in sorted(bars.items())
+    ]
+
+
+def row(bar: px.Bar) -> tuple[int, float, float, float, float, int, int]:
+    return (bar.start, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.trades)
+
+
+async def test_bars_of_three_timeframes_equal_the_simulators_truth(autojump_clock: trio.testing.MockClock) -> None:
+    got: dict[str, list[px.Bar]] = {"1s": [], "5s": [], "1m": []}
+    async with running() as (sim, gateway), gateway.open_bars("MNQ", "1s", "5s", "1m") as bars:
+        assert bars.contract_id == sim.contract_id
+        async for bar in bars:
+            got[bar.timeframe].append(bar)
+            if len(got["1m"]) == 3:
+                break
+        truth = sim.truth()
+        assert gateway.statistics().market.ledger.balanced
+        for timeframe, step_s in (("1s", 1), ("5s", 5), ("1m", 60)):
+            made = [row(bar) for bar in got[timeframe]]
+            assert made == oracle(truth, step_s)[: len(made)]
+            assert [bar.partial for bar in got[timeframe][:2]] == [True, False]
+            assert bars.table(timeframe)["close"].to_pylist() == [bar.close for bar in got[timeframe]]
+    assert len(got["1s"]) > 100
+
+
+async def test_trades_and_quotes_of_one_contract(autojump_clock: trio.testing.MockClock) -> None:
+    async with running() as (sim, gateway):
+        async with gateway.open_trades("MNQ") as trades, gateway.open_quotes(sim.contract_id) as quotes:
+            got = [await trades.receive() for _ in range(200)]
+            await trio.sleep(5)
+            quote = await quotes.receive()
+        truth = sim.truth().slice(0, 200)
+        assert [t.ts_event for t in got] == truth["ts_event"].to_pylist()
+        assert [t.price for t in got] == truth["price"].to_pylist()
+        assert [t.volume for t in got] == truth["volume"].to_pylist()
+        assert [int(t.side) for t in got] == truth["side"].to_pylist()
+        assert isinstance(quote, px.Quote)
+        assert quote.bid is not None
+        assert quote.ask is not None
+        assert quote.bid < quote.ask
+        assert quotes.statistics().balanced
+
+
+async def test_two_streams_of_one_contract_are_copies_and_share_the_subscription(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with running() as (sim, gateway):
+        async with gateway.open_bars("MNQ", "1s") as a, gateway.open_bars(sim.contract_id, "1s") as b:
+            first = [await a.receive() for _ in range(5)]
+            second = [await b.receive() for _ in range(5)]
+            assert [row(bar) for bar in first[1:]] == [row(bar) for bar in second[1:]]
+        stats = gateway.statistics()
+        assert (stats.connects, stats.logins) == (1, 1)
+
+
+async def test_a_second_contract_does_not_mix_with_the_first(autojump_clock: trio.testing.MockClock) -> None:
+    async with running() as (sim, gateway):
+        async with gateway.open_bars("ES", "1s") as es, gateway.open_bars("GC", "1s") as gc:
+            for stream, product in ((es, "EP"), (gc, "GCE")):
+                bar = await stream.receive()
+                assert bar.contract_id == stream.contract_id
+                assert bar.contract_id.split(".")[3] == product
+                truth = sim.truth()
+                mine = truth.filter(pa.compute.equal(truth["contract_id"], bar.contract_id))
+                assert row(bar) == oracle(mine, 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "says"),
+    [
+        (("MNQ",), {}, px.TimeframeError, "name at least one timeframe"),
+        (("MNQ", "1m", "1m"), {}, px.TimeframeError, "twice"),
+        (("MNQ", "5x"), {}, px.TimeframeError, "write a whole number"),
+        (("MNQ", "1d"), {}, px.TimeframeError, "1d"),
+        (("MNQ", "1w"), {}, px.TimeframeError, "1w"),
+        (("MNQ", "1M"), {}, px.TimeframeError, "1M"),
+        (("NOPE", "1m"), {}, px.ContractError, "NOPE"),
+        (("CON.F.US.MNQ.Z2", "1m"), {}, px.ContractError, "not a contract id"),
+        (("CON.F.US.MNQ.Z26\r\nX: y", "1m"), {}, px.ContractError, "not a contract id"),
+        ((None, "1m"), {}, px.ContractError, "NoneType"),
+        (("MNQ", "1m"), {"history": 5}, px.ConfigError, "history="),
+        (("MNQ", "1m"), {"updates": "every"}, px.ConfigError, "updates="),
+        (("MNQ", "1m"), {"events": True}, px.ConfigError, "events="),
+        (("MNQ", "1m"), {"capacity": 0}, px.ConfigError, "capacity"),
+        (("MNQ", "1m"), {"capacity": True}, px.ConfigError, "capacity"),
+        (("MNQ", "1m"), {"overflow": "error"}, px.ConfigError, "overflow"),
+        (("MNQ", "1m"), {"anchor": "UTC"}, px.ConfigError, "anchor"),
+    ],
+)
+async def test_what_cannot_be_honoured_is_refused_with_a_sentence(
+    arguments: tuple[str, ...],
+    options: dict[str, object],
+    error: type[Exception],
+    says: str,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with running() as (_, gateway):
+        with pytest.raises(error, match=says):
+            async with gateway.open_bars(*arguments, **options):  # type: ignore[call-overload]
+                pass
+
+
+async def test_a_refused_login_and_an_unreachable_host_are_typed(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
+        config = config_for(sim, credentials=px.Credentials("simulator", "wrong"))
+        with pytest.raises(px.AuthError, match="check user name and API key"):
+            async with px.open_gateway(config):
+                pass
+
+    async def refuse(host: str, port: int, *, tls: bool) -> trio.abc.Stream:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    async def hang(host: str, port: int, *, tls: bool) -> trio.abc.Stream:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    for connect, error in ((refuse, px.ConnectError), (hang, px.ConnectTimeout)):
+        started = trio.current_time()
+        with pytest.raises(error, match="api/Auth/loginKey"):
+            async with px.open_gateway(attrs.evolve(px.GatewayConfig.simulated("http://h"), connect=connect)):
+                pass
+        assert trio.current_time() - started <= 30
+
+
+class Boom(BaseException):
+    """Neither an Exception nor anything we know of."""
+
+
+@pytest.mark.parametrize("exc", [ValueError("mine"), KeyboardInterrupt(), SystemExit(3), Boom()], ids=repr)
+async def test_an_exception_in_the_body_is_just_that(
+    exc: BaseException, autojump_clock: trio.testing.MockClock
+) -> None:
+    with pytest.raises(type(exc)) as info:
+        async with running() as (_, gateway), gateway.open_bars("MNQ", "1s") as bars:
+            await bars.receive()
+            raise exc
+    assert info.value is exc
+
+
+async def test_a_timeout_around_everything_is_just_that(autojump_clock: trio.testing.MockClock) -> None:
+    with trio.move_on_after(3) as scope:
+        async with running() as (_, gateway), gateway.open_bars("MNQ", "1h") as bars:
+            await bars.receive()
+    assert scope.cancelled_caught
+
+
+async def test_a_user_generator_over_a_stream_may_be_left_half_way(autojump_clock: trio.testing.MockClock) -> None:
+    async with running() as (_, gateway), gateway.open_bars("MNQ", "1s") as bars:
+
+        async def ranges() -> AsyncGenerator[float]:
+            async for bar in bars:
+                yield bar.high - bar.low
+
+        async with aclosing(ranges()) as widths:
+            async for width in widths:
+                assert width >= 0
+                break
+        assert (await bars.receive()).trades > 0
+
+
+async def test_streams_end_when_the_gateway_closes_and_only_then(autojump_clock: trio.testing.MockClock) -> None:
+    seen: list[px.Bar] = []
+
+    async def read(bars: px.BarStream[px.Bar], done: trio.Event) -> None:
+        async for bar in bars:
+            seen.append(bar)
+        done.set()
+
+    async with trio.open_nursery() as nursery:
+        done = trio.Event()
+        async with running() as (_, gateway):
+            stack = gateway.open_bars("MNQ", "1s")
+            bars = await stack.__aenter__()
+            nursery.start_soon(read, bars, done)
+            await trio.sleep(10)
+            assert not done.is_set()
+        await done.wait()
+        await stack.__aexit__(None, None, None)
+    assert len(seen) >= 8
+
+
+async def test_a_lost_hub_is_raised_by_its_streams_and_the_next_stream_connects_anew(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with running() as (sim, gateway):
+        async with gateway.open_bars("MNQ", "1s") as bars:
+            before = await bars.receive()
+            await control(sim, "drop")
+            with pytest.raises(px.ConnectionLost, match="market hub"):
+                while True:
+                    before = await bars.receive()
+            with pytest.raises(px.ConnectionLost):
+                await bars.receive()
+        assert not gateway.statistics().is_live
+        async with gateway.open_bars("MNQ", "1s") as bars:
+            after = await bars.receive()
+        assert after.partial
+        assert after.start >= before.start
+        assert gateway.statistics().connects == 2
+
+
+async def test_a_hub_that_closes_for_good_says_why(autojump_clock: trio.testing.MockClock) -> None:
+    async with running() as (sim, gateway), gateway.open_bars("MNQ", "1s") as bars:
+        await bars.receive()
+        await control(sim, "abort")
+        with pytest.raises(px.ConnectionLost, match="closed the connection"):
+            while True:
+                await bars.receive()
+
+
+async def control(sim: Simulator, what: str) -> None:
+    """POST to a control route over a connection of its own."""
+    stream = await sim.connect("h", 80, tls=False)
+    async with stream:
+        await stream.send_all(f"POST /control/{what} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n".encode())
+        answer = await stream.receive_some(4096)
+        assert b" 200 " in answer
+
+
+async def test_a_slow_reader_is_told_and_its_neighbour_is_not_touched(autojump_clock: trio.testing.MockClock) -> None:
+    async with running() as (_, gateway):
+        async with gateway.open_bars("MNQ", "1s", capacity=3) as slow, gateway.open_bars("MNQ", "1s") as quick:
+            await trio.sleep(30)
+            with pytest.raises(px.SlowConsumer, match="capacity of 3"):
+                await slow.receive()
+            assert (await quick.receive()).trades > 0
+            assert gateway.statistics().market.ledger.balanced
+
+
+async def test_the_ledger_balances_whenever_it_is_looked_at(autojump_clock: trio.testing.MockClock) -> None:
+    """Also while a blocked stream holds a batch half-way between two outlets."""
+    async with running(speed=20) as (sim, gateway):
+        async with (
+            gateway.open_bars("MNQ", "1s", overflow=px.Overflow.BLOCK, capacity=1) as blocked,
+            gateway.open_bars("MNQ", "1s", "1m") as free,
+        ):
+            for step in range(300):
+                ledger = gateway.statistics().market.ledger
+                assert len(ledger.rows) == 3
+                assert ledger.balanced
+                await trio.sleep(0.07)
+                if step % 2:  # one bar each 0.14 s, of the 2.8 that are made: the feed has to wait
+                    await blocked.receive()
+            assert blocked.statistics().blocked > 0
+            assert free.statistics().balanced
+            received = gateway.statistics().market.contracts[0].received
+        assert 0 < received <= sim.truth().num_rows
+
+
+async def test_negotiate_and_query_token_work_too(autojump_clock: trio.testing.MockClock) -> None:
+    for changes in ({"negotiate": True}, {"token_transport": "query"}, {"negotiate": True, "token_transport": "query"}):
+        async with running(**changes) as (_, gateway), gateway.open_bars("MNQ", "1s") as bars:
+            assert (await bars.receive()).volume > 0
+
+
+async def test_wait_connected_and_statistics(autojump_clock: trio.testing.MockClock) -> None:
+    async with running() as (_, gateway):
+        assert not gateway.statistics().is_live
+        await gateway.wait_connected()
+        await trio.sleep(20)
+        stats = gateway.statistics()
+        assert stats.is_live
+        assert stats.round_trip_s is not None
+        assert 0 <= stats.round_trip_s < 1
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancels a scope (or strikes with an exception) at the k-th step of the scheduler."""
+
+    def __init__(self, scope: trio.CancelScope, at: float) -> None:
+        self.scope, self.at, self.steps = scope, at, 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps += 1
+        if self.steps == self.at:
+            self.scope.cancel()
+
+
+async def life(at: float) -> int:
+    """Connect, stream, leave; cancelled at scheduler step ``at``. Returns the steps that there were."""
+    before = trio.lowlevel.current_statistics().tasks_living
+    with trio.CancelScope() as scope:
+        instrument = CancelAt(scope, at)
+        trio.lowlevel.add_instrument(instrument)
+        started = trio.current_time()
+        try:
+            async with running() as (_, gateway):
+                async with gateway.open_bars("MNQ", "1s") as bars, gateway.open_quotes("MNQ"):
+                    await bars.receive()
+                    await bars.receive()
+        finally:
+            trio.lowlevel.remove_instrument(instrument)
+    if scope.cancelled_caught:
+        assert trio.current_time() - started < 20
+    assert trio.lowlevel.current_statistics().tasks_living == before
+    return instrument.steps
+
+
+@pytest.mark.slow
+async def test_cancel_at_every_scheduler_step_leaves_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    steps = await life(math.inf)
+    assert steps > 300
+    for at in range(1, steps, 1 + steps // 400):
+        await life(at)
