@@ -14,7 +14,7 @@ import trio
 import trio_projectx as px
 from trio_projectx.simulator import Simulator, open_simulator
 
-START = 1_787_172_690_000_000_000  # 2026-08-19T20:51:30Z
+START = 1_787_172_660_000_000_000  # 2026-08-19T20:51:00Z: a market that begins with its minute costs less to make
 
 
 def virtual_wall() -> int:

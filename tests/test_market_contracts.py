@@ -67,7 +67,14 @@ def test_what_is_no_id_is_refused_in_words_that_can_be_printed(text: str) -> Non
 
 @pytest.mark.parametrize(
     ("product", "month", "year"),
-    [("../x", "U", 2026), ("MNQ", "A", 2026), ("MNQ", "", 2026), ("MNQ", "U", 26), ("MNQ", "U", 2100), ("", "U", 2026)],
+    [
+        ("../x", "U", 2026),
+        ("MNQ", "A", 2026),
+        ("MNQ", "", 2026),
+        ("MNQ", "U", 26),
+        ("MNQ", "U", 2100),
+        ("", "U", 2026),
+    ],
 )
 def test_an_impossible_one_cannot_be_made(product: str, month: str, year: int) -> None:
     with pytest.raises(ContractError):
@@ -93,7 +100,9 @@ def test_a_name_is_read_as_of_a_day(name: str, date: str, contract: str) -> None
     assert str(ContractId.from_name(name, day(date))) == contract
 
 
-@pytest.mark.parametrize("name", ["", "MNQ", "U6", "MNQA6", "MNQU", "MNQU226", "XXXXU6", "A" * 300, "\u041cNQU6", "6", "\x00"])
+@pytest.mark.parametrize(
+    "name", ["", "MNQ", "U6", "MNQA6", "MNQU", "MNQU226", "XXXXU6", "A" * 300, "\u041cNQU6", "6", "\x00"]
+)
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(ContractError):
         ContractId.from_name(name, day("2026-08-19"))
@@ -145,7 +154,9 @@ def test_the_front_month_by_rule(product: str, date: str, contract: str) -> None
 
 
 @given(st.sampled_from([p.code for p in products()]), st.dates(day("2001-01-01"), day("2097-12-31")))
-def test_the_front_month_only_moves_on_and_is_never_past_its_delivery(product: str, date: datetime.date) -> None:
+def test_the_front_month_only_moves_on_and_is_never_past_its_delivery(
+    product: str, date: datetime.date
+) -> None:
     def order(contract: ContractId) -> tuple[int, int]:
         return contract.year, MONTHS.index(contract.month)
 

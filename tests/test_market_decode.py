@@ -50,7 +50,9 @@ def exactly(text: str, loads: Callable[[str], Any] = json.loads) -> Decoded:
     for line in text.split("\x1e")[:-1]:
         message = loads(line)
         is_ping = message["type"] == 6
-        parts.append(Decoded(records=1) if is_ping else decoder.invocation(message["target"], message["arguments"]))
+        parts.append(
+            Decoded(records=1) if is_ping else decoder.invocation(message["target"], message["arguments"])
+        )
     return join_decoded(parts)
 
 
@@ -216,7 +218,9 @@ PRICES = st.one_of(
     st.decimals(0, 50_000, places=4, allow_nan=False).map(float),
     st.sampled_from([5e-7, 6335.25, 1e308, -0.0, 2**53 + 1, 2**64, 10**30]),
 )
-HOSTILE = st.sampled_from([None, True, "20000.25", [], {}, 1.5, -1, 0, 2**63, 1e30, "", "x", 10**400, "2026-02-30"])
+HOSTILE = st.sampled_from(
+    [None, True, "20000.25", [], {}, 1.5, -1, 0, 2**63, 1e30, "", "x", 10**400, "2026-02-30"]
+)
 KEYS = st.sampled_from(["price", "timestamp", "volume", "type", "symbolId", "contractId", "extra"])
 
 
@@ -248,12 +252,17 @@ QUOTES = st.fixed_dictionaries(
     },
 )
 ODD_QUOTES = st.builds(
-    lambda good, key, value: {**good, key: value}, QUOTES, st.sampled_from([*NUMBERS, "volume", "symbol"]), HOSTILE
+    lambda good, key, value: {**good, key: value},
+    QUOTES,
+    st.sampled_from([*NUMBERS, "volume", "symbol"]),
+    HOSTILE,
 )
 CONTRACTS = st.sampled_from([MNQ, MES])
 
 
-def invocations(trades: st.SearchStrategy[Any], quotes: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+def invocations(
+    trades: st.SearchStrategy[Any], quotes: st.SearchStrategy[Any]
+) -> st.SearchStrategy[dict[str, Any]]:
     entries = st.lists(trades | st.none(), max_size=4) | trades | st.none()
     call = st.one_of(
         st.tuples(st.just("GatewayTrade"), st.tuples(CONTRACTS, entries).map(list)),
@@ -269,7 +278,9 @@ ANY = st.one_of(
     invocations(TRADES | ODD_TRADES | HOSTILE, QUOTES | ODD_QUOTES | HOSTILE),
     st.builds(
         lambda target, arguments: {"type": 1, "target": target, "arguments": arguments},
-        st.sampled_from(["GatewayTrade", "GATEWAYTRADE", "GatewayQuote", "GatewayLogout", "GatewayUserOrder", "X"]),
+        st.sampled_from(
+            ["GatewayTrade", "GATEWAYTRADE", "GatewayQuote", "GatewayLogout", "GatewayUserOrder", "X"]
+        ),
         st.lists(HOSTILE | CONTRACTS | TRADES | QUOTES, max_size=3),
     ),
 )
@@ -300,11 +311,17 @@ def test_where_the_fast_way_answers_it_agrees(messages: list[dict[str, Any]]) ->
 
 @given(st.lists(USUAL, min_size=1, max_size=3), st.data())
 @settings(max_examples=300)
-def test_where_the_fast_way_answers_a_damaged_text_it_agrees(messages: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_where_the_fast_way_answers_a_damaged_text_it_agrees(
+    messages: list[dict[str, Any]], data: st.DataObject
+) -> None:
     text = text_of(messages)
     place = data.draw(st.integers(0, len(text)))
     cut = data.draw(st.integers(0, 3))
-    put = data.draw(st.sampled_from(["", "\x1e", "}", "{", "}{", ",", " ", "\n", '"', "null", "0", "-", ".", "\\", "\x00", "é"]))
+    put = data.draw(
+        st.sampled_from(
+            ["", "\x1e", "}", "{", "}{", ",", " ", "\n", '"', "null", "0", "-", ".", "\\", "\x00", "é"]
+        )
+    )
     text = text[:place] + put + text[place + cut :]
     decoded = Decoder().bulk(text)
     if decoded is not None:
@@ -350,10 +367,17 @@ def test_whole_prices_become_floats_and_null_is_absence() -> None:
     [([], None), ([MNQ], None), ([MNQ, [], 1], None), ([None, []], None), ([5, []], None), ([[], MNQ], None)],
 )
 @pytest.mark.parametrize("target", ["GatewayTrade", "GatewayQuote"])
-def test_arguments_that_route_nowhere_are_one_refusal(arguments: list[Any], contract: str | None, target: str) -> None:
+def test_arguments_that_route_nowhere_are_one_refusal(
+    arguments: list[Any], contract: str | None, target: str
+) -> None:
     decoded = Decoder().invocation(target, arguments)
     refusal = only(decoded)
-    assert (refusal.target, refusal.contract_id, refusal.reason, refusal.count) == (target, contract, Reason.SCHEMA, 1)
+    assert (refusal.target, refusal.contract_id, refusal.reason, refusal.count) == (
+        target,
+        contract,
+        Reason.SCHEMA,
+        1,
+    )
     assert decoded.records == 1
 
 
@@ -416,7 +440,13 @@ def test_joining_adds_up_and_leaves_its_parts_alone() -> None:
 
 def test_what_the_other_side_wrote_is_in_no_refusal() -> None:
     secret = "eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl"
-    entries = [secret, {secret: 1}, trade(price=secret), trade(contractId=[secret]), trade(volume={secret: 1})]
+    entries = [
+        secret,
+        {secret: 1},
+        trade(price=secret),
+        trade(contractId=[secret]),
+        trade(volume={secret: 1}),
+    ]
     decoded = Decoder().invocation("GatewayTrade", [MNQ, entries])
     assert sum(r.count for r in decoded.refusals) == 5
     assert "eyJ" not in repr(decoded.refusals)

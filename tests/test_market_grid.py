@@ -12,8 +12,32 @@ from hypothesis import strategies as st
 from trio_projectx._errors import ConfigError
 from trio_projectx.market.grid import PriceGrid
 
-TICK_SIZES = ["0.25", "1", "5", "0.1", "0.01", "0.0000005", "0.015625", "0.0078125", "0.00390625", "0.03125", "0.00005"]
-HUGE = [1e308, -1e308, 1.7976931348623157e308, 5e-324, -5e-324, 2.0**53, 2.0**63, 1e22, math.inf, -math.inf, math.nan]
+TICK_SIZES = [
+    "0.25",
+    "1",
+    "5",
+    "0.1",
+    "0.01",
+    "0.0000005",
+    "0.015625",
+    "0.0078125",
+    "0.00390625",
+    "0.03125",
+    "0.00005",
+]
+HUGE = [
+    1e308,
+    -1e308,
+    1.7976931348623157e308,
+    5e-324,
+    -5e-324,
+    2.0**53,
+    2.0**63,
+    1e22,
+    math.inf,
+    -math.inf,
+    math.nan,
+]
 
 
 @pytest.mark.parametrize("size", TICK_SIZES)
@@ -98,7 +122,23 @@ def test_from_tick_size(given_size: float | str | Decimal | Fraction, num: int, 
 
 
 @pytest.mark.parametrize(
-    "size", [0, -1, -0.25, "0", "nan", "inf", "-inf", "", "x", "1/4", math.nan, math.inf, "1e999999999", "1e-999999999"]
+    "size",
+    [
+        0,
+        -1,
+        -0.25,
+        "0",
+        "nan",
+        "inf",
+        "-inf",
+        "",
+        "x",
+        "1/4",
+        math.nan,
+        math.inf,
+        "1e999999999",
+        "1e-999999999",
+    ],
 )
 def test_what_is_no_tick_size_is_refused_quickly_and_named(size: float | str) -> None:
     with pytest.raises(ConfigError, match="tick size"):

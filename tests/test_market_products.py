@@ -29,7 +29,8 @@ TICKERS = (
 
 def test_the_tick_table_is_the_services() -> None:
     facts = {
-        (code, Decimal(size), Decimal(value)) for code, size, value in re.findall(r"(\w+) ([\d.]+)/([\d.]+)", TABLE)
+        (code, Decimal(size), Decimal(value))
+        for code, size, value in re.findall(r"(\w+) ([\d.]+)/([\d.]+)", TABLE)
     }
     assert len(facts) == 52
     assert {(p.code, p.tick_size, p.tick_value) for p in products()} == facts
@@ -77,7 +78,9 @@ def test_an_expiry_is_not_thrown_away(text: str) -> None:
         find_product(text)
 
 
-@pytest.mark.parametrize("text", ["", " ", "../../x", "\r\n", "\x00", "A" * 300, "A" * 1_000_000, "\u041cNQ", "U6", "6", "CON."])
+@pytest.mark.parametrize(
+    "text", ["", " ", "../../x", "\r\n", "\x00", "A" * 300, "A" * 1_000_000, "\u041cNQ", "U6", "6", "CON."]
+)
 def test_hostile_texts_are_refused_in_words_that_can_be_printed(text: str) -> None:
     with pytest.raises(ContractError) as caught:
         find_product(text)

@@ -72,7 +72,9 @@ def test_no_garbage_passes_or_crashes(garbage: str) -> None:
     desk = office()
     good = desk.mint("u", 60)
     head, body, signature = good.split(".")
-    for text in (garbage, f"{head}.{garbage}.{signature}", f"{garbage}.{body}.{signature}", f"{good}{garbage or 'x'}"):
+    for text in (garbage, f"{head}.{garbage}.{signature}", f"{garbage}.{body}.{signature}", f"{good}{garbage}"):
+        if text == good:
+            continue
         with pytest.raises(TokenError):
             desk.check(text)
 

@@ -234,7 +234,9 @@ class _Connection:
             await self._settled.wait()
         if self._websocket is not None:
             return Transport(self, self._websocket)
-        raise self._why_not_open(connect_s) from self.stream.error
+        error = self._why_not_open(connect_s)
+        # trio-websocket's own exception for a refusal prints all the server sent, unescaped.
+        raise error from None if isinstance(error, UpgradeRefused) else self.cause
 
     def _why_not_open(self, connect_s: float) -> ConnectError:
         where, answer = self._target.where, bytes(self.stream.answer)

@@ -7,6 +7,7 @@ other side's buffer is full, a half-close lets what is on its way arrive, a rese
 
 from __future__ import annotations
 
+import operator
 import socket
 import struct
 from collections.abc import Generator
@@ -87,7 +88,7 @@ class BreakableStream(trio.abc.HalfCloseableStream):
 
         :raises trio.BrokenResourceError: if the connection was reset; bytes not yet read are gone then.
         """
-        if max_bytes is not None and max_bytes < 1:
+        if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
         with self._one_receiver():
             await trio.lowlevel.checkpoint()

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from trio_projectx import Anchor, Bar, ConfigError, ConnectionLost, Limits, Overflow, Quote, SlowConsumer, Trade
+from trio_projectx.bars import BarSet
+from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.ledger import LedgerRow
+from trio_projectx.flow.outlets import BarOutlet, TradesOutlet
+from trio_projectx.flow.stream import Feed, Pipe, Stream
+from trio_projectx.market import PriceGrid, Reason, Refusal, WireQuote, WireTrade, format_stamp
+
+ID = "CON.F.US.MNQ.Z26"
+GRID = PriceGrid.from_tick_size("0.25")
+
+
+def wire(ts_s: float, price: float = 100.25, volume: int = 1) -> WireTrade:
+    return WireTrade(price=price, timestamp=format_stamp(int(ts_s * 10**9), 3), volume=volume, type=0)
+
+
+def bar_outlet(
+    pipeline: ContractPipeline, capacity: int = 1000, overflow: Overflow = Overflow.ERROR
+) -> tuple[Stream[Bar], BarOutlet]:
+    bars = BarSet(ID, ["1s", "1m"], anchor=Anchor.utc(), grid=GRID, lateness_ns=0, partial_first=True)
+    pipe: Pipe[Bar] = Pipe.make("bars", capacity, overflow, stamp=lambda b: b.start, key=lambda b: b.timeframe)
+    outlet = BarOutlet(bars, Feed(pipe), before=pipeline.counts.built)
+    pipeline.attach(outlet)
+    return Stream(pipe), outlet
+
+
+def rows(pipeline: ContractPipeline) -> list[LedgerRow]:
+    return [row for outlet in pipeline.outlets for row in outlet.rows(ID, pipeline.counts)]
+
+
+async def receive(pipeline: ContractPipeline, trades: list[WireTrade]) -> None:
+    """What the reader does with trades, and the validator task after it."""
+    pipeline.counts.received += len(trades)
+    pipeline.counts.waiting_raw += len(trades)
+    await pipeline.judge(trades, ts_recv=0)
+
+
+async def test_trades_become_bars_and_trades(autojump_clock: trio.testing.MockClock) -> None:
+    pipeline = ContractPipeline(ID, GRID, Limits())
+    bars, _ = bar_outlet(pipeline)
+    pipe: Pipe[Trade] = Pipe.make("trades", 9, Overflow.ERROR, stamp=lambda t: t.ts_event, key=lambda t: 0)
+    pipeline.attach(TradesOutlet(GRID, Feed(pipe)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run)
+        await receive(pipeline, [wire(1_000_000_000), wire(1_000_000_000.5, 100.5, 3), wire(1_000_000_001, 0.3)])
+        await receive(pipeline, [wire(1_000_000_002)])
+        bar = await bars.receive()
+        assert (bar.open, bar.high, bar.close, bar.volume, bar.partial) == (100.25, 100.5, 100.5, 4, True)
+        trade = await Stream(pipe).receive()
+        assert (trade.price, trade.ts_event) == (100.25, 10**18)
+        stats = pipeline.statistics()
+        assert (stats.received, stats.accepted, stats.rejected.off_grid, stats.in_flight) == (4, 3, 1, 0)
+        assert all(row.balanced for row in rows(pipeline))
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_loss_comes_behind_what_came_before_it_and_only_to_those_who_were_there() -> None:
+    pipeline = ContractPipeline(ID, GRID, Limits())
+    old, _ = bar_outlet(pipeline)
+    quotes: Pipe[Quote] = Pipe.make("quotes", 9, Overflow.CONFLATE, stamp=lambda q: q.ts_event, key=lambda q: 0)
+    pipeline.attach_quotes(Feed(quotes))
+    await receive(pipeline, [wire(1_000_000_000), wire(1_000_000_001)])
+    loss = pipeline.victims(ConnectionLost("gone"))
+    new, _ = bar_outlet(pipeline)
+    await pipeline.lose(loss)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run)
+        assert (await old.receive()).trades == 1
+        with pytest.raises(ConnectionLost, match="gone"):
+            await old.receive()
+        with pytest.raises(ConnectionLost, match="gone"):
+            await Stream(quotes).receive()
+        assert (await new.receive()).trades == 1
+        with pytest.raises(trio.WouldBlock):
+            new.receive_nowait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_refused_trades_are_counted_as_rejected() -> None:
+    pipeline = ContractPipeline(ID, GRID, Limits())
+    _, outlet = bar_outlet(pipeline)
+    pipeline.counts.received += 5
+    pipeline.counts.waiting_raw += 5
+    pipeline.refuse(Refusal("GatewayTrade", ID, Reason.SCHEMA, "arguments[1][0].price: bool", 5), 0)
+    pipeline.refuse(Refusal("GatewayQuote", ID, Reason.SCHEMA, "bestBid: bool"), 0)
+    assert pipeline.statistics().rejected.schema == 5
+    assert [row.rejected for row in outlet.rows(ID, pipeline.counts)] == [5, 5]
+    assert all(row.balanced for row in rows(pipeline))
+
+
+async def test_volumes_beyond_int64_break_one_stream_and_are_counted() -> None:
+    pipeline = ContractPipeline(ID, GRID, Limits(trade_size_max=1 << 62))
+    bars, outlet = bar_outlet(pipeline)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run)
+        for _ in range(3):
+            await receive(pipeline, [wire(1_000_000_000, volume=1 << 62)])
+        with pytest.raises(ConfigError, match="int64"):
+            await bars.receive()
+        assert outlet.builder_failed == 2
+        assert all(row.balanced for row in rows(pipeline))
+        nursery.cancel_scope.cancel()
+
+
+async def test_quotes_are_merged_and_given_whole() -> None:
+    pipeline = ContractPipeline(ID, GRID, Limits())
+    pipe: Pipe[Quote] = Pipe.make("quotes", 9, Overflow.ERROR, stamp=lambda q: q.ts_event, key=lambda q: 0)
+    feed = Feed(pipe)
+    pipeline.attach_quotes(feed)
+    await pipeline.merge(WireQuote(best_bid=1.0, timestamp="2026-08-19T20:51:30Z"), 1)
+    await pipeline.merge(WireQuote(best_ask=1.25), 2)
+    assert [(q.bid, q.ask) for q in (pipe.take(), pipe.take()) if isinstance(q, Quote)] == [(1.0, None), (1.0, 1.25)]
+    pipeline.detach_quotes(feed)
+    await pipeline.merge(WireQuote(best_ask=1.5), 3)
+    with pytest.raises(trio.WouldBlock):
+        pipe.take()
+    assert pipeline.statistics().quotes == 3
+
+
+async def test_end_ends_all_streams() -> None:
+    pipeline = ContractPipeline(ID, GRID, Limits())
+    bars, outlet = bar_outlet(pipeline)
+    pipeline.end()
+    assert [bar async for bar in bars] == []
+    pipeline.detach(outlet)
+    assert pipeline.outlets == ()
+
+
+async def test_the_channel_is_bounded_and_a_full_one_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    pipeline = ContractPipeline(ID, GRID, Limits(batches_in_flight=2))
+    _, outlet = bar_outlet(pipeline)
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        for second in range(10):
+            await receive(pipeline, [wire(1_000_000_000 + second)])
+            sent += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await wait_all_tasks_blocked()
+        assert sent == 2
+        assert all(row.balanced and row.in_flight == 3 for row in rows(pipeline))
+        nursery.start_soon(pipeline.run)
+        await wait_all_tasks_blocked()
+        assert sent == 10
+        assert outlet.bars.counts("1s").received == 10
+        nursery.cancel_scope.cancel()
+
+
+STEP = st.one_of(
+    st.tuples(st.just("trades"), st.lists(st.tuples(st.integers(0, 200), st.sampled_from([0.25, 0.3, -1.0, 9.5])))),
+    st.tuples(st.sampled_from(["attach", "detach", "read", "run"]), st.integers(0, 3)),
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(STEP, max_size=25))
+def test_the_ledger_balances_after_every_step_whatever_is_done(steps: list[tuple[str, object]]) -> None:
+    async def main() -> None:
+        pipeline = ContractPipeline(ID, GRID, Limits(batches_in_flight=1))
+        streams: list[tuple[Stream[Bar], BarOutlet]] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pipeline.run)
+            for what, value in steps:
+                if what == "trades":
+                    assert isinstance(value, list)
+                    trades = [wire(1_000_000_000 + at, price) for at, price in value]
+                    nursery.start_soon(receive, pipeline, trades)
+                    await trio.lowlevel.checkpoint()
+                elif what == "attach":
+                    streams.append(bar_outlet(pipeline, 2, list(Overflow)[int(str(value))]))
+                elif what == "detach" and streams:
+                    stream, outlet = streams.pop()
+                    pipeline.detach(outlet)
+                    stream.close()
+                elif what == "read" and streams:
+                    with suppress(trio.WouldBlock, SlowConsumer):
+                        streams[0][0].receive_nowait()
+                else:
+                    await wait_all_tasks_blocked()
+                assert all(row.balanced for row in rows(pipeline))
+                for stream, _ in streams:
+                    assert stream.statistics().balanced
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
