@@ -13,7 +13,9 @@ nox.options.default_venv_backend = "venv"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = [
-    c.rpartition(" ")[2] for c in PROJECT["project"]["classifiers"] if c.startswith("Programming Language :: Python :: 3.")
+    c.rpartition(" ")[2]
+    for c in PROJECT["project"]["classifiers"]
+    if c.startswith("Programming Language :: Python :: 3.")
 ]
 CODE = ["trio_projectx", "tests", "examples", "benchmarks", "noxfile.py", "docs/conf.py"]
 
@@ -44,7 +46,9 @@ def run_tests(session: nox.Session) -> None:
     # -P: the installed package is tested, not the folder that happens to stand here.
     session.run("python", "-P", "-m", "coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine", "--quiet", str(data))
-    session.run("coverage", "report", "--skip-covered", "--precision=1", "--fail-under=0" if session.posargs else "-q")
+    session.run(
+        "coverage", "report", "--skip-covered", "--precision=1", "--fail-under=0" if session.posargs else "-q"
+    )
 
 
 @nox.session
@@ -92,5 +96,3 @@ def bench(session: nox.Session) -> None:
     """Measure; one JSON line for each benchmark. Arguments choose benchmarks by name."""
     install(session, "bench")
     session.run("python", "-P", "benchmarks/run.py", *session.posargs)
-
-

@@ -27,5 +27,7 @@ def shared() -> Path:
     named = os.environ.get("TRIO_PROJECTX_SHARED")
     folder = Path(named) if named else Path(__file__).resolve().parent.parent.parent / "shared"
     if not folder.is_dir():
-        pytest.skip("no reference data: neither TRIO_PROJECTX_SHARED nor ../shared beside the checkout is there")
+        pytest.skip(
+            "no reference data: neither TRIO_PROJECTX_SHARED nor ../shared beside the checkout is there"
+        )
     return folder

@@ -208,6 +208,11 @@ def test_a_bad_text_neither_spoils_its_neighbours_nor_is_healed_by_them() -> Non
     assert reader.tokens == [("text", "one two"), ("close", False, 1007, None)]
 
 
+def test_a_joined_text_has_the_length_field_it_needs() -> None:
+    for size in (62, 63, 32_767, 32_768, 60_000):
+        assert FrameJoiner().feed(frame(b"x" * size) + frame(b"y" * size)) == frame(b"x" * size + b"y" * size)
+
+
 def test_text_that_is_not_ascii_is_joined_too() -> None:
     assert FrameJoiner().feed(frame("é".encode()) + frame("€".encode())) == frame("é€".encode())
 

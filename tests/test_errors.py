@@ -26,7 +26,12 @@ def test_each_error_is_in_the_drawn_tree(kind: type[TrioProjectXError]) -> None:
 
 @pytest.mark.parametrize(
     "exc",
-    [ConfigError("a"), GatewayError("no", 429, "slow down"), SubscriptionError("x", None, None), SlowConsumer("s", 7)],
+    [
+        ConfigError("a"),
+        GatewayError("no", 429, "slow down"),
+        SubscriptionError("x", None, None),
+        SlowConsumer("s", 7),
+    ],
 )
 def test_again_makes_an_equal_error_with_the_same_cause(exc: TrioProjectXError) -> None:
     exc.__cause__ = OSError("below")

@@ -52,7 +52,10 @@ def test_display_cuts_to_microseconds_and_never_rounds_up(ts: int) -> None:
 
 @pytest.mark.parametrize(
     ("ts", "shown"),
-    [(1_762_063_200_000_000_000, "2025-11-02T01:00:00-05:00"), (1_762_066_800_000_000_000, "2025-11-02T01:00:00-06:00")],
+    [
+        (1_762_063_200_000_000_000, "2025-11-02T01:00:00-05:00"),
+        (1_762_066_800_000_000_000, "2025-11-02T01:00:00-06:00"),
+    ],
 )
 def test_both_wall_times_of_a_dst_night_are_told_apart(ts: int, shown: str) -> None:
     assert to_datetime(ts, "America/Chicago").isoformat() == shown

@@ -4,7 +4,7 @@ import pytest
 
 from trio_projectx import Anchor, Bar, BarStream, Overflow, TimeframeError
 from trio_projectx.bars import BarSet
-from trio_projectx.flow.stream import Pipe
+from trio_projectx.flow.stream import Pipe, make_pipe
 from trio_projectx.market import PriceGrid, TradeBatch
 
 ID = "CON.F.US.MNQ.Z26"
@@ -12,7 +12,7 @@ ID = "CON.F.US.MNQ.Z26"
 
 def make(*timeframes: str) -> tuple[BarStream[Bar], BarSet]:
     bars = BarSet(ID, timeframes, anchor=Anchor.utc(), grid=PriceGrid(1, 4), lateness_ns=0)
-    pipe: Pipe[Bar] = Pipe.make("b", 9, Overflow.ERROR, stamp=lambda b: b.start, key=lambda b: 0)
+    pipe: Pipe[Bar] = make_pipe("b", 9, Overflow.ERROR, stamp=lambda b: b.start, key=lambda b: 0)
     bars.update(TradeBatch(ID, [0, 1, 2 * 10**9], [4, 5, 6], [1, 1, 1], [0, 0, 1], 0))
     return BarStream(pipe, bars, ID), bars
 

@@ -64,7 +64,9 @@ STEPS = st.lists(st.one_of(st.integers(0, 3), st.just("get"), st.just("discard")
 
 
 @given(st.integers(1, 5), POLICIES, STEPS)
-def test_every_item_is_delivered_once_in_order_or_counted(capacity: int, policy: Overflow, steps: list[object]) -> None:
+def test_every_item_is_delivered_once_in_order_or_counted(
+    capacity: int, policy: Overflow, steps: list[object]
+) -> None:
     """The bound, the equation and the marks hold after every step, whatever is done."""
     buffer = make(capacity, policy)
     out: list[Item | Dropped] = []

@@ -8,12 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from trio_projectx import Anchor, Bar, ConfigError, ConnectionLost, Limits, Overflow, Quote, SlowConsumer, Trade
+from trio_projectx import (
+    Anchor,
+    Bar,
+    ConfigError,
+    ConnectionLost,
+    Limits,
+    Overflow,
+    Quote,
+    SlowConsumer,
+    Trade,
+)
 from trio_projectx.bars import BarSet
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.ledger import LedgerRow
 from trio_projectx.flow.outlets import BarOutlet, TradesOutlet
-from trio_projectx.flow.stream import Feed, Pipe, Stream
+from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
 from trio_projectx.market import PriceGrid, Reason, Refusal, WireQuote, WireTrade, format_stamp
 
 ID = "CON.F.US.MNQ.Z26"
@@ -28,7 +38,9 @@ def bar_outlet(
     pipeline: ContractPipeline, capacity: int = 1000, overflow: Overflow = Overflow.ERROR
 ) -> tuple[Stream[Bar], BarOutlet]:
     bars = BarSet(ID, ["1s", "1m"], anchor=Anchor.utc(), grid=GRID, lateness_ns=0, partial_first=True)
-    pipe: Pipe[Bar] = Pipe.make("bars", capacity, overflow, stamp=lambda b: b.start, key=lambda b: b.timeframe)
+    pipe: Pipe[Bar] = make_pipe(
+        "bars", capacity, overflow, stamp=lambda b: b.start, key=lambda b: b.timeframe
+    )
     outlet = BarOutlet(bars, Feed(pipe), before=pipeline.counts.built)
     pipeline.attach(outlet)
     return Stream(pipe), outlet
@@ -48,11 +60,13 @@ async def receive(pipeline: ContractPipeline, trades: list[WireTrade]) -> None:
 async def test_trades_become_bars_and_trades(autojump_clock: trio.testing.MockClock) -> None:
     pipeline = ContractPipeline(ID, GRID, Limits())
     bars, _ = bar_outlet(pipeline)
-    pipe: Pipe[Trade] = Pipe.make("trades", 9, Overflow.ERROR, stamp=lambda t: t.ts_event, key=lambda t: 0)
+    pipe: Pipe[Trade] = make_pipe("trades", 9, Overflow.ERROR, stamp=lambda t: t.ts_event, key=lambda t: 0)
     pipeline.attach(TradesOutlet(GRID, Feed(pipe)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pipeline.run)
-        await receive(pipeline, [wire(1_000_000_000), wire(1_000_000_000.5, 100.5, 3), wire(1_000_000_001, 0.3)])
+        await receive(
+            pipeline, [wire(1_000_000_000), wire(1_000_000_000.5, 100.5, 3), wire(1_000_000_001, 0.3)]
+        )
         await receive(pipeline, [wire(1_000_000_002)])
         bar = await bars.receive()
         assert (bar.open, bar.high, bar.close, bar.volume, bar.partial) == (100.25, 100.5, 100.5, 4, True)
@@ -67,7 +81,9 @@ async def test_trades_become_bars_and_trades(autojump_clock: trio.testing.MockCl
 async def test_a_loss_comes_behind_what_came_before_it_and_only_to_those_who_were_there() -> None:
     pipeline = ContractPipeline(ID, GRID, Limits())
     old, _ = bar_outlet(pipeline)
-    quotes: Pipe[Quote] = Pipe.make("quotes", 9, Overflow.CONFLATE, stamp=lambda q: q.ts_event, key=lambda q: 0)
+    quotes: Pipe[Quote] = make_pipe(
+        "quotes", 9, Overflow.CONFLATE, stamp=lambda q: q.ts_event, key=lambda q: 0
+    )
     pipeline.attach_quotes(Feed(quotes))
     await receive(pipeline, [wire(1_000_000_000), wire(1_000_000_001)])
     loss = pipeline.victims(ConnectionLost("gone"))
@@ -114,12 +130,15 @@ async def test_volumes_beyond_int64_break_one_stream_and_are_counted() -> None:
 
 async def test_quotes_are_merged_and_given_whole() -> None:
     pipeline = ContractPipeline(ID, GRID, Limits())
-    pipe: Pipe[Quote] = Pipe.make("quotes", 9, Overflow.ERROR, stamp=lambda q: q.ts_event, key=lambda q: 0)
+    pipe: Pipe[Quote] = make_pipe("quotes", 9, Overflow.ERROR, stamp=lambda q: q.ts_event, key=lambda q: 0)
     feed = Feed(pipe)
     pipeline.attach_quotes(feed)
     await pipeline.merge(WireQuote(best_bid=1.0, timestamp="2026-08-19T20:51:30Z"), 1)
     await pipeline.merge(WireQuote(best_ask=1.25), 2)
-    assert [(q.bid, q.ask) for q in (pipe.take(), pipe.take()) if isinstance(q, Quote)] == [(1.0, None), (1.0, 1.25)]
+    assert [(q.bid, q.ask) for q in (pipe.take(), pipe.take()) if isinstance(q, Quote)] == [
+        (1.0, None),
+        (1.0, 1.25),
+    ]
     pipeline.detach_quotes(feed)
     await pipeline.merge(WireQuote(best_ask=1.5), 3)
     with pytest.raises(trio.WouldBlock):
@@ -136,7 +155,9 @@ async def test_end_ends_all_streams() -> None:
     assert pipeline.outlets == ()
 
 
-async def test_the_channel_is_bounded_and_a_full_one_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_channel_is_bounded_and_a_full_one_loses_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     pipeline = ContractPipeline(ID, GRID, Limits(batches_in_flight=2))
     _, outlet = bar_outlet(pipeline)
     sent = 0
@@ -160,7 +181,9 @@ async def test_the_channel_is_bounded_and_a_full_one_loses_nothing(autojump_cloc
 
 
 STEP = st.one_of(
-    st.tuples(st.just("trades"), st.lists(st.tuples(st.integers(0, 200), st.sampled_from([0.25, 0.3, -1.0, 9.5])))),
+    st.tuples(
+        st.just("trades"), st.lists(st.tuples(st.integers(0, 200), st.sampled_from([0.25, 0.3, -1.0, 9.5])))
+    ),
     st.tuples(st.sampled_from(["attach", "detach", "read", "run"]), st.integers(0, 3)),
 )
 

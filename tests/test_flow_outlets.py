@@ -9,7 +9,7 @@ from trio_projectx import Anchor, Bar, ConnectionLost, Overflow, Side, Trade
 from trio_projectx.bars import BarSet
 from trio_projectx.flow.ledger import TradeCounts
 from trio_projectx.flow.outlets import BarOutlet, TradesOutlet
-from trio_projectx.flow.stream import Feed, Pipe
+from trio_projectx.flow.stream import Feed, Pipe, make_pipe
 from trio_projectx.market import PriceGrid, TradeBatch
 
 GRID = PriceGrid.from_tick_size("0.1")
@@ -17,7 +17,7 @@ BATCH = TradeBatch("CON.F.US.GCE.Z26", [10, 20, 30], [13137, 13138, 1], [1, 2, 3
 
 
 async def test_trades_are_exactly_the_rows_of_the_batch() -> None:
-    pipe: Pipe[Trade] = Pipe.make("t", 9, Overflow.ERROR, stamp=lambda t: t.ts_event, key=lambda t: 0)
+    pipe: Pipe[Trade] = make_pipe("t", 9, Overflow.ERROR, stamp=lambda t: t.ts_event, key=lambda t: 0)
     outlet = TradesOutlet(GRID, Feed(pipe), due=3)
     await outlet.take(BATCH)
     assert [pipe.take() for _ in range(3)] == [
@@ -32,8 +32,8 @@ async def test_trades_are_exactly_the_rows_of_the_batch() -> None:
 @pytest.mark.parametrize("how", ["fail", "end"])
 async def test_failing_and_ending_reach_the_reader(how: str) -> None:
     bars = BarSet("CON.F.US.GCE.Z26", ["1s"], anchor=Anchor.utc(), grid=GRID, lateness_ns=0)
-    bar_pipe: Pipe[Bar] = Pipe.make("b", 9, Overflow.ERROR, stamp=lambda b: b.start, key=lambda b: 0)
-    trade_pipe: Pipe[Trade] = Pipe.make("t", 9, Overflow.ERROR, stamp=lambda t: t.ts_event, key=lambda t: 0)
+    bar_pipe: Pipe[Bar] = make_pipe("b", 9, Overflow.ERROR, stamp=lambda b: b.start, key=lambda b: 0)
+    trade_pipe: Pipe[Trade] = make_pipe("t", 9, Overflow.ERROR, stamp=lambda t: t.ts_event, key=lambda t: 0)
     for outlet in (BarOutlet(bars, Feed(bar_pipe), before=0), TradesOutlet(GRID, Feed(trade_pipe))):
         if how == "fail":
             outlet.fail(ConnectionLost("gone"))

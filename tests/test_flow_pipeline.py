@@ -12,7 +12,7 @@ from trio_projectx.flow.background import open_background_tasks
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.outlets import TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
-from trio_projectx.flow.stream import Feed, Pipe
+from trio_projectx.flow.stream import Feed, Pipe, make_pipe
 from trio_projectx.market import Decoder, PriceGrid
 
 MNQ, MES = "CON.F.US.MNQ.Z26", "CON.F.US.MES.Z26"
@@ -27,7 +27,7 @@ async def running(limits: Limits | None = None) -> AsyncGenerator[MarketPipeline
 
 
 def trades_of(contract: ContractPipeline, capacity: int = 100) -> Pipe[Trade]:
-    pipe: Pipe[Trade] = Pipe.make("t", capacity, Overflow.BLOCK, stamp=lambda t: t.ts_event, key=lambda t: 0)
+    pipe: Pipe[Trade] = make_pipe("t", capacity, Overflow.BLOCK, stamp=lambda t: t.ts_event, key=lambda t: 0)
     contract.attach(TradesOutlet(GRID, Feed(pipe)))
     return pipe
 
@@ -58,7 +58,10 @@ async def test_each_contract_gets_its_own_and_the_rest_is_counted() -> None:
         assert [a.take().price for _ in range(4)] == [1.0, 2.0, 6.0, 7.0]
         assert [b.take().price] == [3.0]
         stats = market.statistics()
-        assert {c.contract_id: (c.received, c.rejected.total) for c in stats.contracts} == {MNQ: (5, 1), MES: (1, 0)}
+        assert {c.contract_id: (c.received, c.rejected.total) for c in stats.contracts} == {
+            MNQ: (5, 1),
+            MES: (1, 0),
+        }
         assert (stats.unrouted_trades, stats.unrouted_quotes, stats.null_entries) == (3, 1, 1)
         assert (stats.depths, stats.logouts, stats.user_events, stats.unknown_targets) == (1, 1, 1, 1)
         assert stats.ledger.balanced

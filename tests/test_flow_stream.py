@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_projectx._config import Overflow
 from trio_projectx._errors import ConnectionLost, SlowConsumer
 from trio_projectx._events import Dropped
-from trio_projectx.flow.stream import Feed, Pipe, Stream
+from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
 
 
 class Item(NamedTuple):
@@ -18,11 +18,13 @@ class Item(NamedTuple):
 
 
 def make(capacity: int, policy: Overflow = Overflow.ERROR) -> tuple[Stream[Item], Feed[Item]]:
-    pipe: Pipe[Item] = Pipe.make("stream of tests", capacity, policy, stamp=lambda i: i.at, key=lambda i: 0)
+    pipe: Pipe[Item] = make_pipe("stream of tests", capacity, policy, stamp=lambda i: i.at, key=lambda i: 0)
     return Stream(pipe), Feed(pipe)
 
 
-async def test_items_come_in_order_and_a_reader_waits_for_them(autojump_clock: trio.testing.MockClock) -> None:
+async def test_items_come_in_order_and_a_reader_waits_for_them(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     stream, feed = make(10)
     got: list[Item] = []
 
@@ -142,7 +144,7 @@ async def test_cancelling_a_receive_loses_nothing(autojump_clock: trio.testing.M
 
                 async def scoped(scope: trio.CancelScope = scope) -> None:
                     with scope:
-                        await read()  # noqa: B023
+                        await read()
 
                 nursery.start_soon(scoped)
                 for step in range(6):
@@ -177,7 +179,7 @@ async def test_tasks_that_share_a_stream_compete_for_its_items() -> None:
 async def test_an_async_generator_may_be_written_over_a_stream() -> None:
     stream, feed = make(10)
 
-    async def doubled():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    async def doubled():  # type: ignore[no-untyped-def]
         async for item in stream:
             yield item.at * 2
 

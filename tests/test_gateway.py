@@ -14,7 +14,9 @@ import trio
 import trio_projectx as px
 from trio_projectx.simulator import Simulator, open_simulator
 
-START = 1_787_172_660_000_000_000  # 2026-08-19T20:51:00Z: a market that begins with its minute costs less to make
+START = (
+    1_787_172_660_000_000_000  # 2026-08-19T20:51:00Z: a market that begins with its minute costs less to make
+)
 
 
 def virtual_wall() -> int:
@@ -37,11 +39,21 @@ async def running(speed: float = 1.0, **changes: object) -> AsyncGenerator[tuple
 def oracle(trades: pa.Table, step_s: int) -> list[tuple[int, float, float, float, float, int, int]]:
     """Bars of a table of trades by brute force, without a line of the library's."""
     bars: dict[int, list[tuple[float, int]]] = {}
-    rows = zip(trades["ts_event"].to_pylist(), trades["price"].to_pylist(), trades["volume"].to_pylist(), strict=True)
+    rows = zip(
+        trades["ts_event"].to_pylist(), trades["price"].to_pylist(), trades["volume"].to_pylist(), strict=True
+    )
     for ts, price, volume in sorted(rows, key=lambda row: row[0]):
         bars.setdefault(ts // (step_s * 10**9), []).append((price, volume))
     return [
-        (k * step_s * 10**9, p[0][0], max(x for x, _ in p), min(x for x, _ in p), p[-1][0], sum(v for _, v in p), len(p))
+        (
+            k * step_s * 10**9,
+            p[0][0],
+            max(x for x, _ in p),
+            min(x for x, _ in p),
+            p[-1][0],
+            sum(v for _, v in p),
+            len(p),
+        )
         for k, p in sorted(bars.items())
     ]
 
@@ -50,7 +62,9 @@ def row(bar: px.Bar) -> tuple[int, float, float, float, float, int, int]:
     return (bar.start, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.trades)
 
 
-async def test_bars_of_three_timeframes_equal_the_simulators_truth(autojump_clock: trio.testing.MockClock) -> None:
+async def test_bars_of_three_timeframes_equal_the_simulators_truth(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     got: dict[str, list[px.Bar]] = {"1s": [], "5s": [], "1m": []}
     async with running() as (sim, gateway), gateway.open_bars("MNQ", "1s", "5s", "1m") as bars:
         assert bars.contract_id == sim.contract_id
@@ -145,7 +159,9 @@ async def test_what_cannot_be_honoured_is_refused_with_a_sentence(
                 pass
 
 
-async def test_a_refused_login_and_an_unreachable_host_are_typed(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_refused_login_and_an_unreachable_host_are_typed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
         config = config_for(sim, credentials=px.Credentials("simulator", "wrong"))
         with pytest.raises(px.AuthError, match="check user name and API key"):
@@ -189,7 +205,9 @@ async def test_a_timeout_around_everything_is_just_that(autojump_clock: trio.tes
     assert scope.cancelled_caught
 
 
-async def test_a_user_generator_over_a_stream_may_be_left_half_way(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_user_generator_over_a_stream_may_be_left_half_way(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with running() as (_, gateway), gateway.open_bars("MNQ", "1s") as bars:
 
         async def ranges() -> AsyncGenerator[float]:
@@ -203,7 +221,9 @@ async def test_a_user_generator_over_a_stream_may_be_left_half_way(autojump_cloc
         assert (await bars.receive()).trades > 0
 
 
-async def test_streams_end_when_the_gateway_closes_and_only_then(autojump_clock: trio.testing.MockClock) -> None:
+async def test_streams_end_when_the_gateway_closes_and_only_then(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     seen: list[px.Bar] = []
 
     async def read(bars: px.BarStream[px.Bar], done: trio.Event) -> None:
@@ -257,14 +277,21 @@ async def control(sim: Simulator, what: str) -> None:
     """POST to a control route over a connection of its own."""
     stream = await sim.connect("h", 80, tls=False)
     async with stream:
-        await stream.send_all(f"POST /control/{what} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n".encode())
+        await stream.send_all(
+            f"POST /control/{what} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n".encode()
+        )
         answer = await stream.receive_some(4096)
         assert b" 200 " in answer
 
 
-async def test_a_slow_reader_is_told_and_its_neighbour_is_not_touched(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_slow_reader_is_told_and_its_neighbour_is_not_touched(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with running() as (_, gateway):
-        async with gateway.open_bars("MNQ", "1s", capacity=3) as slow, gateway.open_bars("MNQ", "1s") as quick:
+        async with (
+            gateway.open_bars("MNQ", "1s", capacity=3) as slow,
+            gateway.open_bars("MNQ", "1s") as quick,
+        ):
             await trio.sleep(30)
             with pytest.raises(px.SlowConsumer, match="capacity of 3"):
                 await slow.receive()
@@ -293,7 +320,11 @@ async def test_the_ledger_balances_whenever_it_is_looked_at(autojump_clock: trio
 
 
 async def test_negotiate_and_query_token_work_too(autojump_clock: trio.testing.MockClock) -> None:
-    for changes in ({"negotiate": True}, {"token_transport": "query"}, {"negotiate": True, "token_transport": "query"}):
+    for changes in (
+        {"negotiate": True},
+        {"token_transport": "query"},
+        {"negotiate": True, "token_transport": "query"},
+    ):
         async with running(**changes) as (_, gateway), gateway.open_bars("MNQ", "1s") as bars:
             assert (await bars.receive()).volume > 0
 

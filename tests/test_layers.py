@@ -30,7 +30,19 @@ LAYERS = [
     "cli",
 ]
 PURE = ("signalr", "market", "bars")
-NOT_PURE = {"trio", "socket", "ssl", "time", "asyncio", "threading", "trio_websocket", "httpx2", "h11", "os", "random"}
+NOT_PURE = {
+    "trio",
+    "socket",
+    "ssl",
+    "time",
+    "asyncio",
+    "threading",
+    "trio_websocket",
+    "httpx2",
+    "h11",
+    "os",
+    "random",
+}
 ONLY_IMPORTER = {
     "trio_websocket": {"connection/transport.py", "simulator/"},
     "httpx2": {"connection/rest.py"},
@@ -67,7 +79,9 @@ def test_imports_point_up(path: Path) -> None:
             assert layer in ("testing", "cli"), f"{path.name} imports the whole package"
         elif name.startswith("trio_projectx."):
             target = name.split(".")[1]
-            assert LAYERS.index(target) <= LAYERS.index(layer), f"{path.name} imports {name}, which is below it"
+            assert LAYERS.index(target) <= LAYERS.index(layer), (
+                f"{path.name} imports {name}, which is below it"
+            )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

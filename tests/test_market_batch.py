@@ -15,4 +15,4 @@ def test_its_fields_cannot_be_replaced_and_it_is_equal_to_itself_only() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         batch.ts_recv = 8  # type: ignore[misc]
     assert batch != TradeBatch("C", [1], [3], [5], [0], 7)
-    assert batch == batch  # noqa: PLR0124
+    assert batch == batch

@@ -110,7 +110,7 @@ QUOTE_FIELDS = msgspec.structs.fields(WireQuote)
     ),
     st.sampled_from([0, 1, 7, None]),
 )
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_a_trade_is_accepted_exactly_when_msgspec_accepts_it(
     fields: dict[str, Any], kind: int | None
 ) -> None:
@@ -124,7 +124,7 @@ def test_a_trade_is_accepted_exactly_when_msgspec_accepts_it(
 
 
 @given(st.dictionaries(st.sampled_from([f.encode_name for f in QUOTE_FIELDS]), VALUES))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_a_quote_is_faultless_exactly_when_msgspec_accepts_it(fields: dict[str, Any]) -> None:
     quote, faults = exact_quote(fields)
     try:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trio_projectx._errors import ConfigError
@@ -42,6 +42,7 @@ HUGE = [
 
 @pytest.mark.parametrize("size", TICK_SIZES)
 @given(ticks=st.integers(-(10**9), 10**9))
+@settings(max_examples=25)
 def test_ticks_and_price_are_inverse_and_agree_with_the_decimal_on_the_wire(size: str, ticks: int) -> None:
     grid = PriceGrid.from_tick_size(size)
     on_the_wire = json.loads(str(Decimal(size) * ticks))
@@ -51,6 +52,7 @@ def test_ticks_and_price_are_inverse_and_agree_with_the_decimal_on_the_wire(size
 
 @pytest.mark.parametrize("size", TICK_SIZES)
 @given(ticks=st.integers(1, 10**9), by=st.sampled_from(["0.5", "0.1", "0.001", "0.999"]))
+@settings(max_examples=25)
 def test_a_price_between_two_ticks_is_off_the_grid(size: str, ticks: int, by: str) -> None:
     grid = PriceGrid.from_tick_size(size)
     assert grid.ticks(float(Decimal(size) * (ticks + Decimal(by)))) is None
@@ -58,6 +60,7 @@ def test_a_price_between_two_ticks_is_off_the_grid(size: str, ticks: int, by: st
 
 @pytest.mark.parametrize("size", TICK_SIZES)
 @given(ticks=st.integers(1, 10**6))
+@settings(max_examples=25)
 def test_the_neighbouring_float_is_off_the_grid(size: str, ticks: int) -> None:
     grid = PriceGrid.from_tick_size(size)
     price = grid.price(ticks)

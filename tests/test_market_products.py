@@ -12,25 +12,26 @@ from trio_projectx.market.products import MONTHS, find_product, products
 
 # GATEWAY.md section 3, as it stands there.
 TABLE = """
-BP6 .0001/6.25 · CA6 .00005/5 · CLE .01/10 · CPE .0005/12.5 · DA6 .00005/5 · EEU .0001/6.25 · ENQ .25/5 · EP .25/12.5 ·
-EU6 .00005/6.25 · FVA .0078125/7.8125 · GCE .1/10 · GLE .025/10 · GMET .5/.05 · HE .025/10 · HOE .0001/4.2 ·
-JY6 .0000005/6.25 · M2K .1/.5 · M6A .0001/1 · M6B .0001/.625 · M6E .0001/1.25 · MBT 5/.5 · MCLE .01/1 · MES .25/1.25 ·
-MGC .1/1 · MHG .0005/1.25 · MNG .001/1 · MNQ .25/.5 · MX6 .00001/5 · MYM 1/.5 · NE6 .00005/5 · NGE .001/10 · NKD 5/25 ·
-NQG .005/12.5 · NQM .025/12.5 · PLE .1/5 · RBE .0001/4.2 · RTY .1/5 · SF6 .00005/6.25 · SIE .005/25 · SIL .005/5 ·
-TNA .015625/15.625 · TUA .00390625/7.8125 · TYA .015625/15.625 · ULA .03125/31.25 · USA .03125/31.25 · YM 1/5 ·
-ZCE .25/12.5 · ZLE .01/6 · ZME .1/10 · ZSE .25/12.5 · ZWA .25/12.5 · EMD .1/10
+BP6 .0001/6.25 · CA6 .00005/5 · CLE .01/10 · CPE .0005/12.5 · DA6 .00005/5 · EEU .0001/6.25 · ENQ
+.25/5 · EP .25/12.5 · EU6 .00005/6.25 · FVA .0078125/7.8125 · GCE .1/10 · GLE .025/10 · GMET .5/.05
+· HE .025/10 · HOE .0001/4.2 · JY6 .0000005/6.25 · M2K .1/.5 · M6A .0001/1 · M6B .0001/.625 · M6E
+.0001/1.25 · MBT 5/.5 · MCLE .01/1 · MES .25/1.25 · MGC .1/1 · MHG .0005/1.25 · MNG .001/1 · MNQ
+.25/.5 · MX6 .00001/5 · MYM 1/.5 · NE6 .00005/5 · NGE .001/10 · NKD 5/25 · NQG .005/12.5 · NQM
+.025/12.5 · PLE .1/5 · RBE .0001/4.2 · RTY .1/5 · SF6 .00005/6.25 · SIE .005/25 · SIL .005/5 · TNA
+.015625/15.625 · TUA .00390625/7.8125 · TYA .015625/15.625 · ULA .03125/31.25 · USA .03125/31.25 ·
+YM 1/5 · ZCE .25/12.5 · ZLE .01/6 · ZME .1/10 · ZSE .25/12.5 · ZWA .25/12.5 · EMD .1/10
 """
-TICKERS = (
-    "ES→EP NQ→ENQ CL→CLE MCL→MCLE GC→GCE SI→SIE HG→CPE NG→NGE RB→RBE HO→HOE PL→PLE QM→NQM QG→NQG 6A→DA6 6B→BP6 6C→CA6 "
-    "6E→EU6 6J→JY6 6M→MX6 6N→NE6 6S→SF6 E7→EEU ZF→FVA ZN→TYA ZT→TUA ZB→USA UB→ULA TN→TNA ZC→ZCE ZL→ZLE ZM→ZME ZS→ZSE "
-    "ZW→ZWA LE→GLE MET→GMET"
-)
+TICKERS = """
+ES→EP NQ→ENQ CL→CLE MCL→MCLE GC→GCE SI→SIE HG→CPE NG→NGE RB→RBE HO→HOE PL→PLE QM→NQM QG→NQG 6A→DA6
+6B→BP6 6C→CA6 6E→EU6 6J→JY6 6M→MX6 6N→NE6 6S→SF6 E7→EEU ZF→FVA ZN→TYA ZT→TUA ZB→USA UB→ULA TN→TNA
+ZC→ZCE ZL→ZLE ZM→ZME ZS→ZSE ZW→ZWA LE→GLE MET→GMET
+"""
 
 
 def test_the_tick_table_is_the_services() -> None:
     facts = {
         (code, Decimal(size), Decimal(value))
-        for code, size, value in re.findall(r"(\w+) ([\d.]+)/([\d.]+)", TABLE)
+        for code, size, value in re.findall(r"(\w+)\s+([\d.]+)/([\d.]+)", TABLE)
     }
     assert len(facts) == 52
     assert {(p.code, p.tick_size, p.tick_value) for p in products()} == facts

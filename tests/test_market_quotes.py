@@ -217,7 +217,7 @@ WIRES = st.builds(
 
 
 @given(st.lists(WIRES, max_size=15))
-@settings(max_examples=150)
+@settings(max_examples=40)
 def test_every_told_price_is_on_the_grid_and_was_sent_and_the_counts_add_up(wires: list[WireQuote]) -> None:
     grid = PriceGrid(1, 4)
     it = merger(grid)

@@ -237,7 +237,7 @@ TRADES = st.builds(
 
 
 @given(st.lists(st.lists(TRADES, max_size=12), max_size=6))
-@settings(max_examples=200)
+@settings(max_examples=60)
 def test_memory_and_batching_change_no_verdict(batches: list[list[WireTrade]]) -> None:
     it = validator()
     for number, trades in enumerate(batches):

@@ -47,7 +47,9 @@ def test_the_filter_cleans_records_of_our_dependencies(caplog: pytest.LogCapture
     install_redaction()
     install_redaction()
     with caplog.at_level(logging.DEBUG):
-        logging.getLogger("trio-websocket").debug("Connecting to %s", "wss://h/hubs/market?access_token=SECRET")
+        logging.getLogger("trio-websocket").debug(
+            "Connecting to %s", "wss://h/hubs/market?access_token=SECRET"
+        )
         logging.getLogger("httpx2").info("plain %s", "text")
     assert "SECRET" not in caplog.text
     assert "plain text" in caplog.text

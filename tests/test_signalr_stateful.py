@@ -126,6 +126,18 @@ def test_a_sequence_that_skips_a_record_is_fatal(sequence_id: int) -> None:
     assert side.received(EVENT) is False
 
 
+@pytest.mark.parametrize(("reconnects", "sequence_id"), [(False, 1), (False, 2), (True, 0)])
+def test_a_sequence_out_of_place_is_fatal(reconnects: bool, sequence_id: int) -> None:
+    """It would make new records count as old ones: they would be dropped and nobody would know."""
+    side = StatefulBuffer()
+    side.received(EVENT)
+    if reconnects:
+        side.reconnected()
+    with pytest.raises(ProtocolError, match="no reconnect"):
+        side.received(Sequence(sequence_id))
+    assert side.received(EVENT) is not reconnects
+
+
 def test_an_ack_of_what_was_never_sent_is_fatal() -> None:
     side = StatefulBuffer()
     send(side)

@@ -16,6 +16,7 @@ async def test_it_keeps_every_rule_of_a_trio_stream() -> None:
     async def clogged() -> tuple[BreakableStream, BreakableStream]:
         left, right = breakable_pair(capacity=8)
         await left.send_all(b"x" * 8)
+        await right.send_all(b"x" * 8)
         return left, right
 
     await trio.testing.check_half_closeable_stream(pair, clogged)

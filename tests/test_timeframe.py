@@ -17,7 +17,12 @@ from trio_projectx._timeframe import Timeframe
 )
 def test_a_label_is_taken_apart(label: str, step_ns: int | None) -> None:
     timeframe = Timeframe(label)
-    assert (timeframe, timeframe.n, timeframe.unit, timeframe.step_ns) == (label, int(label[:-1]), label[-1], step_ns)
+    assert (timeframe, timeframe.n, timeframe.unit, timeframe.step_ns) == (
+        label,
+        int(label[:-1]),
+        label[-1],
+        step_ns,
+    )
     assert Timeframe(timeframe) is timeframe
     assert {timeframe: 1}[label] == 1  # type: ignore[index]
     for clone in (pickle.loads(pickle.dumps(timeframe)), copy.deepcopy(timeframe)):  # noqa: S301
@@ -25,7 +30,26 @@ def test_a_label_is_taken_apart(label: str, step_ns: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["", "m", "0m", "05m", "-1m", "1.5m", "1 m", " 1m", "1m\n", "1x", "1D", "1ms", "٣m", "123456s", "1m5s", None, 5]
+    "label",
+    [
+        "",
+        "m",
+        "0m",
+        "05m",
+        "-1m",
+        "1.5m",
+        "1 m",
+        " 1m",
+        "1m\n",
+        "1x",
+        "1D",
+        "1ms",
+        "٣m",
+        "123456s",
+        "1m5s",
+        None,
+        5,
+    ],
 )
 def test_anything_else_is_refused_with_a_sentence(label: object) -> None:
     with pytest.raises(TimeframeError, match="write a whole number and one of"):

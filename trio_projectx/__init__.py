@@ -7,39 +7,93 @@ errors come last.
 
 from __future__ import annotations
 
-from trio_projectx import bars as bars, market as market, signalr as signalr, simulator as simulator
+from trio_projectx import bars as bars
+from trio_projectx import market as market
+from trio_projectx import signalr as signalr
+from trio_projectx import simulator as simulator
 from trio_projectx._config import (
     Credentials as Credentials,
+)
+from trio_projectx._config import (
     Endpoint as Endpoint,
+)
+from trio_projectx._config import (
     GatewayConfig as GatewayConfig,
+)
+from trio_projectx._config import (
     Limits as Limits,
+)
+from trio_projectx._config import (
     Overflow as Overflow,
+)
+from trio_projectx._config import (
     Timeouts as Timeouts,
 )
 from trio_projectx._errors import (
     AuthError as AuthError,
+)
+from trio_projectx._errors import (
     ConfigError as ConfigError,
+)
+from trio_projectx._errors import (
     ConnectError as ConnectError,
+)
+from trio_projectx._errors import (
     ConnectionLost as ConnectionLost,
+)
+from trio_projectx._errors import (
     ConnectTimeout as ConnectTimeout,
+)
+from trio_projectx._errors import (
     ContractError as ContractError,
+)
+from trio_projectx._errors import (
     GatewayError as GatewayError,
+)
+from trio_projectx._errors import (
     ProtocolError as ProtocolError,
+)
+from trio_projectx._errors import (
     SlowConsumer as SlowConsumer,
+)
+from trio_projectx._errors import (
     SubscriptionError as SubscriptionError,
+)
+from trio_projectx._errors import (
     TimeframeError as TimeframeError,
+)
+from trio_projectx._errors import (
     TrioProjectXError as TrioProjectXError,
 )
 from trio_projectx._events import (
     Bar as Bar,
+)
+from trio_projectx._events import (
     Dropped as Dropped,
+)
+from trio_projectx._events import (
     Quote as Quote,
+)
+from trio_projectx._events import (
     Side as Side,
+)
+from trio_projectx._events import (
     Trade as Trade,
+)
+from trio_projectx._events import (
     to_datetime as to_datetime,
 )
 from trio_projectx._timeframe import Timeframe as Timeframe
 from trio_projectx.bars import Anchor as Anchor
 from trio_projectx.flow.bar_stream import BarStream as BarStream
-from trio_projectx.flow.stream import Stream as Stream, StreamStatistics as StreamStatistics
-from trio_projectx.gateway import Gateway as Gateway, GatewayStatistics as GatewayStatistics, open_gateway as open_gateway
+from trio_projectx.flow.stream import Stream as Stream
+from trio_projectx.flow.stream import StreamStatistics as StreamStatistics
+from trio_projectx.gateway import (
+    Gateway as Gateway,
+)
+from trio_projectx.gateway import (
+    GatewayStatistics as GatewayStatistics,
+)
+from trio_projectx.gateway import (
+    open_gateway as open_gateway,
+)

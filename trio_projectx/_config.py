@@ -44,17 +44,23 @@ class Connect(Protocol):
 
 def _positive(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if not (isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0):
-        raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be a number above 0, not {value!r}")
+        raise ConfigError(
+            f"{type(instance).__name__}.{attribute.name} must be a number above 0, not {value!r}"
+        )
 
 
 def _not_negative(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if not (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0):
-        raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be a number, 0 or more, not {value!r}")
+        raise ConfigError(
+            f"{type(instance).__name__}.{attribute.name} must be a number, 0 or more, not {value!r}"
+        )
 
 
 def _at_least_1(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be a whole number, 1 or more, not {value!r}")
+        raise ConfigError(
+            f"{type(instance).__name__}.{attribute.name} must be a whole number, 1 or more, not {value!r}"
+        )
 
 
 _SCHEMES: Final = ("http", "https")
@@ -87,15 +93,19 @@ class Credentials:
     """A user name with an API key, or a token you already have. Its secret is in no repr and no pickle."""
 
     username: str
-    _api_key: str | None = None
-    _token: str | None = None
+    _api_key: str | None = attrs.field(default=None, alias="api_key")
+    _token: str | None = attrs.field(default=None, alias="token")
 
     def __attrs_post_init__(self) -> None:
         secret = self._api_key if self._token is None else self._token
         if not isinstance(secret, str) or not secret.strip():
-            raise ConfigError("Credentials need a user name with an API key, or a token: one of them is empty")
+            raise ConfigError(
+                "Credentials need a user name with an API key, or a token: one of them is empty"
+            )
         if not (secret.isascii() and secret.isprintable()):
-            raise ConfigError("the API key or token holds a character that no key has (a line break at its end?)")
+            raise ConfigError(
+                "the API key or token holds a character that no key has (a line break at its end?)"
+            )
 
     @classmethod
     def from_token(cls, jwt: str) -> Credentials:
@@ -187,9 +197,13 @@ class GatewayConfig:
         :raises ConfigError: naming the variable that is missing or wrong.
         """  # noqa: D205
         env = os.environ if environ is None else environ
-        missing = [name for name in ("PROJECTX_USERNAME", "PROJECTX_API_KEY") if not env.get(name, "").strip()]
+        missing = [
+            name for name in ("PROJECTX_USERNAME", "PROJECTX_API_KEY") if not env.get(name, "").strip()
+        ]
         if missing:
-            raise ConfigError(f"set the environment variable {' and '.join(missing)} (the key is made on the platform)")
+            raise ConfigError(
+                f"set the environment variable {' and '.join(missing)} (the key is made on the platform)"
+            )
         return cls(
             credentials=Credentials(env["PROJECTX_USERNAME"].strip(), env["PROJECTX_API_KEY"].strip()),
             endpoint=Endpoint(

@@ -11,7 +11,13 @@ import re
 from typing import Final
 
 #: The loggers of what we stand on; trio-websocket logs URLs at DEBUG, httpx2 at INFO.
-FOREIGN_LOGGERS: Final = ("trio-websocket", "httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2")
+FOREIGN_LOGGERS: Final = (
+    "trio-websocket",
+    "httpx2",
+    "httpcore2.connection",
+    "httpcore2.http11",
+    "httpcore2.http2",
+)
 _HIDDEN: Final = "[redacted]"
 _FORMS: Final = (
     re.compile(r"(?i)((?:access_token|connectionToken|apiKey|api_key|id)=)[^&\s\"'#]+"),

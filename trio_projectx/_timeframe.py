@@ -27,7 +27,7 @@ class Timeframe(str):
     n: int
     unit: Unit
 
-    def __new__(cls, label: str) -> Timeframe:
+    def __new__(cls, label: str) -> Timeframe:  # noqa: PYI034  a Timeframe comes back as it is
         """Check ``label``; a `Timeframe` is returned as it is."""
         if isinstance(label, Timeframe):
             return label

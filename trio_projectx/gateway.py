@@ -24,7 +24,7 @@ from trio_projectx.flow.bar_stream import BarStream
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline, PipelineStatistics
-from trio_projectx.flow.stream import Feed, Pipe, Stream
+from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
 
 T = TypeVar("T")
 Lossless = Literal[Overflow.ERROR, Overflow.BLOCK]
@@ -47,7 +47,9 @@ class GatewayStatistics:
 class Gateway:
     """One login, its hubs and its streams; made by `open_gateway`, which owns every task behind it."""
 
-    def __init__(self, config: GatewayConfig, directory: ContractDirectory, hub: MarketHub, market: MarketPipeline) -> None:
+    def __init__(
+        self, config: GatewayConfig, directory: ContractDirectory, hub: MarketHub, market: MarketPipeline
+    ) -> None:
         self._config = config
         self._directory = directory
         self._hub = hub
@@ -120,7 +122,7 @@ class Gateway:
             partial_first=True,
         )
         name = f"bars of {instrument.contract_id} ({', '.join(frames)})"
-        pipe: Pipe[Bar] = Pipe.make(name, limit, overflow, stamp=_bar_stamp, key=_bar_key)
+        pipe: Pipe[Bar] = make_pipe(name, limit, overflow, stamp=_bar_stamp, key=_bar_key)
         outlet = BarOutlet(bars, Feed(pipe), before=pipeline.counts.built)
         with _attached(pipeline, outlet, pipe):
             async with self._subscribed(Kind.TRADES, pipeline):
@@ -145,7 +147,7 @@ class Gateway:
         instrument = await self._directory.resolve(contract)
         pipeline = self._market.contract(instrument.contract_id, instrument.grid)
         name = f"trades of {instrument.contract_id}"
-        pipe: Pipe[Trade] = Pipe.make(name, limit, overflow, stamp=_trade_stamp, key=_trade_key)
+        pipe: Pipe[Trade] = make_pipe(name, limit, overflow, stamp=_trade_stamp, key=_trade_key)
         outlet = TradesOutlet(pipeline.grid, Feed(pipe))
         with _attached(pipeline, outlet, pipe):
             async with self._subscribed(Kind.TRADES, pipeline):
@@ -170,7 +172,7 @@ class Gateway:
         instrument = await self._directory.resolve(contract)
         pipeline = self._market.contract(instrument.contract_id, instrument.grid)
         name = f"quotes of {instrument.contract_id}"
-        pipe: Pipe[Quote] = Pipe.make(name, limit, overflow, stamp=_quote_stamp, key=_quote_key)
+        pipe: Pipe[Quote] = make_pipe(name, limit, overflow, stamp=_quote_stamp, key=_quote_key)
         feed = Feed(pipe)
         pipeline.attach_quotes(feed)
         try:
@@ -260,7 +262,9 @@ def _refuse_what_is_not_there(history: int, updates: object, events: bool) -> No
     if updates is not None:
         raise ConfigError("updates= is not offered yet: use forming() of the stream to look at an open bar")
     if events:
-        raise ConfigError("events=True is not offered yet: a bar is not revised, and a gap is a ConnectionLost")
+        raise ConfigError(
+            "events=True is not offered yet: a bar is not revised, and a gap is a ConnectionLost"
+        )
 
 
 def _anchor(anchor: Anchor | None, frames: tuple[Timeframe, ...]) -> Anchor:

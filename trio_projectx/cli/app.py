@@ -98,5 +98,3 @@ def run(arguments: Sequence[str]) -> int:
         # What the user can mend is told in one sentence; a bug keeps its traceback.
         sys.stderr.write(f"trio-projectx: {exc}\n")
         return 1
-
-

@@ -56,7 +56,9 @@ async def run_demo(options: DemoOptions) -> int:
     async with _simulator(options) as url, px.open_gateway(px.GatewayConfig.simulated(url)) as gateway:
         console.print(f"simulator on {url} in its own process, seed {options.seed}")
         # BLOCK: a replay is to be seen whole, however slow this terminal is.
-        async with gateway.open_bars(options.chosen_contract, *TIMEFRAMES, overflow=px.Overflow.BLOCK) as bars:
+        async with gateway.open_bars(
+            options.chosen_contract, *TIMEFRAMES, overflow=px.Overflow.BLOCK
+        ) as bars:
             view = DemoView(console, gateway, bars, total, None if options.forever else options.seconds)
             await _watch(view, bars, options, total)
             view.summary()
@@ -124,6 +126,7 @@ async def _ready(stdout: trio.abc.ReceiveStream) -> str | None:
 
 def _rows(path: Path) -> int:
     try:
-        return pq.read_metadata(path).num_rows
+        # pyarrow-stubs leaves the kind of file open here
+        return pq.ParquetFile(str(path)).metadata.num_rows
     except OSError as exc:
         raise px.ConfigError(f"{path} cannot be read as a Parquet file: {exc}") from exc

@@ -56,10 +56,14 @@ class DemoView:
         rate = self.received / self._elapsed if self._elapsed > 0 else 0.0
         made = ", ".join(f"{n} x {timeframe}" for timeframe, n in self._made.items())
         self.console.print()
-        self.console.print(f"trades received  {self.received:,} ({rejected:,} rejected, all counted)", highlight=False)
+        self.console.print(
+            f"trades received  {self.received:,} ({rejected:,} rejected, all counted)", highlight=False
+        )
         self.console.print(f"bars made        {sum(self._made.values()):,} ({made})", highlight=False)
         self.console.print(f"ledger balanced  {'yes' if market.ledger.balanced else 'NO'}", highlight=False)
-        self.console.print(f"rate             {rate:,.0f} trades/s over {self._elapsed:.1f} s", highlight=False)
+        self.console.print(
+            f"rate             {rate:,.0f} trades/s over {self._elapsed:.1f} s", highlight=False
+        )
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not console.is_terminal:
@@ -74,7 +78,11 @@ class DemoView:
         for timeframe in self._stream.timeframes:
             for bar, closed in ((self._stream.forming(timeframe), False), (self._last.get(timeframe), True)):
                 if bar is not None:
-                    table.add_row(*_cells(bar), str(self._made[timeframe]) if closed else "...", style="" if closed else "dim")
+                    table.add_row(
+                        *_cells(bar),
+                        str(self._made[timeframe]) if closed else "...",
+                        style="" if closed else "dim",
+                    )
         return table
 
     def _progress(self) -> Table:
@@ -89,7 +97,10 @@ class DemoView:
 
 
 def _cells(bar: px.Bar) -> list[str]:
-    prices = [f"{price:g}" if price < 100_000 else f"{price:.2f}" for price in (bar.open, bar.high, bar.low, bar.close)]
+    prices = [
+        f"{price:g}" if price < 100_000 else f"{price:.2f}"
+        for price in (bar.open, bar.high, bar.low, bar.close)
+    ]
     start = f"{bar.start_time:%H:%M:%S}" + (" partial" if bar.partial else "")
     return [str(bar.timeframe), start, *prices, str(bar.volume), str(bar.trades)]
 

@@ -1,12 +1,13 @@
 """Where the token comes from: one login for all who need it, and no lock.
 
-One task asks the service; whoever comes meanwhile waits for that answer. If the asking task is cancelled, the next
-one that waits asks itself, so no cancellation of one user fails another.
+One task asks the service; whoever comes meanwhile waits for that answer. If the asking task is cancelled, the
+next one that waits asks itself, so no cancellation of one user fails another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import trio
 
@@ -14,6 +15,16 @@ from trio_projectx._config import Credentials
 from trio_projectx._errors import AuthError, TrioProjectXError, again
 
 Login = Callable[[str, str], Awaitable[str]]
+T = TypeVar("T")
+
+
+class TokenRefused(AuthError):  # noqa: N818  it says what happened, as TransportClosed does
+    """The service refused the token (HTTP 401): worth one fresh login, see `TokenSource.using`."""
+
+
+def is_token(text: str) -> bool:
+    """Whether ``text`` can be a token: printable ASCII without spaces, as a header and a URL can carry it."""
+    return text.isascii() and text.isprintable() and " " not in text and bool(text)
 
 
 class TokenSource:
@@ -42,6 +53,23 @@ class TokenSource:
                 await self._wait(self._asking)
         return self._token
 
+    async def using(self, call: Callable[[str], Awaitable[T]]) -> T:
+        """Return ``call(token)``; where that raises `TokenRefused`, try once more with a fresh token.
+
+        A token lives for 24 hours (GATEWAY.md section 1), a gateway for longer.
+
+        :raises AuthError: if the fresh token is refused too, or none can be had.
+        """
+        token = await self.token()
+        try:
+            return await call(token)
+        except TokenRefused:
+            self.renew(token)
+        try:
+            return await call(await self.token())
+        except TokenRefused as exc:
+            raise AuthError(f"{exc}, also a fresh one; check the account's API access") from exc
+
     def renew(self, refused: str) -> None:
         """Forget ``refused``, so that the next `token` logs in; AuthError if the token cannot be renewed.
 
@@ -50,7 +78,9 @@ class TokenSource:
         if self._token != refused:
             return
         if self._api_key is None:
-            raise AuthError("the service refused the token that was given; get a new one, it cannot be renewed here")
+            raise AuthError(
+                "the service refused the token that was given; get a new one, it cannot be renewed here"
+            )
         self._token = None
 
     async def _ask(self) -> None:

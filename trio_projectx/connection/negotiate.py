@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlsplit, urlunsplit
 
 import attrs
 import msgspec
 
 from trio_projectx._errors import ConnectError
 from trio_projectx._redact import escape
+from trio_projectx.connection.auth import is_token
 
 #: The official JavaScript client gives up after as many.
 MAX_REDIRECTS: Final = 100
+_SECURE: Final = MappingProxyType({"http": False, "ws": False, "https": True, "wss": True})
 
 
 @attrs.frozen(slots=True)
@@ -50,49 +53,66 @@ class _Wire(msgspec.Struct):
 
 
 def negotiate_url(hub_url: str) -> str:
-    """Return the URL to POST to; the hub URL's own query is kept."""
+    """Return the URL to POST to; the hub URL's own query is kept as it is."""
     parts = urlsplit(hub_url)
-    query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), ("negotiateVersion", "1")])
+    # A redirect may say it already (the official JavaScript client looks, too).
+    said = "negotiateVersion" in parse_qs(parts.query, keep_blank_values=True)
+    query = parts.query if said else f"{parts.query}&negotiateVersion=1".strip("&")
     return urlunsplit((parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/negotiate", query, ""))
 
 
 def parse_negotiation(body: bytes) -> Negotiated | Redirected:
     """Read the answer to a negotiate request.
 
-    :raises ConnectError: if it is no such answer, holds an error, is ASP.NET SignalR's (not Core's), or offers no
-        WebSocket with text.
+    :raises ConnectError: if it is no such answer, holds an error, is ASP.NET SignalR's (not Core's), or offers
+        no WebSocket with text.
     """
     try:
         wire = msgspec.json.decode(body, type=_Wire)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise ConnectError(f"negotiate: the answer is not a SignalR hub's ({escape(str(exc))}); check the URL") from exc
+        raise ConnectError(
+            f"negotiate: not a SignalR hub answered ({escape(str(exc))}); check the URL"
+        ) from exc
     if wire.error:
         raise ConnectError(f"negotiate: the hub answered with an error: {escape(wire.error)}")
     if wire.ProtocolVersion is not None:
         raise ConnectError("negotiate: this is an old ASP.NET SignalR server; ASP.NET Core SignalR is needed")
     if wire.url:
+        if wire.accessToken and not is_token(wire.accessToken):
+            raise ConnectError("negotiate: the redirect's token holds a character that no token has")
         return Redirected(wire.url, wire.accessToken)
     token = wire.connectionToken if wire.negotiateVersion >= 1 else wire.connectionId
     if not token:
         raise ConnectError("negotiate: the answer names no connection; check the hub's URL")
     if not any(t.transport == "WebSockets" and "Text" in t.transferFormats for t in wire.availableTransports):
-        raise ConnectError("negotiate: the hub offers no WebSocket with text frames, and nothing else is spoken here")
+        raise ConnectError(
+            "negotiate: the hub offers no WebSocket with text frames, and nothing else is spoken here"
+        )
     return Negotiated(token, wire.connectionId, wire.useStatefulReconnect)
 
 
 def check_redirect(here: str, there: str) -> str:
     """Return the URL ``there`` if it has the origin of ``here``: a token is never sent to another.
 
-    :raises ConnectError: if it has not.
+    :raises ConnectError: if it has not, or is no URL.
     """
-    a, b = urlsplit(here), urlsplit(there)
-    if _origin(a.scheme, a.hostname, a.port) != _origin(b.scheme, b.hostname, b.port):
-        raise ConnectError(f"negotiate: refused to follow a redirect to another origin ({escape(b.hostname or '?')})")
+    if not (there.isascii() and there.isprintable()) or " " in there:
+        raise ConnectError("negotiate: the hub redirects to something that is no URL")
+    try:
+        target = urlsplit(there)
+        same = _origin(target) == _origin(urlsplit(here)) and "@" not in target.netloc
+    except ValueError:  # a port or an IPv6 address that is none
+        raise ConnectError("negotiate: the hub redirects to something that is no URL") from None
+    if not same:
+        shown = escape(target.hostname or "?")
+        raise ConnectError(f"negotiate: refused to follow a redirect to another origin ({shown})")
     return there
 
 
-def websocket_url(hub_url: str, *, connection_token: str | None = None, access_token: str | None = None) -> str:
-    """Return the URL of the hub's WebSocket; what is put into its query is percent-encoded, and is secret."""
+def websocket_url(
+    hub_url: str, *, connection_token: str | None = None, access_token: str | None = None
+) -> str:
+    """Return the URL of the hub's WebSocket; what is put into its query is percent-encoded, and secret."""
     parts = urlsplit(hub_url)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     extra = [("id", connection_token), ("access_token", access_token)]
@@ -100,6 +120,8 @@ def websocket_url(hub_url: str, *, connection_token: str | None = None, access_t
     return urlunsplit((scheme, parts.netloc, parts.path, query.strip("&"), ""))
 
 
-def _origin(scheme: str, host: str | None, port: int | None) -> tuple[str, str | None, int]:
-    secure = scheme in ("https", "wss")
-    return ("s" if secure else "", host, port or (443 if secure else 80))
+def _origin(url: SplitResult) -> tuple[bool, str, int] | None:
+    secure = _SECURE.get(url.scheme)
+    if secure is None or not url.hostname:
+        return None
+    return secure, url.hostname, url.port or (443 if secure else 80)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import attrs
+import trio
 
 from trio_projectx._config import GatewayConfig
-from trio_projectx._errors import AuthError, ConnectError
+from trio_projectx._errors import AuthError, ConnectError, ConnectTimeout
 from trio_projectx._redact import escape
+from trio_projectx.connection.auth import TokenRefused
 from trio_projectx.connection.negotiate import (
     MAX_REDIRECTS,
     Redirected,
@@ -37,22 +39,31 @@ class HubAddress:
     async def resolve(self, token: str) -> Where:
         """Return where to connect with ``token``.
 
-        :raises AuthError: if negotiate refuses the token for good (403).
-        :raises ConnectError: if there is no hub, or it is not reached within ``connect_s``.
-        :raises NegotiateRefused: for any other status.
+        :raises TokenRefused: if negotiate answers 401.
+        :raises AuthError: if it forbids the user (403).
+        :raises ConnectError: for any other answer that is no hub's grant, or where there is none within
+            ``connect_s``, redirects included.
+        :raises ProtocolError: if an answer is longer than the limit, or compressed.
         """
         url, connection_token = self.hub_url, None
         if self.config.negotiate:
             url, connection_token, token = await self._negotiate(token)
-        if self.config.token_transport == "query":
-            return Where(websocket_url(url, connection_token=connection_token, access_token=token), [])
-        return Where(websocket_url(url, connection_token=connection_token), [bearer(token)])
+        in_query = self.config.token_transport == "query"
+        access_token = token if in_query else None
+        where = websocket_url(url, connection_token=connection_token, access_token=access_token)
+        return Where(where, [] if in_query else [bearer(token)])
 
     async def _negotiate(self, token: str) -> tuple[str, str, str]:
+        seconds = self.config.timeouts.connect_s
+        with trio.move_on_after(seconds):
+            return await self._follow(token, seconds)
+        raise ConnectTimeout(f"negotiate: no connection was granted within {seconds:g} s")
+
+    async def _follow(self, token: str, seconds: float) -> tuple[str, str, str]:
         url = self.hub_url
-        for _ in range(MAX_REDIRECTS):
+        for _ in range(MAX_REDIRECTS + 1):
             headers = {"Authorization": f"Bearer {token}"}
-            answer = await self.rest.post(negotiate_url(url), b"", headers, self.config.timeouts.connect_s)
+            answer = await self.rest.post(negotiate_url(url), b"", headers, seconds)
             _check(answer)
             found = parse_negotiation(answer.body)
             if not isinstance(found, Redirected):
@@ -77,10 +88,9 @@ def _check(answer: Answer) -> None:
         case 403:
             raise AuthError(f"negotiate: the hub forbids this user (HTTP 403): {text}")
         case 404 | 405:
-            raise ConnectError(f"negotiate: there is no hub at this address (HTTP {answer.status}); check the hub's URL")
+            status = answer.status
+            raise ConnectError(
+                f"negotiate: there is no hub at this address (HTTP {status}); check the hub's URL"
+            )
         case _:
             raise ConnectError(f"negotiate: HTTP {answer.status}: {text or 'no text'}")
-
-
-class TokenRefused(AuthError):
-    """401 at negotiate: worth one fresh login."""

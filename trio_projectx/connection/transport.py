@@ -324,12 +324,10 @@ async def open_transport(
     """Open a WebSocket at ``url`` (http, https, ws or wss; its query is sent, and printed nowhere).
 
     ``connect`` opens the byte stream (None: `open_network_stream`); ``headers`` go with the upgrade request.
-    TCP, TLS and the upgrade together take ``connect_s`` seconds at most; each send ``send_s``. Leaving the
-    block, for whatever reason, sends a Close frame and awaits the other side's for ``close_s`` seconds at
-    most, shielded from cancellation; then the stream is closed and no task is left. Exceptions of the block
-    come out as they are; the end of the connection does not cancel the block, it is raised by
-    `Transport.receive` and `Transport.send`.
-
+    TCP, TLS and upgrade together take ``connect_s`` seconds at most; each send ``send_s``. Leaving the block,
+    for whatever reason, sends a Close frame and awaits the other side's for ``close_s`` seconds at most,
+    shielded from cancellation; then no task is left and the stream is closed. Exceptions of the block come
+    out as they are; the connection's end cancels no block, `Transport.receive` and `Transport.send` raise it.
     A received message of more than ``max_message_bytes`` characters ends the connection with 1009.
 
     :raises ConnectTimeout: ``connect_s`` is over.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import NoReturn, TypeVarTuple
+from typing import NoReturn, TypeVarTuple, cast
 
 import attrs
 import trio
@@ -39,7 +39,9 @@ class BackgroundTasks:
     _failed: int = 0
     _cancelled: int = 0
 
-    def start_soon(self, fn: Callable[[*Args], Awaitable[object]], *args: *Args, name: str | None = None) -> None:
+    def start_soon(
+        self, fn: Callable[[*Args], Awaitable[object]], *args: *Args, name: str | None = None
+    ) -> None:
         """Run ``fn(*args)`` as a task of the block; if it raises, the block is cancelled and raises that."""
         self._started += 1
         self.nursery.start_soon(self._run, fn, args, name=name or fn)
@@ -52,7 +54,7 @@ class BackgroundTasks:
             raise
         except GeneratorExit:
             raise
-        except BaseException as exc:  # also KeyboardInterrupt: it may strike in any task, and is carried like the rest
+        except BaseException as exc:  # noqa: BLE001  also KeyboardInterrupt: it may strike in any task
             self._failed += 1
             self._fail(exc)
         else:
@@ -81,7 +83,7 @@ def without_cancelled(exc: BaseException) -> BaseException | None:
     if isinstance(exc, trio.Cancelled):
         return None
     if isinstance(exc, BaseExceptionGroup):
-        return exc.split(trio.Cancelled)[1]
+        return cast("BaseExceptionGroup[BaseException]", exc).split(trio.Cancelled)[1]
     return exc
 
 
@@ -121,13 +123,15 @@ async def open_background_tasks() -> AsyncGenerator[BackgroundTasks]:
                 if body is None:
                     raise
             nursery.cancel_scope.cancel(reason="the block was left")
-    except BaseException as exc:
+    except BaseException as exc:  # noqa: BLE001  raised again below, once it is clear what goes first
         passing = exc
     assert tasks is not None
     _conclude(body, tasks.failure, passing)
 
 
-def _conclude(body: BaseException | None, failure: BaseException | None, passing: BaseException | None) -> None:
+def _conclude(
+    body: BaseException | None, failure: BaseException | None, passing: BaseException | None
+) -> None:
     if body is not None:
         if failure is not None and failure is not body:
             body.add_note(f"a background task also failed: {failure!r}")

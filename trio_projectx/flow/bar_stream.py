@@ -54,6 +54,7 @@ class BarStream(Stream[T_co]):
     def _one(self, timeframe: str | None) -> str:
         if timeframe is not None:
             return timeframe
-        if len(self._bars.timeframes) > 1:
+        first, *others = self._bars.timeframes
+        if others:
             raise TimeframeError(f"name one of {', '.join(self._bars.timeframes)}")
-        return self._bars.timeframes[0]
+        return first

@@ -37,9 +37,13 @@ class Buffer(Generic[T]):
     conflated: int = 0
     dropped: int = 0
     high_water: int = 0
-    _items: deque[T | Dropped] = attrs.Factory(deque)
-    _slots: dict[Hashable, T] = attrs.Factory(dict)
+    _items: deque[T | Dropped] = attrs.field(init=False)
+    _slots: dict[Hashable, T] = attrs.field(init=False)
     _marks: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self._items = deque()
+        self._slots = {}
 
     def __len__(self) -> int:
         return len(self._items) - self._marks + len(self._slots)
@@ -91,7 +95,9 @@ class Buffer(Generic[T]):
 
     def span(self) -> tuple[int, int] | None:
         """Return the instants of the oldest and the youngest waiting item."""
-        waiting = [item for item in self._items if not isinstance(item, Dropped)] or list(self._slots.values())
+        waiting = [item for item in self._items if not isinstance(item, Dropped)] or list(
+            self._slots.values()
+        )
         return (self.stamp(waiting[0]), self.stamp(waiting[-1])) if waiting else None
 
     def _conflate(self, item: T) -> None:

@@ -92,7 +92,9 @@ class MarketPipeline:
 
     async def lose(self, error: ConnectionLost) -> None:
         """Break the streams that are open now with ``error``, behind everything that was read before it."""
-        await self._send.send(_Lost([(contract, contract.victims(error)) for contract in self._contracts.values()]))
+        await self._send.send(
+            _Lost([(contract, contract.victims(error)) for contract in self._contracts.values()])
+        )
 
     def end(self) -> None:
         """End all streams: the gateway is closing."""
@@ -102,7 +104,9 @@ class MarketPipeline:
     def statistics(self) -> PipelineStatistics:
         """Return a snapshot of all counts."""
         contracts = self._contracts.values()
-        rows = (row for c in contracts for outlet in c.outlets for row in outlet.rows(c.contract_id, c.counts))
+        rows = (
+            row for c in contracts for outlet in c.outlets for row in outlet.rows(c.contract_id, c.counts)
+        )
         return PipelineStatistics(
             contracts=tuple(contract.statistics() for contract in contracts),
             ledger=Ledger(tuple(rows)),

@@ -62,19 +62,6 @@ class Pipe(Generic[T]):
     closed: bool = False
     blocked: int = 0
 
-    @classmethod
-    def make(
-        cls,
-        name: str,
-        capacity: int,
-        policy: Overflow,
-        *,
-        stamp: Callable[[T], int],
-        key: Callable[[T], Hashable],
-    ) -> Pipe[T]:
-        """Make an empty pipe; ``stamp`` dates an item for marks, ``key`` names its kind for ``CONFLATE``."""
-        return cls(name, Buffer(capacity, policy, stamp, key))
-
     @property
     def is_open(self) -> bool:
         """Whether offered items can still reach a reader."""
@@ -104,6 +91,13 @@ class Pipe(Generic[T]):
         if self.failure is not None:
             raise again(self.failure)
         raise trio.EndOfChannel if self.ended else trio.WouldBlock
+
+
+def make_pipe(
+    name: str, capacity: int, policy: Overflow, *, stamp: Callable[[T], int], key: Callable[[T], Hashable]
+) -> Pipe[T]:
+    """Make an empty pipe; ``stamp`` dates an item for marks, ``key`` names its kind for ``CONFLATE``."""
+    return Pipe(name, Buffer(capacity, policy, stamp, key))
 
 
 class Stream(trio.abc.ReceiveChannel[T_co]):

@@ -204,7 +204,8 @@ class HubConnection:
     ) -> str:
         """Answer a call of the server, or end an upload stream; each exactly once.
 
-        A server's call that gets neither a result nor an error is answered with the error `NO_RESULT`.
+        A server's call that gets neither a result nor an error is answered with the error `NO_RESULT`. If the
+        result cannot be sent, the call still waits for an answer: complete it with an error.
         """
         if error is None and isinstance(result, UnsetType) and self._calls.owes_answer(invocation_id):
             error = NO_RESULT

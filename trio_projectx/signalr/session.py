@@ -5,8 +5,7 @@ list of `Action` that follow from it. There is one timer: whenever `HubSession.n
 with `HubSession.timer_fired`. Times are floats of seconds on one clock that never goes back.
 
 A session has at most one transport at a time. An attempt counts as failed if its transport is not opened, is
-lost, or its handshake fails or takes too long. How long opening a transport may take is the caller's to
-bound.
+lost, or its handshake fails or takes too long. The caller bounds how long opening a transport may take.
 """
 
 from __future__ import annotations
@@ -120,10 +119,10 @@ class HubSession:
 
     def text_received(self, epoch: int, text: str, now: float) -> list[Action]:
         """Take in one transport message."""
-        if self._is_stale(epoch) or self._connection is None:
+        connection = self._connection
+        if self._is_stale(epoch) or connection is None:
             return []
         self._keep_alive.received(now)
-        connection = self._connection
         connection.receive_text(text)
         actions: list[Action] = []
         while (event := connection.next_event()) is not NEED_DATA:
@@ -135,7 +134,7 @@ class HubSession:
         return [] if self._is_stale(epoch) else self._down(reason, now)
 
     def timer_fired(self, now: float) -> list[Action]:
-        """Do what is due at ``now``; called too early it does nothing."""
+        """Do the first thing that is due at ``now``; to be called again while `next_deadline` is due."""
         if now >= self._retry_at:
             self._retry_at = math.inf
             return [self._open_transport()]

@@ -95,7 +95,8 @@ class StatefulBuffer:
     def received(self, message: Message) -> bool:
         """Whether ``message`` is to be processed; Ack and Sequence are done here and say no.
 
-        :raises ProtocolError: an Ack of what was never sent, or a Sequence beyond the next record.
+        :raises ProtocolError: an Ack of what was never sent, or a Sequence beyond the next record or that
+            belongs to no reconnect. The connection is beyond repair then.
         """
         if isinstance(message, Sequence):
             self._resume(message.sequence_id)
@@ -134,6 +135,9 @@ class StatefulBuffer:
         return True
 
     def _resume(self, sequence_id: int) -> None:
+        # Unasked for, it would make new records look like old ones, and they would be dropped in silence.
+        if not self._awaiting_sequence or sequence_id < 1:
+            raise ProtocolError("a Sequence that belongs to no reconnect, or below the first id")
         if sequence_id > self._last_processed + 1:
             raise ProtocolError("Sequence skips records that were never received: they are lost")
         self._next_received = sequence_id

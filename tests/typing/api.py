@@ -1,0 +1,65 @@
+"""Checked by mypy and pyright, never run: what users write has the types that they expect."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import assert_type
+
+import pyarrow as pa
+import trio
+
+import trio_projectx as px
+
+
+async def bars() -> None:
+    config = px.GatewayConfig.from_env()
+    async with px.open_gateway(config) as gateway:
+        assert_type(gateway, px.Gateway)
+        async with gateway.open_bars("MNQ", "1m", "5m") as stream:
+            assert_type(stream, px.BarStream[px.Bar])
+            async for bar in stream:
+                assert_type(bar, px.Bar)
+                assert_type(bar.open, float)
+                assert_type(bar.start, int)
+            assert_type(await stream.receive(), px.Bar)
+            assert_type(stream.table("5m"), pa.Table)
+            assert_type(stream.forming("5m"), px.Bar | None)
+        async with gateway.open_bars("MNQ", "1m", overflow=px.Overflow.BLOCK) as blocking:
+            assert_type(blocking, px.BarStream[px.Bar])
+        async with gateway.open_bars("MNQ", "1m", overflow=px.Overflow.DROP_OLDEST) as dropping:
+            assert_type(dropping, px.BarStream[px.Bar | px.Dropped])
+            async for item in dropping:
+                if isinstance(item, px.Dropped):
+                    assert_type(item.count, int)
+                else:
+                    assert_type(item, px.Bar)
+
+
+async def other_streams(gateway: px.Gateway) -> None:
+    async with gateway.open_trades("ES") as trades:
+        assert_type(await trades.receive(), px.Trade)
+    async with gateway.open_quotes("ES") as quotes:
+        assert_type(await quotes.receive(), px.Quote | px.Dropped)
+    async with gateway.open_quotes("ES", overflow=px.Overflow.ERROR) as every_quote:
+        assert_type(await every_quote.receive(), px.Quote)
+
+
+async def channels(stream: px.BarStream[px.Bar]) -> None:
+    channel: trio.abc.ReceiveChannel[px.Bar] = stream
+    await channel.aclose()
+
+
+async def generator(stream: px.Stream[px.Bar]) -> AsyncGenerator[float]:
+    async for bar in stream:
+        yield bar.close
+
+
+def batch(trades: pa.Table) -> pa.Table:
+    return px.bars.aggregate(trades, "5m", anchor=px.Anchor.utc())
+
+
+def protocol() -> None:
+    connection = px.signalr.HubConnection(malformed="count")
+    assert_type(connection.start(), str)
+    assert_type(px.signalr.parse_messages("{}\x1e"), list[px.signalr.Message])
+    assert_type(px.signalr.write_message(px.signalr.Ping()), str)
