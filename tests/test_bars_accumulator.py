@@ -10,9 +10,9 @@ from trio_projectx.bars.accumulator import OpenBar
 
 FIELDS = [name for name in OpenBar.__slots__ if not name.startswith("__")]
 # Few stamps and few prices, so that ties are common; some lists without a trade of unknown side, some with.
-ticks = st.builds(Tick, st.integers(0, 99), st.integers(-3, 3), st.integers(1, 5), st.sampled_from([0, 1]))
+ticks = st.builds(Tick, st.integers(0, 7), st.integers(-3, 3), st.integers(1, 5), st.sampled_from([0, 1]))
 unknown = st.builds(
-    Tick, st.integers(0, 99), st.integers(-3, 3), st.integers(1, 5), st.sampled_from([0, 1, -1])
+    Tick, st.integers(0, 7), st.integers(-3, 3), st.integers(1, 5), st.sampled_from([0, 1, -1])
 )
 trades = st.one_of(st.lists(ticks, min_size=1, max_size=30), st.lists(unknown, min_size=1, max_size=30))
 
@@ -62,6 +62,17 @@ def test_a_run_is_its_trades(rows: list[Tick], at: int) -> None:
         if part:
             add_run(bar, part)
     assert state(bar) == state(one_by_one(rows))
+
+
+@given(trades)
+def test_ties_between_what_is_there_and_a_run_are_by_arrival(rows: list[Tick]) -> None:
+    tied = [Tick(5, row.ticks, row.volume, row.side) for row in rows]
+    for at in range(1, len(tied)):
+        run, fold = one_by_one(tied[:at]), one_by_one(tied[:at])
+        add_run(run, tied[at:])
+        fold.fold(one_by_one(tied[at:]))
+        assert state(run) == state(fold) == state(one_by_one(tied))
+        assert (run.open, run.close) == (tied[0].ticks, tied[-1].ticks)
 
 
 @given(trades, st.integers(1, 30))

@@ -238,6 +238,21 @@ def test_a_bar_is_final_when_the_watermark_reaches_its_end(lateness: int, ts: in
     assert [bar.end for bar in bars.update(batch([Tick(ts)]))] == ([S] if closes else [])
 
 
+def test_an_older_bar_closes_while_trades_stay_within_the_younger_one() -> None:
+    bars = make(["1s"], lateness=S // 2)
+    assert bars.update(batch([Tick(0), Tick(S)])) == []
+    assert bars.update(batch([Tick(S + S // 2 - 1)])) == []
+    assert [bar.end for bar in bars.update(batch([Tick(S + S // 2)]))] == [S]
+
+
+def test_one_root_opens_a_bar_while_another_stays_within_its_own() -> None:
+    bars = make(["3s", "7s"], lateness=2 * S)
+    assert bars.update(batch([Tick(100 * S)])) == []
+    assert bars.update(batch([Tick(98 * S + 1)])) == []  # 3s: before the bar that is open; 7s: in it
+    assert bars.update(batch([Tick(100 * S + 1)])) == []
+    assert [(bar.timeframe, bar.end) for bar in bars.update(batch([Tick(101 * S)]))] == [("3s", 99 * S)]
+
+
 def test_a_straggler_goes_to_the_coarser_bar_and_ties_are_by_arrival() -> None:
     bars = make(["1s", "1m"])
     closed = bars.update(batch([Tick(5, 10), Tick(S, 11), Tick(5, 12), Tick(S - 1, 13), Tick(2 * S, 14)]))

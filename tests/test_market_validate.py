@@ -172,6 +172,14 @@ def test_the_bounds_themselves_are_inside() -> None:
     assert (it.rejected.stamp_range, it.rejected.size) == (2, 1)
 
 
+@pytest.mark.parametrize("text", ["", "Z", "+00:00", "x"])
+def test_no_text_stands_for_the_epoch(text: str) -> None:
+    # With these bounds 0 ns is a legal time: nothing may turn into it.
+    it = validator(stamp_min_ns=-1)
+    assert it.validate([trade(timestamp=text)] * 2, 0) is None
+    assert it.rejected.stamp_form == 2
+
+
 def test_no_local_clock_is_asked() -> None:
     # Years ahead of and behind any clock, out of order, and with a ts_recv of nonsense: all legal.
     stamps = ["2099-12-31T23:59:59.999Z", "1980-01-01T00:00:00Z", STAMP, STAMP]

@@ -17,6 +17,7 @@ from rich.live import Live
 
 import trio_projectx as px
 from trio_projectx.cli.demo_view import DemoView
+from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 
 TIMEFRAMES: Final = ("1s", "5s", "15s", "1m", "5m")
 _START_S: Final = 15.0
@@ -72,14 +73,14 @@ async def _watch(
     with Live(view, console=view.console, refresh_per_second=8, transient=False) as live:
         live.auto_refresh = view.console.is_terminal
         with trio.move_on_after(limit):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_finish, view, total, options.forever, nursery.cancel_scope)
+            async with open_background_tasks() as tasks:
+                tasks.start_soon(_finish, view, total, options.forever, tasks)
                 async for bar in bars:
                     if isinstance(bar, px.Bar):
                         view.add(bar)
 
 
-async def _finish(view: DemoView, total: int | None, forever: bool, scope: trio.CancelScope) -> None:
+async def _finish(view: DemoView, total: int | None, forever: bool, tasks: BackgroundTasks) -> None:
     """Look at the counts now and then; end a replay when all of its trades came, or nothing comes any more."""
     idle_since, seen = trio.current_time(), -1
     while True:
@@ -90,7 +91,7 @@ async def _finish(view: DemoView, total: int | None, forever: bool, scope: trio.
             idle_since, seen = trio.current_time(), received
         done = total is not None and received >= total and view.in_flight == 0
         if not forever and (done or (total is not None and trio.current_time() - idle_since > _IDLE_S)):
-            scope.cancel()
+            tasks.cancel("the demo is over")
 
 
 @asynccontextmanager

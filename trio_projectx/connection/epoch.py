@@ -1,16 +1,17 @@
 """One connection of one hub, from the first byte to its loss: an epoch. Nothing brings an epoch back.
 
-Tasks: the one that runs `Epoch.run` reads, and it alone ends the epoch; a writer is the only one that sends
-records, and pings the hub when there is nothing else to send; a probe measures the round trip. The last two live in
-a nursery that `run` owns.
+Tasks: the one that runs `Epoch.run` reads, and it alone ends the epoch, once everything that came has been read; a
+writer is the only one that sends records, and pings the hub when there is nothing else to send; a probe measures the
+round trip. The last two live in a nursery that `run` owns.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 import attrs
@@ -25,12 +26,12 @@ from trio_projectx._errors import (
     ProtocolError,
     TrioProjectXError,
 )
-from trio_projectx.connection.auth import TokenSource
+from trio_projectx.connection.auth import TokenRefused, TokenSource
 from trio_projectx.connection.calls import Call, PendingCalls
-from trio_projectx.connection.negotiator import HubAddress, TokenRefused
+from trio_projectx.connection.negotiator import HubAddress
 from trio_projectx.connection.transport import Transport, TransportClosed, UpgradeRefused, open_transport
 from trio_projectx.flow.background import open_background_tasks
-from trio_projectx.market import Decoded, Decoder
+from trio_projectx.market import Decoded, Decoder, join_decoded
 from trio_projectx.signalr import (
     NEED_DATA,
     CallCompleted,
@@ -42,6 +43,7 @@ from trio_projectx.signalr import (
     Handshaken,
     HandshakeFailed,
     HubConnection,
+    Invocation,
     InvocationReceived,
     JsonValue,
     Malformed,
@@ -51,25 +53,30 @@ _log = logging.getLogger("trio_projectx")
 
 #: Records that wait to be sent. They are subscriptions and pings: few, and small.
 _OUTBOX: Final = 4096
+#: How long the Close record may take when an epoch is left; the transport's own close comes after it.
+_FAREWELL_S: Final = 1.0
 
 Deliver = Callable[[Decoded, int], Awaitable[None]]
 
 
 @attrs.define(slots=True)
 class EpochCounts:
-    """Plain counters of one epoch; read them with `Epoch.statistics`."""
+    """Plain counters of one epoch."""
 
     texts: int = 0
-    records: int = 0
+    """Texts received after the handshake; one may hold many records."""
     bulk_texts: int = 0
+    """Those of them that were decoded in one pass."""
     malformed: int = 0
-    ignored_targets: int = 0
+    """Records that could not be read."""
 
 
 class Epoch:
     """One connection; make it, then let a task run `run`."""
 
-    def __init__(self, name: str, address: HubAddress, tokens: TokenSource, config: GatewayConfig, deliver: Deliver) -> None:
+    def __init__(
+        self, name: str, address: HubAddress, tokens: TokenSource, config: GatewayConfig, deliver: Deliver
+    ) -> None:
         self.name = name
         self._address = address
         self._tokens = tokens
@@ -79,90 +86,101 @@ class Epoch:
         self._hub = HubConnection(malformed="count", record_limit=config.limits.record_bytes)
         self._calls = PendingCalls()
         self._outbox, self._to_send = trio.open_memory_channel[str](_OUTBOX)
-        self._malformed_since = -math.inf
-        self._malformed_recently = 0
+        self._malformed_at: deque[float] = deque()
+        self._malformed_told = -math.inf
         self.counts = EpochCounts()
         self.settled = trio.Event()
         """Set when the epoch is live, or has failed to become so."""
-        self.live = False
-        self.ended = False
+        self.over = trio.Event()
+        """Set when the epoch has ended; closing its connection may take some seconds from then on."""
         self.error: TrioProjectXError | None = None
         self.round_trip_s: float | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether the hub has answered the handshake, and the epoch has not ended."""
+        return self._hub.state is ConnectionState.CONNECTED
 
     async def run(self) -> None:
         """Connect, and read until the connection is lost; `error` then says why. Raises only what is a bug.
 
-        `error` is a `ConnectionLost` if the epoch had been live.
+        `error` is a `ConnectionLost` if the epoch had been live. It is there, and every call has failed, before
+        the connection is closed: a peer that is silent would otherwise keep everybody waiting. Cancellation ends
+        the epoch without an error; the closing is shielded and takes ``close_s`` and a second at most.
         """
-        try:
-            await self._run()
-        except TransportClosed as exc:
-            self._fail(ConnectError(f"{self.name}: the connection ended before it was ready: {exc}"), exc)
-        except TrioProjectXError as exc:
-            self._fail(exc, exc.__cause__)
-        finally:
-            self.live, self.ended = False, True
-            reason = str(self.error or f"{self.name}: the gateway was closed")
-            self._hub.lost(reason)
-            self._calls.fail_all(ConnectionLost(reason))
-            self.settled.set()
-
-    def _fail(self, error: TrioProjectXError, cause: BaseException | None) -> None:
-        if self.live and not isinstance(error, ConnectionLost):
-            text = str(cause) if isinstance(cause, TransportClosed) else str(error)
-            error = ConnectionLost(f"{self.name}: connection lost: {text}")
-        error.__cause__ = cause
-        self.error = error
-        _log.warning("%s", error)
+        async with AsyncExitStack() as stack:
+            transport: Transport | None = None
+            try:
+                transport = await self._open(stack)
+                await self._handshake(transport)
+                await self._serve(transport)
+            except TrioProjectXError as exc:
+                self._fail(exc)
+            finally:
+                farewell = self._end()
+                if transport is not None and farewell is not None:
+                    await _say(transport, farewell)
 
     def invoke(self, target: str, *arguments: JsonValue) -> Call:
         """Send a call; await its `Call.wait` for the outcome.
 
         :raises ConnectionLost: if this epoch is not live, or its writer is hopelessly behind.
         """
-        if not self.live or self._hub.state is not ConnectionState.CONNECTED:
-            raise ConnectionLost(f"{self.name}: not connected: {self.error or 'closing, or not yet open'}")
+        if not self.live:
+            raise ConnectionLost(f"{self.name}: not connected: {self.error or 'not yet'}")
         invocation_id, text = self._hub.invoke(target, *arguments)
-        call = self._calls.add(invocation_id, target)
         self._post(text)
-        return call
+        return self._calls.add(invocation_id, target)
 
     def _post(self, text: str) -> None:
         try:
             self._outbox.send_nowait(text)
         except trio.WouldBlock:
-            raise ConnectionLost(f"{self.name}: {_OUTBOX} records wait to be sent; the hub takes none") from None
+            raise ConnectionLost(
+                f"{self.name}: {_OUTBOX} records wait to be sent; the hub takes none"
+            ) from None
+        except trio.BrokenResourceError:
+            raise ConnectionLost(
+                f"{self.name}: nothing can be sent any more, the connection has ended"
+            ) from None
 
-    async def _run(self) -> None:
-        async with AsyncExitStack() as stack:
-            transport = await self._open(stack)
-            await self._handshake(transport)
-            self.live = True
-            self._post(self._hub.ping())
-            self.settled.set()
-            try:
-                async with open_background_tasks() as tasks:
-                    tasks.start_soon(self._write, transport)
-                    tasks.start_soon(self._probe, transport)
-                    await self._read(transport)
-            finally:
-                await self._say_goodbye(transport)
+    def _fail(self, error: TrioProjectXError) -> None:
+        was_live = self.settled.is_set()
+        if isinstance(error, TransportClosed) and not was_live:
+            failure: TrioProjectXError = ConnectError(
+                f"{self.name}: the connection ended before it was ready: {error}"
+            )
+        elif was_live and not isinstance(error, ConnectionLost):
+            failure = ConnectionLost(f"{self.name}: connection lost: {error}")
+        else:
+            failure = error
+        if failure is not error:
+            failure.__cause__ = error
+        self.error = failure
+        _log.warning("%s", failure)
+
+    def _end(self) -> str | None:
+        """Let everybody know that it is over; return the Close record to leave with, if there is a hub to read it.
+
+        The official clients send one.
+        """
+        farewell = self._hub.close() if self.live else None
+        reason = str(self.error or f"{self.name}: the gateway was closed")
+        self._hub.lost(reason)
+        self._calls.fail_all(ConnectionLost(reason))
+        self.settled.set()
+        self.over.set()
+        return farewell
+
+    # -- to become live
 
     async def _open(self, stack: AsyncExitStack) -> Transport:
-        """Open the transport for as long as ``stack`` stands; a token that is refused is renewed once."""
-        token = await self._tokens.token()
-        try:
+        """Open the transport for as long as ``stack`` stands."""
+
+        async def open_with(token: str) -> Transport:
             return await self._open_with(token, stack)
-        except TokenRefused:
-            self._tokens.renew(token)
-        except UpgradeRefused as exc:
-            if exc.status != 401:
-                raise self._refused(exc) from exc
-            self._tokens.renew(token)
-        try:
-            return await self._open_with(await self._tokens.token(), stack)
-        except UpgradeRefused as exc:
-            raise self._refused(exc) from exc
+
+        return await self._tokens.using(open_with)
 
     async def _open_with(self, token: str, stack: AsyncExitStack) -> Transport:
         timeouts = self._config.timeouts
@@ -176,61 +194,86 @@ class Epoch:
             close_s=timeouts.close_s,
             max_message_bytes=self._config.limits.record_bytes,
         )
-        return await stack.enter_async_context(opening)
+        try:
+            return await stack.enter_async_context(opening)
+        except UpgradeRefused as exc:
+            refused = self._refused(exc)
+            if refused is None:
+                raise
+            raise refused from exc
 
-    def _refused(self, exc: UpgradeRefused) -> TrioProjectXError:
+    def _refused(self, exc: UpgradeRefused) -> TrioProjectXError | None:
         match exc.status:
             case 401:
-                return AuthError(f"{self.name}: the hub refused the token (HTTP 401), also a fresh one: {exc.text}")
+                return TokenRefused(f"{self.name}: the hub refused the token (HTTP 401)")
             case 403:
-                return AuthError(f"{self.name}: the hub forbids this user (HTTP 403): {exc.text}")
+                return AuthError(
+                    f"{self.name}: the hub forbids this user (HTTP 403): {exc.text or 'no text'}"
+                )
             case 404:
-                return ConnectError(f"{self.name}: there is no hub at this address (HTTP 404); check the hub's URL")
+                return ConnectError(
+                    f"{self.name}: there is no hub at this address (HTTP 404); check the hub's URL"
+                )
             case _:
-                return exc
+                return None
 
     async def _handshake(self, transport: Transport) -> None:
         seconds = self._config.timeouts.handshake_s
-        with trio.move_on_after(seconds) as scope:
+        with trio.move_on_after(seconds):
             await transport.send(self._hub.start())
             while (event := self._hub.next_event()) is NEED_DATA:
                 self._hub.receive_text(await transport.receive())
-        if scope.cancelled_caught:
-            raise ConnectTimeout(f"{self.name}: no answer to the handshake within {seconds:g} s")
-        if isinstance(event, HandshakeFailed):
-            raise ConnectError(f"{self.name}: the hub refused the handshake: {event.error}")
-        if not isinstance(event, Handshaken):
-            raise ProtocolError(f"{self.name}: no handshake was answered")
+            if isinstance(event, HandshakeFailed):
+                raise ConnectError(f"{self.name}: the hub refused the handshake: {event.error}")
+            if not isinstance(event, Handshaken):
+                raise ProtocolError(f"{self.name}: no handshake was answered")
+            return
+        raise ConnectTimeout(f"{self.name}: no answer to the handshake within {seconds:g} s")
+
+    async def _serve(self, transport: Transport) -> None:
+        # Before anybody else can send: the server counts our silence from the first ping on.
+        self._post(self._hub.ping())
+        self.settled.set()
+        async with open_background_tasks() as tasks:
+            tasks.start_soon(self._write, transport)
+            tasks.start_soon(self._probe, transport)
+            await self._read(transport)
+
+    # -- the two helpers; the end of the connection ends them, and the reader tells
 
     async def _write(self, transport: Transport) -> None:
-        while True:
-            text: str | None = None
-            with trio.move_on_after(self._config.timeouts.keep_alive_s):
-                text = await self._to_send.receive()
-            await transport.send(self._hub.ping() if text is None else text)
+        with self._to_send, suppress(TransportClosed):
+            while True:
+                text: str | None = None
+                with trio.move_on_after(self._config.timeouts.keep_alive_s):
+                    text = await self._to_send.receive()
+                await transport.send(self._hub.ping() if text is None else text)
 
     async def _probe(self, transport: Transport) -> None:
         seconds = self._config.timeouts.probe_s
-        while True:
-            try:
-                self.round_trip_s = await transport.ping(seconds)
-            except trio.TooSlowError:
-                # Pongs are no sign of life on this wire (FAULTS.md row 17): the hub's own records are.
-                self.round_trip_s = None
-            await trio.sleep(seconds)
+        with suppress(TransportClosed):
+            while True:
+                try:
+                    self.round_trip_s = await transport.ping(seconds)
+                except trio.TooSlowError:
+                    # Pongs are no sign of life on this wire (FAULTS.md row 17): the hub's own records are.
+                    self.round_trip_s = None
+                await trio.sleep(seconds)
+
+    # -- reading
 
     async def _read(self, transport: Transport) -> None:
+        await self._drain(self._config.wall_clock())  # what came with the answer to the handshake
+        while True:
+            text = await self._receive(transport)
+            await self._take(text, self._config.wall_clock())
+
+    async def _receive(self, transport: Transport) -> str:
+        # The deadline stands around this wait only: what a slow pipeline takes is not the server's silence.
         server_s = self._config.timeouts.server_s
-        with trio.CancelScope() as silence:
-            await self._drain()
-            while True:
-                silence.deadline = trio.current_time() + server_s
-                text = await transport.receive()
-                # What we wait for below is not the server's silence.
-                silence.deadline = math.inf
-                await self._take(text, self._config.wall_clock())
-        if silence.cancelled_caught:
-            raise ConnectionLost(f"{self.name}: no record for {server_s:g} s (not even a ping)")
+        with trio.move_on_after(server_s):
+            return await transport.receive()
+        raise ConnectionLost(f"{self.name}: no record for {server_s:g} s (not even a ping)")
 
     async def _take(self, text: str, ts_recv: int) -> None:
         self.counts.texts += 1
@@ -242,21 +285,33 @@ class Epoch:
                 await self._deliver(decoded, ts_recv)
                 return
         self._hub.receive_text(text)
-        await self._drain()
+        await self._drain(ts_recv)
 
-    async def _drain(self) -> None:
-        while (event := self._hub.next_event()) is not NEED_DATA:
-            await self._handle(event)
+    async def _drain(self, ts_recv: int) -> None:
+        """Handle what the hub connection holds; what came together goes on together, also before an end."""
+        found: list[Decoded] = []
+        ending: ConnectionLost | None = None
+        try:
+            while (event := self._hub.next_event()) is not NEED_DATA:
+                self._handle(event, found)
+        except ConnectionLost as exc:
+            ending = exc
+        if found:
+            await self._deliver(join_decoded(found), ts_recv)
+        if ending is not None:
+            raise ending
 
-    async def _handle(self, event: Event) -> None:
+    def _handle(self, event: Event, found: list[Decoded]) -> None:
         match event:
-            case InvocationReceived():
-                await self._invoked(event)
+            case InvocationReceived(invocation=invocation):
+                self._answer(invocation)
+                found.append(self._decoder.invocation(invocation.target, invocation.arguments))
             case CallCompleted() | CallFailed():
                 self._calls.settle(event)
             case CloseReceived(error=error, allow_reconnect=allowed):
                 again = "" if allowed else ", and asked not to come back"
-                raise ConnectionLost(f"{self.name}: the hub closed the connection{again}: {error or 'no reason given'}")
+                why = error or "no reason given"
+                raise ConnectionLost(f"{self.name}: the hub closed the connection{again}: {why}")
             case ConnectionFailed(reason=reason):
                 raise ConnectionLost(f"{self.name}: the hub broke the protocol: {reason}")
             case Malformed(reason=reason):
@@ -264,29 +319,29 @@ class Epoch:
             case _:
                 pass
 
-    async def _invoked(self, event: InvocationReceived) -> None:
-        invocation = event.invocation
+    def _answer(self, invocation: Invocation) -> None:
+        """Answer a call that wants a result; the Gateway has none, and a server that waits is not left waiting."""
         if invocation.invocation_id is not None:
             self._post(self._hub.complete(invocation.invocation_id))
-        decoded = self._decoder.invocation(invocation.target, invocation.arguments)
-        await self._deliver(decoded, self._config.wall_clock())
 
     def _count_malformed(self, reason: str) -> None:
         self.counts.malformed += 1
         now = trio.current_time()
-        if now - self._malformed_since > 60:
-            self._malformed_since, self._malformed_recently = now, 0
+        if now - self._malformed_told > 60:
+            self._malformed_told = now
             _log.warning("%s: a record could not be read and was left out: %s", self.name, reason)
-        self._malformed_recently += 1
+        recent = self._malformed_at
+        recent.append(now)
+        while now - recent[0] > 60:
+            recent.popleft()
         most = self._config.limits.malformed_per_minute
-        if self._malformed_recently > most:
-            raise ConnectionLost(f"{self.name}: more than {most} unreadable records in a minute, the last: {reason}")
+        if len(recent) > most:
+            raise ConnectionLost(
+                f"{self.name}: more than {most} unreadable records in a minute, the last: {reason}"
+            )
 
-    async def _say_goodbye(self, transport: Transport) -> None:
-        """Send Close, as the official clients do; the transport's own close follows, bounded."""
-        if transport.closed is None and self._hub.state is ConnectionState.CONNECTED:
-            with trio.move_on_after(1, shield=True):
-                try:
-                    await transport.send(self._hub.close())
-                except TransportClosed:
-                    pass
+
+async def _say(transport: Transport, farewell: str) -> None:
+    with trio.move_on_after(_FAREWELL_S, shield=True), suppress(TransportClosed):
+        if transport.closed is None:
+            await transport.send(farewell)

@@ -64,8 +64,8 @@ def negotiate_url(hub_url: str) -> str:
 def parse_negotiation(body: bytes) -> Negotiated | Redirected:
     """Read the answer to a negotiate request.
 
-    :raises ConnectError: if it is no such answer, holds an error, is ASP.NET SignalR's (not Core's), or offers
-        no WebSocket with text.
+    :raises ConnectError: if it is no such answer, holds an error or a token that is none, is ASP.NET
+        SignalR's (not Core's), or offers no WebSocket with text.
     """
     try:
         wire = msgspec.json.decode(body, type=_Wire)

@@ -48,7 +48,7 @@ class HubAddress:
         url, connection_token = self.hub_url, None
         if self.config.negotiate:
             url, connection_token, token = await self._negotiate(token)
-        in_query = self.config.token_transport == "query"
+        in_query = self.config.token_transport == "query"  # noqa: S105  a choice, no secret
         access_token = token if in_query else None
         where = websocket_url(url, connection_token=connection_token, access_token=access_token)
         return Where(where, [] if in_query else [bearer(token)])

@@ -1,12 +1,12 @@
 """The Gateway's REST side; the only importer of httpx2 and httpcore2.
 
-httpx2 and not httpx: httpx 0.28 loses pool slots for ever when trio cancels requests. Every call has one deadline
-for all of it, a bounded body (declared and actual), and typed errors. Tokens travel in a header and are in no text.
+httpx2 and not httpx: httpx 0.28 loses pool slots for ever when trio cancels requests. Every call has one
+deadline for all of it, a bounded body (declared and actual), and typed errors. Tokens travel in a header and are
+in no text.
 """
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
@@ -21,7 +21,8 @@ import trio
 from trio_projectx._config import Connect
 from trio_projectx._errors import AuthError, ConnectError, ConnectTimeout, GatewayError, ProtocolError
 from trio_projectx._redact import escape
-from trio_projectx.connection.network import open_network_stream
+from trio_projectx.connection.auth import TokenRefused, is_token
+from trio_projectx.connection.network import close_forcefully, open_network_stream
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
@@ -39,7 +40,6 @@ LOGIN_ERRORS: Final = {
     10: "API key authentication is disabled",
 }
 
-
 _NOT_REACHED: Final = (
     httpx2.HTTPError,
     httpx2.InvalidURL,
@@ -48,7 +48,6 @@ _NOT_REACHED: Final = (
     httpcore2.ProtocolError,
     httpcore2.UnsupportedProtocol,
     httpcore2.ConnectionNotAvailable,
-    ssl.SSLError,
     OSError,
 )
 
@@ -99,8 +98,9 @@ class RestClient:
     """One pool of connections to one REST base; an async context manager.
 
     Every call raises `ConnectTimeout` after ``deadline_s``, `ConnectError` where the service was not reached,
-    `AuthError` for 401, `GatewayError` for any other refusal and for ``success: false``, `ProtocolError` for an
-    answer that is not the service's. Cancelling a call frees its connection.
+    `TokenRefused` for 401, `AuthError` for 403, `GatewayError` for any other refusal and for
+    ``success: false``, `ProtocolError` for an answer that is not the service's, and
+    `trio.ClosedResourceError` once the client was closed. Cancelling a call frees its connection.
     """
 
     def __init__(self, base_url: str, *, connect: Connect | None, deadline_s: float, body_limit: int) -> None:
@@ -108,10 +108,14 @@ class RestClient:
         self._deadline_s = deadline_s
         self._client = httpx2.AsyncClient(
             transport=_Transport(connect, body_limit),
-            timeout=None,  # noqa: S113  one trio deadline covers the whole call instead of one for each step
+            timeout=None,  # one trio deadline covers the whole call instead of one for each step
             trust_env=False,  # the hubs' sockets know no proxy and no netrc either
             follow_redirects=False,
-            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "trio_projectx"},
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": "trio_projectx",
+            },
         )
         self._stack = AsyncExitStack()
 
@@ -122,7 +126,8 @@ class RestClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with trio.move_on_after(1, shield=True):
+        # Shielded, and bounded all the same: each stream is closed forcefully.
+        with trio.CancelScope(shield=True):
             await self._stack.aclose()
 
     async def login(self, username: str, api_key: str) -> str:
@@ -130,25 +135,25 @@ class RestClient:
         answer = await self._call(
             "Auth/loginKey", {"userName": username, "apiKey": api_key}, _Login, what="login", login=True
         )
-        if not answer.token:
-            raise AuthError("login: the service answered success without a token; try again later")
-        return answer.token
+        return _checked("login", answer.token)
 
     async def validate(self, token: str) -> str:
         """Return a new token for a valid one; the old one stays valid."""
         answer = await self._call("Auth/validate", {}, _Validated, what="validate", token=token)
-        return answer.newToken or token
+        return token if answer.newToken is None else _checked("validate", answer.newToken)
 
     async def search_contracts(self, text: str, *, live: bool, token: str) -> list[WireContract]:
         """Return at most 20 contracts that the service's fuzzy search finds for ``text``."""
         body: dict[str, str | bool] = {"searchText": text, "live": live}
-        return (await self._call("Contract/search", body, _Contracts, what="contract search", token=token)).contracts
+        answer = await self._call("Contract/search", body, _Contracts, what="contract search", token=token)
+        return answer.contracts
 
     async def contract(self, contract_id: str, *, token: str) -> WireContract | None:
         """Return one contract by its id; None if the service does not know it."""
         body = {"contractId": contract_id}
+        what = "contract by id"
         try:
-            answer = await self._call("Contract/searchById", body, _Contract, what="contract by id", token=token)
+            answer = await self._call("Contract/searchById", body, _Contract, what=what, token=token)
         except GatewayError as exc:
             if exc.code == 1:  # ContractNotFound
                 return None
@@ -157,15 +162,17 @@ class RestClient:
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Answer:
         """POST ``body`` to an absolute ``url`` and return whatever is answered; redirects are not followed."""
-        shown = url.partition("?")[0]
-        with trio.move_on_after(deadline_s) as scope:
+        if self._client.is_closed:
+            raise trio.ClosedResourceError("the gateway was closed")
+        shown = escape(url.partition("?")[0])
+        with trio.move_on_after(deadline_s):
             try:
                 response = await self._client.post(url, content=body, headers=dict(headers))
-                retry_after_s = _seconds(response.headers.get("Retry-After"))
-                return Answer(response.status_code, response.content, retry_after_s)
             except _NOT_REACHED as exc:
-                raise ConnectError(f"{shown} was not reached: {escape(str(exc) or type(exc).__name__)}") from exc
-        assert scope.cancelled_caught
+                why = escape(str(exc) or type(exc).__name__)
+                raise ConnectError(f"{shown} was not reached: {why}") from exc
+            retry_after_s = _seconds(response.headers.get("Retry-After"))
+            return Answer(response.status_code, response.content, retry_after_s)
         raise ConnectTimeout(f"{shown} gave no whole answer within {deadline_s:g} s; is the service up?")
 
     async def _call(
@@ -181,8 +188,9 @@ class RestClient:
         headers = {"Content-Type": "application/json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        answer = await self.post(f"{self._base}/api/{path}", msgspec.json.encode(body), headers, self._deadline_s)
-        _check_status(what, answer)
+        sent = msgspec.json.encode(body)
+        answer = await self.post(f"{self._base}/api/{path}", sent, headers, self._deadline_s)
+        _check_status(what, answer, login=login)
         try:
             envelope = msgspec.json.decode(answer.body, type=_Envelope)
             if envelope.success:
@@ -192,27 +200,45 @@ class RestClient:
         raise _refusal(what, envelope, login=login)
 
 
-def _check_status(what: str, answer: Answer) -> None:
-    if answer.status == 200:
+def _check_status(what: str, answer: Answer, *, login: bool) -> None:
+    status = answer.status
+    if status == 200:
         return
-    if answer.status == 401:
-        raise AuthError(f"{what}: the service refused the token (HTTP 401); log in again or check the API key")
+    if status == 401 and login:
+        raise AuthError(
+            f"{what}: the service refused the credentials (HTTP 401); check user name and API key"
+        )
+    if status == 401:
+        raise TokenRefused(f"{what}: the service refused the token (HTTP 401)")
     text = escape(answer.body[:400].decode("utf-8", "replace"))
-    if answer.status == 429:
+    if status == 403:
+        raise AuthError(f"{what}: the service forbids this user (HTTP 403): {text or 'no text'}")
+    if status == 429:
         wait = "" if answer.retry_after_s is None else f"; it asks to wait {answer.retry_after_s:g} s"
         raise GatewayError(f"{what}: too many requests (HTTP 429){wait}", 429, text)
-    raise GatewayError(f"{what}: HTTP {answer.status}: {text or 'no text'}", answer.status, text)
+    raise GatewayError(f"{what}: HTTP {status}: {text or 'no text'}", status, text)
+
+
+def _checked(what: str, token: str | None) -> str:
+    """Return ``token`` if it can be sent; a text with a line break would be an error far from here."""
+    if not token:
+        raise AuthError(f"{what}: the service answered success without a token; try again later")
+    if not is_token(token):
+        raise ProtocolError(f"{what}: the service's token holds a character that no token has")
+    return token
 
 
 def _refusal(what: str, envelope: _Envelope, *, login: bool) -> AuthError | GatewayError:
     text = escape(envelope.errorMessage or "")
     if login:
+        # Not a TokenRefused: a fresh login is what has just been tried.
         meaning = LOGIN_ERRORS.get(envelope.errorCode, "unknown error")
         extra = f": {text}" if text else ""
         return AuthError(
             f"login refused: {meaning} (errorCode {envelope.errorCode}){extra}; check user name and API key"
         )
-    return GatewayError(f"{what} refused: errorCode {envelope.errorCode} {text}".rstrip(), envelope.errorCode, text)
+    code = envelope.errorCode
+    return GatewayError(f"{what} refused: errorCode {code} {text}".rstrip(), code, text)
 
 
 def _seconds(header: str | None) -> float | None:
@@ -220,34 +246,41 @@ def _seconds(header: str | None) -> float | None:
 
 
 class _Transport(httpx2.AsyncBaseTransport):
-    """httpx2 over a pool whose sockets come from the configuration's `Connect`, with bounded answers."""
+    """httpx2 over pools whose sockets come from the configuration's `Connect`, with bounded answers.
+
+    One pool for plain streams and one for those with TLS, which `Connect` speaks: the hubs' way to the service
+    is REST's way, with the same trust roots. To the pools everything is plain HTTP.
+    """
 
     def __init__(self, connect: Connect | None, body_limit: int) -> None:
         self._limit = body_limit
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=ssl.create_default_context(),
-            max_connections=10,
-            keepalive_expiry=20.0,
-            network_backend=_Backend(connect or open_network_stream),
-        )
+        door = connect or open_network_stream
+        self._plain = _pool(_Backend(door, tls=False))
+        self._secure = _pool(_Backend(door, tls=True))
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        tls = request.url.scheme in ("https", "wss")
         url = httpcore2.URL(
-            scheme=request.url.raw_scheme,
+            scheme=b"http",
             host=request.url.raw_host,
-            port=request.url.port,
+            port=request.url.port or (443 if tls else 80),
             target=request.url.raw_path,
         )
         content = await request.aread()
-        async with self._pool.stream(
-            request.method, url, headers=request.headers.raw, content=content
-        ) as response:
+        pool = self._secure if tls else self._plain
+        async with pool.stream(request.method, url, headers=request.headers.raw, content=content) as response:
             headers = httpx2.Headers(response.headers)
             data = await _bounded(response, headers, self._limit)
             return httpx2.Response(response.status, headers=headers, content=data, request=request)
 
     async def aclose(self) -> None:
-        await self._pool.aclose()
+        await self._plain.aclose()
+        await self._secure.aclose()
+
+
+def _pool(backend: httpcore2.AsyncNetworkBackend) -> httpcore2.AsyncConnectionPool:
+    # 20 s: Kestrel closes an idle connection after 130 s, a load balancer before it perhaps after 60.
+    return httpcore2.AsyncConnectionPool(max_connections=10, keepalive_expiry=20.0, network_backend=backend)
 
 
 async def _bounded(response: httpcore2.Response, headers: httpx2.Headers, limit: int) -> bytes:
@@ -269,23 +302,24 @@ async def _bounded(response: httpcore2.Response, headers: httpx2.Headers, limit:
 class _Backend(httpcore2.AsyncNetworkBackend):
     """httpcore2's door to the network, opened by the configuration's `Connect`."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, *, tls: bool) -> None:
         self._connect = connect
+        self._tls = tls
 
     async def connect_tcp(
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  httpcore2's signature; RestClient has one deadline for all
+        timeout: float | None = None,  # httpcore2's signature; RestClient has one deadline for all
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        return _Stream(await self._connect(host, port, tls=False))
+        return _Stream(await self._connect(host, port, tls=self._tls))
 
     async def connect_unix_socket(
         self,
         path: str,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         raise httpcore2.UnsupportedProtocol("the Gateway is not reached by a unix socket")
@@ -300,42 +334,28 @@ class _Stream(httpcore2.AsyncNetworkStream):
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         try:
             return bytes(await self._stream.receive_some(max_bytes))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise httpcore2.ReadError(str(exc)) from exc
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         try:
             await self._stream.send_all(buffer)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise httpcore2.WriteError(str(exc)) from exc
 
     async def aclose(self) -> None:
-        with trio.move_on_after(1, shield=True):
-            await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
-    ) -> httpcore2.AsyncNetworkStream:
-        tls = trio.SSLStream(self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True)
-        try:
-            await tls.do_handshake()
-        except trio.BrokenResourceError as exc:
-            await trio.aclose_forcefully(self._stream)
-            raise httpcore2.ConnectError(str(exc.__cause__ or exc)) from exc
-        except trio.Cancelled:
-            await trio.aclose_forcefully(self._stream)
-            raise
-        return _Stream(tls)
+        # Nothing is owed to the peer when a connection is dropped, so nothing is waited for.
+        await close_forcefully(self._stream)
 
     def get_extra_info(self, info: str) -> object:
-        """Tell the pool whether an idle connection has become readable, which means that the peer closed it."""
+        """Tell the pool whether an idle connection has become readable, that is: was closed by the peer.
+
+        Of a stream that is no socket's nobody can tell; then it is not used again.
+        """
         if info != "is_readable":
             return None
         stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
-        return stream.socket.is_readable() if isinstance(stream, trio.SocketStream) else False
+        return stream.socket.is_readable() if isinstance(stream, trio.SocketStream) else True

@@ -17,8 +17,8 @@ import attrs
 
 from trio_projectx._errors import ConfigError
 
-# Up to these a float product finds the nearest tick for sure; beyond, exact integers do (and are slower).
-_RATIO_MOST: Final = 1 << 40
+# So far from 0 a float product finds the nearest tick for sure (three roundings of 2**-53 each make less than
+# 0.4 ticks there); farther out exact integers do, which are slower.
 _TICKS_MOST: Final = 1 << 50
 # Powers of ten a tick size may have (real ones: -7 to 1); nobody waits for 10**999999999.
 _EXPONENTS: Final = range(-30, 31)
@@ -73,7 +73,7 @@ class PriceGrid:
         if not math.isfinite(price):
             return None
         scaled = price * self.per_unit
-        if self.den > _RATIO_MOST or self.num > _RATIO_MOST or not -_TICKS_MOST < scaled < _TICKS_MOST:
+        if not -_TICKS_MOST < scaled < _TICKS_MOST:
             num, den = price.as_integer_ratio()
             ticks = (2 * num * self.den + den * self.num) // (2 * den * self.num)
         else:

@@ -77,7 +77,7 @@ def write_message(message: Message) -> str:
         text = _ENCODER.encode(_wire.to_record(message)).decode()
         _check_payload(message)
         # Reading it back applies every constraint of the wire classes, so that nothing leaves which this
-        # codec would refuse; sending is rare and this costs about a microsecond.
+        # codec would refuse; sending is rare, and this costs a few microseconds.
         _RECORDS.decode(text)
     except (*UNREADABLE, TypeError) as exc:
         raise LocalProtocolError(f"this {type(message).__name__} cannot be sent: {_why(exc)}") from None
