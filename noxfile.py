@@ -95,4 +95,4 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure; one JSON line for each benchmark. Arguments choose benchmarks by name."""
     install(session, "bench")
-    session.run("python", "-P", "benchmarks/run.py", *session.posargs)
+    session.run("python", "benchmarks/run.py", *session.posargs)

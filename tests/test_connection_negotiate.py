@@ -69,7 +69,7 @@ def test_whatever_comes_only_typed_errors_come_out(answer: bytes) -> None:
     [
         ("https://h/hubs/market", "https://h/hubs/market/negotiate?negotiateVersion=1"),
         ("https://h/hubs/market/", "https://h/hubs/market/negotiate?negotiateVersion=1"),
-        ("https://h:8443/x?tenant=a%20b&e=", "https://h:8443/x/negotiate?tenant=a+b&e=&negotiateVersion=1"),
+        ("https://h:8443/x?tenant=a%20b&e=", "https://h:8443/x/negotiate?tenant=a%20b&e=&negotiateVersion=1"),
     ],
 )
 def test_negotiate_url_keeps_the_hubs_own_query(hub: str, expected: str) -> None:

@@ -47,7 +47,7 @@ ONLY_IMPORTER = {
     "trio_websocket": {"connection/transport.py", "simulator/"},
     "httpx2": {"connection/rest.py"},
     "httpcore2": {"connection/rest.py"},
-    "h11": {"simulator/"},
+    "h11": {"connection/upgrade.py", "simulator/"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -68,6 +68,15 @@ def test_the_neighbouring_float_is_off_the_grid(size: str, ticks: int) -> None:
     assert grid.ticks(math.nextafter(price, 0)) is None
 
 
+@pytest.mark.parametrize("size", TICK_SIZES)
+@given(ticks=st.integers((1 << 50) - 9, 1 << 52))
+@settings(max_examples=25)
+def test_far_from_zero_ticks_are_exact_too(size: str, ticks: int) -> None:
+    grid = PriceGrid.from_tick_size(size)
+    assert grid.ticks(grid.price(ticks)) == ticks
+    assert grid.ticks(grid.price(-ticks)) == -ticks
+
+
 @given(
     price=st.floats() | st.sampled_from(HUGE),
     num=st.integers(1, 1 << 70) | st.sampled_from([1, 5, 10**308, 10**400]),

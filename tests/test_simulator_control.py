@@ -13,7 +13,7 @@ from trio_projectx.simulator.truth import TradeColumns
 
 
 @pytest.fixture
-async def sim(autojump_clock: object) -> AsyncGenerator[Simulator]:
+async def sim() -> AsyncGenerator[Simulator]:
     async with open_simulator(port=None, wall_clock=virtual_wall, seed=4) as simulator:
         yield simulator
 
@@ -29,7 +29,7 @@ async def ask(sim: Simulator, method: str, target: str, body: str = "") -> tuple
     return int(answer[9:12]), json.loads(text) if text else {}
 
 
-async def test_the_state_shows_who_is_connected_and_what_to(sim: Simulator) -> None:
+async def test_the_state_shows_who_is_connected_and_what_to(autojump_clock: object, sim: Simulator) -> None:
     status, state = await ask(sim, "GET", "/control/state")
     assert (status, state["connects"], state["connections"], state["seed"]) == (200, 0, [], 4)
     assert "replay" not in state
@@ -51,7 +51,7 @@ async def test_the_state_shows_who_is_connected_and_what_to(sim: Simulator) -> N
     assert state["lastDisconnect"] == "lost"
 
 
-async def test_a_token_of_any_length_of_life(sim: Simulator) -> None:
+async def test_a_token_of_any_length_of_life(autojump_clock: object, sim: Simulator) -> None:
     for ttl, status in ((60, 200), (-5, 401)):
         _, answer = await ask(sim, "GET", f"/control/token?ttl={ttl}")
         async with await sim.connect("h", 1, tls=False) as stream:
@@ -65,7 +65,7 @@ async def test_a_token_of_any_length_of_life(sim: Simulator) -> None:
 @pytest.mark.parametrize(
     ("route", "last"), [("abort", '{"type":7}\x1e'), ("requestclose", '{"type":7,"allowReconnect":true}\x1e')]
 )
-async def test_the_orderly_ends(sim: Simulator, route: str, last: str) -> None:
+async def test_the_orderly_ends(autojump_clock: object, sim: Simulator, route: str, last: str) -> None:
     async with open_hub(sim) as client:
         assert await ask(sim, "POST", f"/control/{route}") == (200, {"n": 1})
         assert await client.until_closed() == 1000
@@ -74,7 +74,7 @@ async def test_the_orderly_ends(sim: Simulator, route: str, last: str) -> None:
     assert state["lastDisconnect"] == "graceful"
 
 
-async def test_an_orderly_end_sends_what_waits_first(sim: Simulator) -> None:
+async def test_an_orderly_end_sends_what_waits_first(autojump_clock: object, sim: Simulator) -> None:
     async with open_hub(sim) as client:
         await client.send({"type": 1, "invocationId": "b", "target": "Burst", "arguments": ["T", "C", 300]})
         await client.records(300)
@@ -84,7 +84,7 @@ async def test_an_orderly_end_sends_what_waits_first(sim: Simulator) -> None:
         assert '"target":"Last"' in "".join(client.frames)
 
 
-async def test_a_drop_has_no_close_record_and_no_close_frame(sim: Simulator) -> None:
+async def test_a_drop_has_no_close_record_and_no_close_frame(autojump_clock: object, sim: Simulator) -> None:
     async with open_hub(sim) as client:
         assert await ask(sim, "POST", "/control/drop") == (200, {"n": 1})
         assert await client.until_closed() == 1006
@@ -92,7 +92,7 @@ async def test_a_drop_has_no_close_record_and_no_close_frame(sim: Simulator) -> 
     assert sim.statistics().crashes == sim.statistics().broken_off == 0
 
 
-async def test_one_connection_can_be_picked(sim: Simulator) -> None:
+async def test_one_connection_can_be_picked(autojump_clock: object, sim: Simulator) -> None:
     async with open_hub(sim) as first, open_hub(sim) as second:
         _, state = await ask(sim, "GET", "/control/state")
         name = state["connections"][1]["Id"]
@@ -102,7 +102,7 @@ async def test_one_connection_can_be_picked(sim: Simulator) -> None:
         assert (await first.call("Add", 1, 1))["result"] == 2
 
 
-async def test_events_can_be_pushed(sim: Simulator) -> None:
+async def test_events_can_be_pushed(autojump_clock: object, sim: Simulator) -> None:
     async with open_hub(sim, "user") as client:
         event = [{"action": 1, "data": {"id": 7, "name": "\u00e9"}}]
         assert (await ask(sim, "POST", "/control/send?target=GatewayUserAccount", json.dumps(event)))[0] == 200
@@ -117,7 +117,7 @@ async def test_events_can_be_pushed(sim: Simulator) -> None:
         ("GET", "/control/token?ttl=x", ""), ("GET", "/control/token?ttl=nan", ""), ("POST", "/control/hz?v=1e99", ""),
     ],
 )  # fmt: skip
-async def test_what_makes_no_sense_is_a_400(sim: Simulator, method: str, target: str, body: str) -> None:
+async def test_what_makes_no_sense_is_a_400(autojump_clock: object, sim: Simulator, method: str, target: str, body: str) -> None:
     assert (await ask(sim, method, target, body))[0] == 400
 
 
@@ -129,7 +129,7 @@ async def rate(client: HubClient, seconds: float) -> float:
     return len(trades_in(client.frames[before:])) / seconds
 
 
-async def test_the_rate_can_be_changed_also_for_markets_to_come(sim: Simulator) -> None:
+async def test_the_rate_can_be_changed_also_for_markets_to_come(autojump_clock: object, sim: Simulator) -> None:
     async with open_hub(sim) as client:
         await client.call("SubscribeContractTrades", "CON.F.US.MNQ.U26")
         assert await rate(client, 60) == pytest.approx(20, rel=0.25)
@@ -142,7 +142,7 @@ async def test_the_rate_can_be_changed_also_for_markets_to_come(sim: Simulator) 
         assert await rate(client, 60) < 1
 
 
-async def test_stop_says_goodbye_to_everybody_and_lets_nobody_in(sim: Simulator) -> None:
+async def test_stop_says_goodbye_to_everybody_and_lets_nobody_in(autojump_clock: object, sim: Simulator) -> None:
     async with open_hub(sim) as client:
         start = trio.current_time()
         assert await ask(sim, "POST", "/control/stop") == (200, {"ok": True})
@@ -154,7 +154,7 @@ async def test_stop_says_goodbye_to_everybody_and_lets_nobody_in(sim: Simulator)
         await sim.connect("h", 1, tls=False)
 
 
-async def test_stop_does_not_wait_for_one_that_does_not_read(sim: Simulator) -> None:
+async def test_stop_does_not_wait_for_one_that_does_not_read(autojump_clock: object, sim: Simulator) -> None:
     async with open_hub(sim) as client:
         await client.send({"type": 1, "target": "Burst", "arguments": ["T", "C", 1_000_000]})
         await trio.sleep(1)

@@ -177,8 +177,8 @@ async def test_at_a_pace_trades_come_when_they_are_due(speed: float, autojump_cl
 async def test_who_comes_later_joins_where_the_tape_is_and_nobody_waits_for_a_slow_one(autojump_clock: object) -> None:
     async with open_simulator(port=None, wall_clock=virtual_wall, speed=1, replay=table(600)) as sim:
         async with open_hub(sim, queue=10_000) as first, open_hub(sim, queue=10_000) as second, open_hub(sim) as stuck:
-            await stuck.call("SubscribeContractTrades", sim.contract_id)
             await first.call("SubscribeContractTrades", sim.contract_id)
+            await stuck.call("SubscribeContractTrades", sim.contract_id)
             await trio.sleep(30.05)
             await second.call("SubscribeContractTrades", sim.contract_id)
             await sim.replay_done.wait()

@@ -95,12 +95,12 @@ class BarSet:
         ts = batch.ts_event
         if not ts:
             return []
-        in_order = ts == sorted(ts)  # cheaper than min() and max(), and usually true
-        low, high = (ts[0], ts[-1]) if in_order else (min(ts), max(ts))
+        ordered = sorted(ts)  # cheaper than min() and max(), for they usually are
+        low, high = ordered[0], ordered[-1]
         self._check(batch, low, high)
         if self._seen_from is None:
             self._seen_from = ts[0]
-        youngest, changed = self._youngest, False
+        in_order, youngest, changed = ts == ordered, self._youngest, False
         for root in self._roots:
             changed |= root.feed(batch, low, high, in_order, youngest, self._lateness)
         self._received += len(ts)
@@ -154,24 +154,19 @@ class BarSet:
 
     def _check(self, batch: TradeBatch, low: int, high: int) -> None:
         if batch.contract_id != self._contract_id:
-            raise ConfigError(
-                f"a batch of {batch.contract_id!r:.60} was given to the bars of {self._contract_id!r}"
-            )
+            raise ConfigError(f"a batch of {batch.contract_id!r:.60} is not one of {self._contract_id!r}")
         if not len(batch.ts_event) == len(batch.ticks) == len(batch.volume) == len(batch.side):
             raise ConfigError("the columns of a batch differ in length")
         if low < self._first_allowed or high > self._last_allowed:
-            raise ConfigError(
-                f"no bar can hold the stamp {low if low < self._first_allowed else high}: it ends past int64"
-            )
+            stamp = low if low < self._first_allowed else high
+            raise ConfigError(f"no bar can hold the stamp {stamp}: one of its edges is not in int64")
         if self._flushed:
             raise ConfigError("these bars were flushed: they take no more trades")
         total = sum(batch.volume)
         if self._volume_bound + total > INT64_MAX:  # the bound has only grown since it was last exact
             self._volume_bound = sum(rung.builder.own_open_volume() for rung in self._rungs.values())
             if self._volume_bound + total > INT64_MAX:
-                raise ConfigError(
-                    "the volumes of the open bars and of this batch together do not fit into int64"
-                )
+                raise ConfigError("the volumes of the open bars and of this batch do not fit into int64")
         self._volume_bound += total
 
     def _settle(self, watermark: int) -> list[Bar]:
@@ -204,7 +199,7 @@ class BarSet:
             sell_volume=bar.sell_volume,
             vwap=bar.notional
             * num
-            / (den * bar.volume),  # exact integers, so the one division rounds correctly
+            / (den * bar.volume),  # exact but for this one, correctly rounded, division
             first_ts=bar.first_ts,
             last_ts=bar.last_ts,
             partial=self._partial_first and self._seen_from is not None and bar.start <= self._seen_from,

@@ -18,7 +18,7 @@ Login = Callable[[str, str], Awaitable[str]]
 T = TypeVar("T")
 
 
-class TokenRefused(AuthError):  # noqa: N818  it says what happened, as TransportClosed does
+class TokenRefused(AuthError):
     """The service refused the token (HTTP 401): worth one fresh login, see `TokenSource.using`."""
 
 

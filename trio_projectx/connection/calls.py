@@ -24,10 +24,12 @@ class Call:
         :raises SubscriptionError: if the server does not answer within ``seconds``, or refuses.
         :raises ConnectionLost: if the connection goes away first.
         """
-        with trio.move_on_after(seconds) as scope:
+        with trio.move_on_after(seconds):
             await self.done.wait()
-        if scope.cancelled_caught:
-            raise SubscriptionError(f"the hub did not acknowledge {self.target} within {seconds:g} s; try again")
+        if not self.done.is_set():
+            raise SubscriptionError(
+                f"the hub did not acknowledge {self.target} within {seconds:g} s; try again"
+            )
         if self.error is not None:
             raise again(self.error)
         return self.result
@@ -61,5 +63,3 @@ class PendingCalls:
         for call in calls.values():
             call.error = error
             call.done.set()
-
-

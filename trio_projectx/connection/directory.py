@@ -1,8 +1,9 @@
 """From what a user writes ("MNQ", "ES", a contract id) to one contract and its price grid.
 
-A full id of a product in the tick table needs no request. A ticker or product is looked up by the service's search,
-whose answer is fuzzy ("ES" finds EP, MES, FVA, ...; GATEWAY.md section 3), so that only an exact match of the
-product segment counts. Only where the service has no search at all is the front month assumed by rule, and told.
+A full id of a product in the tick table needs no request. A ticker or product is looked up by the service's
+search, whose answer is fuzzy ("ES" finds EP, MES, FVA, ...; GATEWAY.md section 3), so that only an exact match of
+the product segment counts. Only where the service has no search at all is the front month assumed by rule, and
+told.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 import attrs
 
-from trio_projectx._errors import ContractError, GatewayError
+from trio_projectx._errors import ConfigError, ContractError, GatewayError, ProtocolError
 from trio_projectx._redact import escape
 from trio_projectx.connection.auth import TokenSource
 from trio_projectx.connection.rest import RestClient, WireContract
@@ -43,7 +44,11 @@ class ContractDirectory:
     async def resolve(self, text: str) -> Instrument:
         """Return the contract that ``text`` means.
 
+        A token that has expired meanwhile is renewed once.
+
         :raises ContractError: if it is malformed, or neither the table nor the service knows it.
+        :raises ProtocolError: if the service answers with another contract, or a tick size that is none.
+        :raises TrioProjectXError: as `RestClient`, where the service has to be asked.
         """
         if not isinstance(text, str):
             raise ContractError(f"a contract is named by a string such as 'MNQ', not {type(text).__name__}")
@@ -54,11 +59,19 @@ class ContractDirectory:
     async def _by_id(self, contract: ContractId) -> Instrument:
         try:
             return Instrument(str(contract), find_product(contract.product).grid)
-        except ContractError:
-            found = await self.rest.contract(str(contract), token=await self.tokens.token())
+        except ContractError:  # not in the table: ask
+            found = await self._described(str(contract))
         if found is None or found.tickSize is None:
             raise ContractError(f"the service does not know {contract}, nor does the tick table here")
-        return Instrument(str(contract), PriceGrid.from_tick_size(found.tickSize))
+        if found.id != str(contract):
+            raise ProtocolError(f"the service was asked for {contract} and described {escape(found.id, 40)}")
+        return Instrument(found.id, _grid(found.id, found.tickSize))
+
+    async def _described(self, contract_id: str) -> WireContract | None:
+        async def ask(token: str) -> WireContract | None:
+            return await self.rest.contract(contract_id, token=token)
+
+        return await self.tokens.using(ask)
 
     async def _active(self, product: Product) -> Instrument:
         try:
@@ -76,12 +89,17 @@ class ContractDirectory:
                 return _instrument(only, product)
             case _:
                 ids = ", ".join(escape(c.id, 40) for c in found)
-                raise ContractError(f"the service lists several active contracts of {product.code}: {ids}; name one")
+                raise ContractError(
+                    f"the service lists several active contracts of {product.code}: {ids}; name one"
+                )
 
     async def _search(self, product: Product) -> list[WireContract]:
-        token = await self.tokens.token()
-        found = await self.rest.search_contracts(product.ticker or product.code, live=False, token=token)
-        return [c for c in found if c.activeContract and _product_of(c.id) == product.code]
+        async def ask(token: str) -> list[WireContract]:
+            return await self.rest.search_contracts(product.ticker or product.code, live=False, token=token)
+
+        found = await self.tokens.using(ask)
+        active = {c.id: c for c in found if c.activeContract and _product_of(c.id) == product.code}
+        return list(active.values())
 
     def _assumed(self, product: Product) -> Instrument:
         today = datetime.datetime.fromtimestamp(self.wall_clock() // 1_000_000_000, datetime.UTC).date()
@@ -92,8 +110,14 @@ class ContractDirectory:
 
 def _instrument(found: WireContract, product: Product) -> Instrument:
     # The service's own tick size wins over the table's: it is the newer fact.
-    grid = product.grid if found.tickSize is None else PriceGrid.from_tick_size(found.tickSize)
-    return Instrument(found.id, grid)
+    return Instrument(found.id, product.grid if found.tickSize is None else _grid(found.id, found.tickSize))
+
+
+def _grid(contract_id: str, tick_size: float) -> PriceGrid:
+    try:
+        return PriceGrid.from_tick_size(tick_size)
+    except ConfigError as exc:  # no option of the user's, as that error would say
+        raise ProtocolError(f"the service's tick size of {contract_id} is none: {exc}") from exc
 
 
 def _product_of(contract_id: str) -> str | None:

@@ -40,8 +40,8 @@ from trio_projectx.signalr import (
     ConnectionFailed,
     ConnectionState,
     Event,
-    Handshaken,
     HandshakeFailed,
+    Handshaken,
     HubConnection,
     Invocation,
     InvocationReceived,
@@ -88,6 +88,7 @@ class Epoch:
         self._outbox, self._to_send = trio.open_memory_channel[str](_OUTBOX)
         self._malformed_at: deque[float] = deque()
         self._malformed_told = -math.inf
+        self._mute = False  # the writer has met the end of the connection; the reader meets it in its turn
         self.counts = EpochCounts()
         self.settled = trio.Event()
         """Set when the epoch is live, or has failed to become so."""
@@ -98,8 +99,11 @@ class Epoch:
 
     @property
     def live(self) -> bool:
-        """Whether the hub has answered the handshake, and the epoch has not ended."""
-        return self._hub.state is ConnectionState.CONNECTED
+        """Whether the hub has answered the handshake and can be spoken to.
+
+        It ends with the connection, although what came before may still wait to be read.
+        """
+        return self._hub.state is ConnectionState.CONNECTED and not self._mute
 
     async def run(self) -> None:
         """Connect, and read until the connection is lost; `error` then says why. Raises only what is a bug.
@@ -138,10 +142,6 @@ class Epoch:
         except trio.WouldBlock:
             raise ConnectionLost(
                 f"{self.name}: {_OUTBOX} records wait to be sent; the hub takes none"
-            ) from None
-        except trio.BrokenResourceError:
-            raise ConnectionLost(
-                f"{self.name}: nothing can be sent any more, the connection has ended"
             ) from None
 
     def _fail(self, error: TrioProjectXError) -> None:
@@ -242,12 +242,13 @@ class Epoch:
     # -- the two helpers; the end of the connection ends them, and the reader tells
 
     async def _write(self, transport: Transport) -> None:
-        with self._to_send, suppress(TransportClosed):
+        with suppress(TransportClosed):
             while True:
                 text: str | None = None
                 with trio.move_on_after(self._config.timeouts.keep_alive_s):
                     text = await self._to_send.receive()
                 await transport.send(self._hub.ping() if text is None else text)
+        self._mute = True
 
     async def _probe(self, transport: Transport) -> None:
         seconds = self._config.timeouts.probe_s
@@ -320,8 +321,8 @@ class Epoch:
                 pass
 
     def _answer(self, invocation: Invocation) -> None:
-        """Answer a call that wants a result; the Gateway has none, and a server that waits is not left waiting."""
-        if invocation.invocation_id is not None:
+        """Answer a call that wants a result with an error: nobody here has one, and the server waits for it."""
+        if invocation.invocation_id is not None and not self._mute:
             self._post(self._hub.complete(invocation.invocation_id))
 
     def _count_malformed(self, reason: str) -> None:
@@ -329,7 +330,8 @@ class Epoch:
         now = trio.current_time()
         if now - self._malformed_told > 60:
             self._malformed_told = now
-            _log.warning("%s: a record could not be read and was left out: %s", self.name, reason)
+            count = self.counts.malformed
+            _log.warning("%s: a record (no. %d) could not be read: %s", self.name, count, reason)
         recent = self._malformed_at
         recent.append(now)
         while now - recent[0] > 60:

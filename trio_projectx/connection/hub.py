@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
+from contextlib import suppress
 
 import attrs
+import trio
 
 from trio_projectx._config import GatewayConfig
 from trio_projectx._errors import ConnectionLost, again
@@ -69,7 +71,7 @@ class MarketHub:
 
     @property
     def is_live(self) -> bool:
-        """Whether the hub is connected and has answered the handshake."""
+        """Whether the hub is connected, has answered the handshake, and has not ended since."""
         return self._epoch is not None and self._epoch.live
 
     @property
@@ -81,21 +83,43 @@ class MarketHub:
         """Return the live epoch, connecting where there is none; all who come meanwhile share the attempt.
 
         :raises TrioProjectXError: what the attempt failed of. It is bounded by the timeouts of its steps.
+        :raises trio.ClosedResourceError: the gateway was closed.
         """
-        epoch = self._epoch
-        if epoch is None or epoch.ended:
-            epoch = self._epoch = Epoch("market hub", self._address, self._tokens, self._config, self._pipeline.deliver)
-            self._asked.clear()
-            self._tasks.start_soon(self._run, epoch, name="market hub epoch")
+        while self._epoch is not None and self._epoch.over.is_set():
+            # `_run` is about to tell its streams; who comes now is none of them, and must come after.
+            await trio.lowlevel.checkpoint()
+        epoch = self._epoch or self._connect()
         await epoch.settled.wait()
         if not epoch.live:
-            raise again(epoch.error or ConnectionLost("market hub: the gateway was closed"))
+            raise again(epoch.error or ConnectionLost("market hub: the connection has ended"))
         return epoch
+
+    def _connect(self) -> Epoch:
+        epoch = Epoch("market hub", self._address, self._tokens, self._config, self._pipeline.deliver)
+        try:
+            self._tasks.start_soon(self._run, epoch, name="market hub")
+        except RuntimeError:  # what trio says of a nursery that has ended
+            raise trio.ClosedResourceError("the gateway was closed") from None
+        self._epoch = epoch
+        self._asked.clear()
+        return epoch
+
+    async def _run(self, epoch: Epoch) -> None:
+        self.connects += 1
+        try:
+            self._tasks.start_soon(epoch.run, name="market hub epoch")
+            await epoch.over.wait()
+        finally:
+            self._epoch = None
+        if isinstance(epoch.error, ConnectionLost):
+            # Before its first checkpoint this notes which streams are open: those, and no later ones, are lost.
+            await self._pipeline.lose(epoch.error)
 
     async def subscribe(self, wanted: Subscription) -> None:
         """Count one more user of ``wanted`` and return when the hub has acknowledged it.
 
-        :raises SubscriptionError: if the hub refuses it or does not answer in time; the user is not counted then.
+        :raises SubscriptionError: if the hub refuses it or does not answer in time; the user is not counted
+            then.
         :raises TrioProjectXError: if there is no connection.
         """
         self._users[wanted] += 1
@@ -118,13 +142,5 @@ class MarketHub:
         call = self._asked.pop(wanted, None)
         if call is None or call.error is not None or self._epoch is None or not self._epoch.live:
             return
-        try:
+        with suppress(ConnectionLost):  # with the connection the subscription goes too
             self._epoch.invoke(wanted.unsubscribe, wanted.contract_id)
-        except ConnectionLost:
-            pass  # with the connection the subscription goes too
-
-    async def _run(self, epoch: Epoch) -> None:
-        self.connects += 1
-        await epoch.run()
-        if isinstance(epoch.error, ConnectionLost):
-            await self._pipeline.lose(epoch.error)

@@ -39,6 +39,8 @@ CLOSE_AND_COME_BACK: Final = write_message(Close(allow_reconnect=True))
 #: For every fault of the client: a record that cannot be read or is too long, silence (SIGNALR.md section 7).
 CLOSE_WITH_ERROR: Final = write_message(Close(error="Connection closed with an error.", allow_reconnect=True))
 _VERSIONS: Final = (0, 1, 2)
+#: The close code of RFC 6455 for an orderly end, from either side.
+_NORMAL: Final = 1000
 #: Invocations that wait for the one under way; more wait in the socket.
 _WAITING: Final = 64
 
@@ -84,7 +86,8 @@ class Link:
                 self.outbox.finish(answer)
             await self._write()
             nursery.cancel_scope.cancel(reason="the hub connection is over")
-        return "graceful" if self.outbox.is_finished else "lost"
+        closed = self._ws.closed
+        return "graceful" if closed is not None and closed.code == _NORMAL else "lost"
 
     def finish(self, last: str) -> None:
         """Close in good order: what waits is sent, then the record ``last``, then WebSocket 1000."""
