@@ -87,7 +87,10 @@ class FloodStream(trio.abc.Stream):
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
             )
-        else:
+        elif data[0] == 0x88:
+            self._ready += b"\x88\x02\x03\xe8"
+            self._flooding = False
+        elif data[0] == 0x81:
             self._answer(unmask(data))
         self._wake.set()
 

@@ -102,12 +102,21 @@ def test_what_is_not_finite_is_off_every_grid(price: float) -> None:
 def test_the_holding_grid_holds_every_price_exactly(prices: list[float]) -> None:
     grid = PriceGrid.holding(prices)
     assert grid.num == 1
-    assert grid.den & (grid.den - 1) == 0
+    assert grid.den & (grid.den - 1) == 0 or grid.den in {10**k for k in range(10)}
     for price in prices:
         ticks = grid.ticks(price)
         assert ticks is not None
         assert grid.price(ticks) == price
-    assert any(grid.ticks(p) % 2 for p in prices) or grid.den == 1  # no coarser one would do
+    base = 10 if grid.den % 10 == 0 else 2
+    assert grid.den == 1 or any((grid.ticks(p) or 0) % base for p in prices)  # no coarser one would do
+
+
+@pytest.mark.parametrize(
+    ("prices", "den"),
+    [([1313.7, 1313.0], 10), ([100.25], 100), ([5e-7], 10**7), ([0.0078125], 10**7), ([1 / 3], 1 << 54)],
+)
+def test_the_holding_grid_is_decimal_where_the_prices_are(prices: list[float], den: int) -> None:
+    assert PriceGrid.holding(prices) == PriceGrid(1, den)
 
 
 def test_the_holding_grid_of_nothing_is_whole_numbers() -> None:

@@ -62,7 +62,7 @@ class CloseReason:
     reason: str
 
 
-class TransportClosed(TrioProjectXError):  # noqa: N818  it names an end, as ConnectionLost does
+class TransportClosed(TrioProjectXError):
     """The connection has ended, by either side; ``code`` and ``reason`` as in `CloseReason`."""
 
     def __init__(self, code: int, reason: str) -> None:

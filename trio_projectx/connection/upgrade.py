@@ -22,7 +22,7 @@ _HEADER_NAME: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE: Final = re.compile(rb"[!-~\x80-\xff]([\t -~\x80-\xff]*[!-~\x80-\xff])?")
 
 
-class UpgradeRefused(ConnectError):  # noqa: N818  named by the tree of _errors
+class UpgradeRefused(ConnectError):
     """The server answered the WebSocket upgrade with something else than 101.
 
     ``status`` is the HTTP status; ``retry_after`` the seconds it asks to wait, or None; ``text`` the answer's

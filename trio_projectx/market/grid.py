@@ -20,6 +20,8 @@ from trio_projectx._errors import ConfigError
 # So far from 0 a float product finds the nearest tick for sure (three roundings of 2**-53 each make less than
 # 0.4 ticks there); farther out exact integers do, which are slower.
 _TICKS_MOST: Final = 1 << 50
+# Places of a decimal that a price may plausibly have; the yen's tick has seven.
+_DECIMAL_MOST: Final = 10**9
 # Powers of ten a tick size may have (real ones: -7 to 1); nobody waits for 10**999999999.
 _EXPONENTS: Final = range(-30, 31)
 
@@ -59,11 +61,19 @@ class PriceGrid:
 
     @classmethod
     def holding(cls, prices: Iterable[float]) -> PriceGrid:
-        """Make the coarsest grid of the form ``1 / 2**k`` that holds each of ``prices`` exactly."""
-        den = 1
+        """Make the coarsest grid of the form ``1 / 10**k``, k up to 9, that holds each of ``prices``.
+
+        Each float is taken as the decimal that it is nearest to, as on the wire. Where some price needs more than
+        nine places, the grid is ``1 / 2**k`` instead, on which every float lies for what it is.
+        """
+        prices = list(prices)
+        grid = cls(1, 1)
         for price in prices:
-            den = max(den, price.as_integer_ratio()[1])
-        return cls(1, den)
+            while grid.ticks(price) is None:  # grids of powers of ten nest: what lay on the last lies on the next
+                if grid.den >= _DECIMAL_MOST:
+                    return cls(1, max(p.as_integer_ratio()[1] for p in prices))
+                grid = cls(1, grid.den * 10)
+        return grid
 
     def ticks(self, price: float) -> int | None:
         """Return the number of ticks of ``price``, or None if it lies off the grid or is not finite.
