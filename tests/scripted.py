@@ -17,7 +17,7 @@ import h11
 import trio
 import trio_websocket
 
-from trio_projectx import Credentials, Endpoint, GatewayConfig, Limits, Timeouts
+from trio_projectx import Credentials, Endpoint, GatewayConfig
 from trio_projectx.connection.auth import TokenSource
 from trio_projectx.connection.negotiator import HubAddress
 from trio_projectx.connection.rest import RestClient
@@ -31,7 +31,7 @@ HUB_URL = "http://hub.test/hubs/market"
 HANDSHAKE = '{"protocol":"json","version":1}\x1e'
 PING = '{"type":6}\x1e'
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
 def token_no(number: int) -> str:
@@ -297,14 +297,10 @@ async def open_network(
         nursery.cancel_scope.cancel()
 
 
-def config_for(
-    network: Network, timeouts: Timeouts = Timeouts(), limits: Limits = Limits(), **changes: object
-) -> GatewayConfig:
+def config_for(network: Network, **changes: object) -> GatewayConfig:
     config = GatewayConfig(
         credentials=Credentials("me", API_KEY),
         endpoint=Endpoint(REST_URL, HUB_URL, "http://hub.test/hubs/user"),
-        timeouts=timeouts,
-        limits=limits,
         wall_clock=virtual_wall,
         connect=network.connect,
     )

@@ -77,11 +77,22 @@ def trades_in(frames: list[str]) -> list[dict]:
 
 @asynccontextmanager
 async def open_hub(
-    simulator: Simulator, hub: str = "market", *, hands: bool = True, token: str | None = None, queue: int = 1
+    simulator: Simulator | None,
+    hub: str = "market",
+    *,
+    hands: bool = True,
+    token: str | None = None,
+    queue: int = 1,
+    over: trio.abc.Stream | None = None,
 ) -> AsyncGenerator[HubClient]:
-    """Connect over streams in memory."""
-    stream = await simulator.connect("127.0.0.1", simulator.port, tls=False)
-    bearer = f"Bearer {simulator.mint_token() if token is None else token}".encode()
+    """Connect over a stream in memory, or over the one that is given."""
+    if over is None:
+        assert simulator is not None
+        over = await simulator.connect("127.0.0.1", simulator.port, tls=False)
+    if token is None:
+        assert simulator is not None
+        token = simulator.mint_token()
+    stream, bearer = over, f"Bearer {token}".encode()
     async with stream, trio.open_nursery() as nursery:
         ws = await wrap_client_stream(
             nursery,

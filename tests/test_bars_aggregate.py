@@ -231,5 +231,10 @@ def test_vwap_is_the_exact_mean_rounded_once(trades: list[tuple[float, int]]) ->
         {"ts_event": [0] * len(trades), "price": [p for p, _ in trades], "volume": [v for _, v in trades]}
     )
     (vwap,) = aggregate(table, "1s", anchor=UTC).column("vwap").to_pylist()
-    assert vwap == float(sum(Fraction(p) * v for p, v in trades) / sum(v for _, v in trades))
+    # The decimals that are written, if they all have nine places at most; else what the floats are.
+    decimals = [Decimal(repr(p)) for p, _ in trades]
+    written = all(d == round(d, 9) for d in decimals)
+    exact = [Fraction(d) if written else Fraction(p) for d, (p, _) in zip(decimals, trades, strict=True)]
+    total = sum(p * v for p, (_, v) in zip(exact, trades, strict=True))
+    assert vwap == float(total / sum(v for _, v in trades))
     assert min(trades)[0] <= vwap <= max(trades)[0]

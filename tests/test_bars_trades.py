@@ -117,7 +117,7 @@ def test_whole_numbers_of_any_width_will_do(kind: pa.DataType) -> None:
 @pytest.mark.parametrize(
     ("prices", "tick_size", "grid", "ticks"),
     [
-        ([4000.25, 4000.5], None, PriceGrid(1, 4), [16001, 16002]),
+        ([4000.25, 4000.5], None, PriceGrid(1, 100), [400025, 400050]),
         ([4000.0, 5.0], None, PriceGrid(1, 1), [4000, 5]),
         ([4000.25, 4000.5], 0.25, PriceGrid(1, 4), [16001, 16002]),
         ([0.1, 0.3], "0.1", PriceGrid(1, 10), [1, 3]),

@@ -38,7 +38,7 @@ class Reader:
     def __init__(self) -> None:
         self.wsproto = Connection(ConnectionType.CLIENT)
         self.tokens: list[Token] = []
-        self.partial: list[str] | list[bytes] = []
+        self.partial: list[str | bytes] = []
         self.failed = False
 
     def feed(self, data: bytes) -> None:
@@ -50,9 +50,10 @@ class Reader:
     def take(self, event: object) -> None:
         match event:
             case TextMessage() | BytesMessage():
-                self.partial.append(event.data)
+                data = event.data if isinstance(event.data, str) else bytes(event.data)
+                self.partial.append(data)
                 if event.message_finished:
-                    self.finish(type(event.data)())
+                    self.finish(type(data)())
             case Ping() | Pong():
                 self.tokens.append((type(event).__name__, bytes(event.payload)))
             case CloseConnection():
@@ -63,8 +64,9 @@ class Reader:
             case _:
                 raise AssertionError(event)
 
-    def finish(self, empty: str | bytes) -> None:
-        whole = empty.join(self.partial)
+    def finish(self, whole: str | bytes) -> None:
+        for part in self.partial:
+            whole += part  # type: ignore[operator]  # all parts of a message are of one kind
         self.partial = []
         if isinstance(whole, str) and self.tokens and self.tokens[-1][0] == "text":
             whole = str(self.tokens.pop()[1]) + whole

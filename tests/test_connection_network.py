@@ -15,7 +15,6 @@ from trio.testing import memory_stream_pair
 
 from trio_projectx._config import Connect
 from trio_projectx._errors import ConnectError
-from trio_projectx.connection import network
 from trio_projectx.connection.network import TlsError, close_forcefully, open_network_stream
 
 HOST = "127.0.0.1"
@@ -104,7 +103,7 @@ class Closed:
             self.streams.append(await real(host, port))
             return self.streams[-1]
 
-        monkeypatch.setattr(network.trio, "open_tcp_stream", noting)
+        monkeypatch.setattr("trio_projectx.connection.network.trio.open_tcp_stream", noting)
 
     def check(self) -> None:
         assert self.streams

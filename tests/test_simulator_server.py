@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 import trio
 import trio.testing
-from simulator_tools import START_NS, HubClient, open_hub, split, trades_in, virtual_wall
-from trio_websocket import open_websocket_url
+from simulator_tools import HANDSHAKE, START_NS, HubClient, open_hub, split, trades_in, virtual_wall
+from wsproto.frame_protocol import FrameProtocol
 
 from trio_projectx._config import GatewayConfig
 from trio_projectx._errors import ConfigError, ContractError
@@ -207,22 +207,17 @@ async def test_what_the_body_raises_comes_out_as_it_is(error: BaseException) -> 
     with pytest.raises(type(error)) as caught:
         async with open_simulator() as sim, await trio.open_tcp_stream("127.0.0.1", sim.port):
             raise error
-    assert caught.value is error
-
-
-@asynccontextmanager
-async def over_a_socket(sim: Simulator) -> AsyncGenerator[HubClient]:
-    url = sim.market_url.replace("http", "ws")
-    headers = [(b"Authorization", f"Bearer {sim.mint_token()}".encode())]
-    async with open_websocket_url(url, extra_headers=headers, max_message_size=1 << 24, message_queue_size=1) as ws:
-        client = HubClient(ws)
-        await client.shake_hands()
-        yield client
-        await ws._stream.aclose()  # trio-websocket leaves it open where the server closed first
+    assert repr(caught.value) == repr(error)
 
 
 async def test_over_sockets_it_is_the_same() -> None:
-    async with open_simulator(wall_clock=lambda: START_NS, speed=20) as sim, over_a_socket(sim) as client:
+    async with open_simulator(wall_clock=lambda: START_NS, speed=20) as sim:
+        stream = await trio.open_tcp_stream("127.0.0.1", sim.port)
+        await check_over(sim, stream)
+
+
+async def check_over(sim: Simulator, stream: trio.SocketStream) -> None:
+    async with open_hub(sim, over=stream) as client:
         assert (await client.call("WhoAmI"))["result"] == "simulator|header"
         await client.call("SubscribeContractTrades", MNQ)
         while len(trades_in(client.frames)) < 300:
@@ -234,6 +229,10 @@ async def test_over_sockets_it_is_the_same() -> None:
         assert split(client.frames[-1])[-1] == {"type": 7}
 
 
+def masked(text: str) -> bytes:
+    return FrameProtocol(client=True, extensions=[]).send_data(text, fin=True)
+
+
 async def test_leaving_the_block_ends_everything_within_a_second() -> None:
     before = trio.lowlevel.current_statistics().tasks_living
     streams: list[trio.abc.Stream] = []
@@ -241,19 +240,21 @@ async def test_leaving_the_block_ends_everything_within_a_second() -> None:
         for begun in (b"", b"GET / HT", b"POST /api/Auth/loginKey HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"):
             streams.append(await trio.open_tcp_stream("127.0.0.1", sim.port))
             await streams[-1].send_all(begun)
-        for begun in (b"", b"x", b"\x81\x85"):  # upgraded; then silent, no WebSocket, a frame that stays half
+        burst = masked(HANDSHAKE + '{"type":1,"target":"Burst","arguments":["T","C",1000000]}\x1e')
+        slow = masked(HANDSHAKE + '{"type":1,"target":"Slow","arguments":[60000]}\x1e')
+        # Upgraded; then silent, no WebSocket, half a frame, one that does not read, one in the middle of a call.
+        for begun in (b"", b"x", b"\x81\x85", burst, slow):
             head = (
                 f"GET /hubs/market HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {sim.mint_token()}\r\nUpgrade: websocket\r\n"
                 "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             )
             streams.append(await trio.open_tcp_stream("127.0.0.1", sim.port))
             await streams[-1].send_all(head.encode() + begun)
-        async with open_hub(sim) as in_memory, over_a_socket(sim) as on_a_socket:
-            for client in (in_memory, on_a_socket):
-                await client.send({"type": 1, "target": "Burst", "arguments": ["T", "C", 1_000_000]})
-                await client.send({"type": 1, "target": "Slow", "arguments": [60_000]})
-            await trio.sleep(0.3)
-            start = trio.current_time()
+        stream = await sim.connect("127.0.0.1", 1, tls=False)
+        await stream.send_all(head.encode() + burst)
+        await trio.sleep(0.3)
+        assert sim.statistics().hub_connections_open == 6
+        start = trio.current_time()
     assert trio.current_time() - start < 1
     for stream in streams:
         with trio.fail_after(1), suppress(trio.BrokenResourceError):
@@ -313,10 +314,8 @@ async def served() -> AsyncGenerator[tuple[trio.Process, str]]:
 async def test_as_a_process_it_says_when_it_is_ready_and_ends_when_told(how: signal.Signals | str) -> None:
     async with served() as (process, url), httpx2.AsyncClient(base_url=url) as http:
         token = (await http.get("/control/token")).json()["token"]
-        websocket = url.replace("http", "ws") + "/hubs/market"
-        async with open_websocket_url(websocket, extra_headers=[(b"Authorization", f"Bearer {token}".encode())]) as ws:
-            client = HubClient(ws)
-            await client.shake_hands()
+        stream = await trio.open_tcp_stream("127.0.0.1", httpx2.URL(url).port)
+        async with open_hub(None, token=token, over=stream) as client:
             await client.call("SubscribeContractTrades", MNQ)
             start = trio.current_time()
             if isinstance(how, signal.Signals):
@@ -324,7 +323,6 @@ async def test_as_a_process_it_says_when_it_is_ready_and_ends_when_told(how: sig
             else:
                 assert (await http.post("/control/stop")).json() == {"ok": True}
             code = await client.until_closed()
-            await ws._stream.aclose()
         with trio.fail_after(5):
             status = await process.wait()
         assert trio.current_time() - start < 2

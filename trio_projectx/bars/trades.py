@@ -172,7 +172,9 @@ def _row(encoded: _Encoded, code: int) -> int:
 
 
 def _holding(prices: list[Price]) -> PriceGrid:
-    """Return the coarsest grid of the form 1/n that holds each price exactly (see `PriceGrid.holding`)."""
+    """Return a grid that holds each price: of floats as `PriceGrid.holding`, of exact numbers the coarsest 1/n."""
+    if any(isinstance(price, float) for price in prices):
+        return PriceGrid.holding(cast("list[float]", prices))  # a column has one type
     return PriceGrid(1, math.lcm(*(price.as_integer_ratio()[1] for price in prices)))
 
 

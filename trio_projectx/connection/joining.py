@@ -51,8 +51,7 @@ class FrameJoiner:
         self._join_limit = join_limit
         self._hold_limit = hold_limit
         self._held = bytearray()  # the beginning of a frame that is not whole yet
-        # How long _held must be before it is worth another look, lest a slow drip cost the square of its
-        # length.
+        # How long _held must be before it is worth another look: else a slow drip costs its length squared.
         self._need = 0
         self._through = 0  # payload bytes still to come of a frame that is not held
         self._fragmented = False
@@ -226,9 +225,8 @@ class JoiningStream(Stream):
     until then.
 
     trio-websocket waits for ever for an answer that can no longer come, so ``on_early_end`` is called, once,
-    when the stream ends or breaks before a 101. ``deaf`` is asked before each read;
-    while it is true the stream reads as ended, for trio-websocket would pile up what comes behind a protocol
-    error.
+    when the stream ends or breaks before a 101. ``deaf`` is asked before each read; while it is true the
+    stream reads as ended, for trio-websocket would pile up what comes behind a protocol error.
 
     What breaks in `send_all` half-way, be it by cancellation, closes the stream: the peer has half a frame,
     and whatever came next would be read as its other half.

@@ -118,7 +118,8 @@ async def _burst(link: Link, arguments: Arguments) -> JsonValue:
     name, contract = _text(target), _text(contract_id)
     for seq in range(min(_BURST_MAX, _int(count))):
         payload: dict[str, JsonValue] = {"seq": seq, "price": 5000.25 + seq * 0.25, "volume": seq + 1}
-        await link.outbox.put(_event(name, [contract, payload]))
+        if not await link.outbox.put(_event(name, [contract, payload])):
+            break  # the connection is closing
     return None
 
 
