@@ -104,8 +104,9 @@ class _Replayed(trio.abc.Stream):
 class Wire:
     """The far end of one connection."""
 
-    def __init__(self, stream: BreakableStream, nursery: trio.Nursery) -> None:
+    def __init__(self, stream: BreakableStream, network: Network, nursery: trio.Nursery) -> None:
         self.stream = stream
+        self.network = network
         self.nursery = nursery
         self._http = h11.Connection(h11.SERVER)
         self._read = b""
@@ -258,7 +259,7 @@ class Network:
     async def _serve(self, stream: BreakableStream) -> None:
         try:
             async with trio.open_nursery() as nursery:
-                await self._follow(Wire(stream, nursery))
+                await self._follow(Wire(stream, self, nursery))
                 nursery.cancel_scope.cancel()
         except* _GONE:
             pass  # the client left; what the test asserts says whether it was right to
@@ -287,11 +288,11 @@ class Network:
 
 @asynccontextmanager
 async def open_network(
-    hub: Script = refuse_all, rest: Script | None = None, **kwargs: int
+    hub: Script = refuse_all, rest: Script | None = None, capacity: int = 1 << 16
 ) -> AsyncGenerator[Network]:
     """A network for the length of the block; the client must have closed every stream when it is left."""
     async with trio.open_nursery() as nursery:
-        network = Network(nursery, hub, rest, **kwargs)
+        network = Network(nursery, hub, rest, capacity)
         yield network
         assert network.open_streams() == 0, "the client left a stream open"
         nursery.cancel_scope.cancel()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+from wsproto.frame_protocol import FrameProtocol
 
 from trio_projectx.simulator import Simulator
 
@@ -18,6 +19,27 @@ HANDSHAKE = '{"protocol":"json","version":1}\x1e'
 
 def virtual_wall() -> int:
     return START_NS + int(trio.current_time() * 1e9)
+
+
+async def until(condition: Callable[[], object], within_s: float) -> None:
+    """Wait until ``condition()`` holds; fail after ``within_s``."""
+    with trio.fail_after(within_s):
+        while not condition():  # noqa: ASYNC110 -- there is no event for what the tests look at from outside
+            await trio.sleep(0.01)
+
+
+def masked(*texts: str) -> bytes:
+    """Return the bytes of a client's text frames."""
+    protocol = FrameProtocol(client=True, extensions=[])
+    return b"".join(protocol.send_data(text, fin=True) for text in texts)
+
+
+def upgrade_head(token: str, hub: str = "market") -> bytes:
+    """Return the bytes of a client's upgrade request."""
+    return (
+        f"GET /hubs/{hub} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
 
 
 class HubClient:
@@ -72,7 +94,12 @@ def split(text: str) -> list[dict]:
 
 def trades_in(frames: list[str]) -> list[dict]:
     records = [record for frame in frames for record in split(frame)]
-    return [trade for record in records if record.get("target") == "GatewayTrade" for trade in record["arguments"][1]]
+    return [
+        trade
+        for record in records
+        if record.get("target") == "GatewayTrade"
+        for trade in record["arguments"][1]
+    ]
 
 
 @asynccontextmanager

@@ -304,9 +304,26 @@ def test_partial_marks_what_was_forming_when_the_first_trade_came() -> None:
     assert forming is not None
     assert not forming.partial
     assert bars.table("1s").column("partial").to_pylist() == [True, True, False]
+    sharp = make(["1s", "1m"], partial_first=True)
+    sharp.update(batch([Tick(60 * S)]))
+    assert [bar.partial for bar in sharp.flush()] == [True, True]
     plain = make(["1s"])
     plain.update(batch([Tick(5)]))
     assert [bar.partial for bar in plain.flush()] == [False]
+
+
+def test_a_timeframe_is_folded_from_the_coarsest_that_nests_in_it() -> None:
+    bars = make(["1m", "4h", "1s", "7s", "15s", "90s", "1h"])
+    sources = {name: rung.builder.source for name, rung in bars._rungs.items()}
+    assert {name: source and source.timeframe for name, source in sources.items()} == {
+        "1s": None,
+        "7s": "1s",
+        "15s": "1s",
+        "1m": "15s",
+        "90s": "15s",
+        "1h": "90s",
+        "4h": "1h",
+    }
 
 
 def test_flush_closes_everything_once_and_is_the_end() -> None:

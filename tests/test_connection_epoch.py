@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import attrs
 import pytest
@@ -45,6 +45,7 @@ from trio_projectx import (
 from trio_projectx.connection.epoch import Epoch
 from trio_projectx.connection.transport import UpgradeRefused
 from trio_projectx.market import Decoded
+from trio_projectx.simulator.streams import BreakableStream
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -95,9 +96,14 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(hub: Script, rest: Script | None = None, **changes: object) -> AsyncGenerator[Bench]:
+async def running(
+    hub: Script, rest: Script | None = None, capacity: int = 1 << 16, **changes: object
+) -> AsyncGenerator[Bench]:
     """An epoch that runs as long as the block; leaving it leaves nothing open (`open_network` asserts it)."""
-    async with open_network(hub, rest) as network, open_service(config_for(network, **changes)) as service:
+    async with (
+        open_network(hub, rest, capacity) as network,
+        open_service(config_for(network, **changes)) as service,
+    ):
         bench = Bench(network, service)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bench.run)
@@ -319,23 +325,12 @@ def negotiating(*answers: tuple[int, bytes]) -> Script:
 
     async def script(wire: Wire, request: Request) -> None:
         if not request.path.endswith("/negotiate"):
-            await _log_in(wire, request)
+            await wire.network.log_in(wire, request)
             return
         code, body = left.pop(0) if len(left) > 1 else left[0]
         await wire.reply(code, body)
 
     return script
-
-
-async def _log_in(wire: Wire, request: Request) -> None:
-    assert request.path == "/api/Auth/loginKey"
-    _log_in.calls += 1  # type: ignore[attr-defined]
-    await wire.reply_json(token=token_no(_log_in.calls))  # type: ignore[attr-defined]
-
-
-@pytest.fixture(autouse=True)
-def _no_logins_yet() -> None:
-    _log_in.calls = 0  # type: ignore[attr-defined]
 
 
 def paths(network: Network) -> list[str]:
@@ -357,7 +352,7 @@ async def test_a_401_at_negotiate_costs_exactly_one_fresh_login() -> None:
     async with running(hub_that(nothing), rest, negotiate=True) as bench:
         await bench.live()
     assert bench.network.upgrades[0].bearer == token_no(2)
-    assert _log_in.calls == 2  # type: ignore[attr-defined]
+    assert bench.network.logins == 2
 
 
 async def test_a_second_401_at_negotiate_is_an_auth_error() -> None:
@@ -365,7 +360,7 @@ async def test_a_second_401_at_negotiate_is_an_auth_error() -> None:
         error = await bench.failure()
     assert type(error) is AuthError
     assert bench.network.upgrades == []
-    assert len(paths(bench.network)) == _log_in.calls == 2  # type: ignore[attr-defined]
+    assert len(paths(bench.network)) == bench.network.logins == 2
 
 
 async def test_a_redirect_leads_on_with_its_own_token() -> None:
@@ -382,7 +377,14 @@ async def test_a_redirect_leads_on_with_its_own_token() -> None:
 
 @pytest.mark.parametrize(
     "elsewhere",
-    ["http://evil.test/x", "https://hub.test/x", "http://hub.test:8080/x", "http://me@hub.test/x", "http://[x/", "/x"],
+    [
+        "http://evil.test/x",
+        "https://hub.test/x",
+        "http://hub.test:8080/x",
+        "http://me@hub.test/x",
+        "http://[x/",
+        "/x",
+    ],
 )
 async def test_a_redirect_to_another_origin_is_not_followed(elsewhere: str) -> None:
     answer = f'{{"url":"{elsewhere}"}}'.encode()
@@ -590,36 +592,20 @@ async def test_a_close_that_waits_unread_counts_although_our_own_sending_fails_f
 
 
 async def test_a_server_that_stops_reading_is_lost_after_send_s() -> None:
-    async def play(hub: Hub) -> None:
-        await hub.ws._recv_channel.aclose()
-        while True:
-            await trio.sleep(10)
-            await hub.send(PING)
-
     async def script(wire: Wire, request: Request) -> None:
         hub = await wire.accept()
         await hub.shake()
-        wire.nursery.cancel_scope.shield = False
-        await _stop_reading(wire, hub)
-
-    async def _stop_reading(wire: Wire, hub: Hub) -> None:
-        # The server's reader is stopped by a queue that nobody empties: it takes no more from its stream.
-        while True:
+        while True:  # it reads no more: its queue is full after two messages, then the stream
             await trio.sleep(10)
             await hub.send(PING)
 
-    del play
-    async with open_network(script, capacity=2048) as network, open_service(config_for(network)) as service:
-        bench = Bench(network, service)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(bench.run)
-            epoch = await bench.live()
-            for _ in range(100):
-                epoch.invoke("SubscribeContractTrades", MNQ)
-            error = await bench.failure()
-            assert "took nothing for 10 s" in str(error)
-            assert trio.current_time() < 15
-            await bench.returned.wait()
+    async with running(script, capacity=2048) as bench:
+        epoch = await bench.live()
+        for _ in range(100):
+            epoch.invoke("SubscribeContractTrades", MNQ)
+        error = await bench.failure()
+        assert "took nothing for 10 s" in str(error)
+        assert trio.current_time() == pytest.approx(10, abs=1)
 
 
 async def test_leaving_says_goodbye() -> None:
@@ -644,17 +630,12 @@ async def test_leaving_a_peer_that_does_not_read_is_bounded() -> None:
         await hub.shake()
         await trio.sleep_forever()
 
-    async with open_network(script, capacity=256) as network, open_service(config_for(network)) as service:
-        bench = Bench(network, service)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(bench.run)
-            epoch = await bench.live()
-            for _ in range(40):
-                epoch.invoke("SubscribeContractTrades", MNQ)
-            await trio.sleep(1)
-            nursery.cancel_scope.cancel()
-        assert trio.current_time() <= 1 + 1 + 5
-        assert network.open_streams() == 0
+    async with running(script, capacity=256) as bench:
+        epoch = await bench.live()
+        for _ in range(40):
+            epoch.invoke("SubscribeContractTrades", MNQ)
+        await trio.sleep(1)
+    assert trio.current_time() <= 1 + 1 + 5
 
 
 # What is not as it should be
@@ -669,7 +650,7 @@ NOISE = {
     "depth": record(type=1, target="GatewayDepth", arguments=[MNQ, []]),
     "logout": record(type=1, target="GatewayLogout", arguments=[]),
     "headers": record(type=6, headers={"a": "b"}),
-    "trade of another shape": record(type=1, target="GatewayTrade", arguments={"a": 1}.get("b", [1, 2, 3])),
+    "trade of another shape": record(type=1, target="GatewayTrade", arguments=[1, 2, 3]),
     "null trade": record(type=1, target="GatewayTrade", arguments=[MNQ, [None]]),
     "text for a price": trade(price="20000.25"),  # type: ignore[arg-type]
     "a megabyte of name": record(type=1, target="x" * (1 << 20), arguments=["y" * (1 << 20)]),
@@ -708,7 +689,9 @@ async def test_noise_changes_nothing(noise: str, together: bool) -> None:
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_what_cannot_be_read_is_counted_and_left_out(name: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_cannot_be_read_is_counted_and_left_out(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def play(hub: Hub) -> None:
         await hub.send(trade(1.0), MALFORMED[name], trade(2.0))
 
@@ -842,7 +825,9 @@ async def test_calls_get_their_own_answers_in_any_order() -> None:
         calls = [await hub.call() for _ in range(3)]
         (a, *_), (b, *_), (c, *_) = calls
         assert [arguments for _, _, arguments in calls] == [["x"], ["y"], ["z"]]
-        await hub.send(completion(c), completion(a, error="no\nsuch"), record(type=3, invocationId=b, result=[1]))
+        await hub.send(
+            completion(c), completion(a, error="no\nsuch"), record(type=3, invocationId=b, result=[1])
+        )
         await hub.send(completion(a))
 
     async with running(hub_that(play)) as bench:
@@ -895,7 +880,9 @@ async def test_no_secret_is_in_any_text(
     async def leak(hub: Hub) -> None:
         """Say everything that the client said, back to it."""
         await hub.send("nonsense Bearer " + token_no(1) + "\x1e")
-        await hub.send(record(type=7, error=f"bad token: Bearer {token_no(1)} at /?access_token={token_no(1)}&id=a+"))
+        await hub.send(
+            record(type=7, error=f"bad token: Bearer {token_no(1)} at /?access_token={token_no(1)}&id=a+")
+        )
 
     async def script(wire: Wire, request: Request) -> None:
         if code == 101:
@@ -906,7 +893,12 @@ async def test_no_secret_is_in_any_text(
     changes = {"token_transport": transport, "negotiate": negotiate}
     async with running(script, negotiating((200, GRANT)), **changes) as bench:
         error = await bench.failure()
-        everything = [repr(bench.epoch), repr(bench.service.address), repr(bench.service.tokens), repr(bench.service)]
+        everything = [
+            repr(bench.epoch),
+            repr(bench.service.address),
+            repr(bench.service.tokens),
+            repr(bench.service),
+        ]
     everything += ["".join(traceback.format_exception(error)), repr(error), str(error.args)]
     everything += [f"{r.getMessage()} {r.args} {r.exc_text}" for r in caplog.records]
     text = "\n".join(everything)
@@ -931,8 +923,8 @@ class CancelAt(trio.abc.Instrument):
             self.scope.cancel()
 
 
-async def whole_life(cancel_at: int | None) -> int:
-    """Run an epoch from connecting to its close, cancelled before one step; return how many steps there were."""
+async def live_and_die(cancel_at: int | None) -> int:
+    """Run an epoch from negotiating to the hub's Close; return how many steps all tasks took together."""
 
     async def play(hub: Hub) -> None:
         call_id, _, _ = await hub.call()
@@ -943,23 +935,85 @@ async def whole_life(cancel_at: int | None) -> int:
     async with open_network(hub_that(play), negotiating((200, GRANT))) as network:
         async with open_service(config_for(network, negotiate=True)) as service:
             bench = Bench(network, service)
-            with trio.CancelScope() as scope:
-                instrument = CancelAt(scope, cancel_at)
-                trio.lowlevel.add_instrument(instrument)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(bench.run)
-                    await bench.epoch.settled.wait()
-                    if bench.epoch.live:
-                        with pytest.raises((ConnectionLost, trio.Cancelled)) if cancel_at else _nothing_raised():
-                            await bench.epoch.invoke("SubscribeContractTrades", MNQ).wait(5)
+            scope = trio.CancelScope()
+            instrument = CancelAt(scope, cancel_at)
+
+            async def victim() -> None:
+                with scope:
+                    await bench.run()
+
+            trio.lowlevel.add_instrument(instrument)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(victim)
+                await bench.epoch.settled.wait()
+                if bench.epoch.live:
+                    with suppress(ConnectionLost):  # of a call that the cancellation struck
+                        await bench.epoch.invoke("SubscribeContractTrades", MNQ).wait(5)
             trio.lowlevel.remove_instrument(instrument)
-            assert bench.epoch.over.is_set()
-            assert bench.epoch.settled.is_set()
-            assert not bench.epoch.live
-            assert sum(not stream._closed for stream in network.near[1:]) <= 1, "only the REST pool's may be open"
+            epoch = bench.epoch
+            assert (epoch.over.is_set(), epoch.settled.is_set(), epoch.live) == (True, True, False)
+            assert scope.cancelled_caught or "the hub closed" in str(epoch.error)
+            with pytest.raises(ConnectionLost):
+                epoch.invoke("SubscribeContractTrades", MNQ)
+            assert network.open_streams() == 0
     return instrument.steps
 
 
-@asynccontextmanager
-async def _nothing_raised() -> AsyncGenerator[None]:
-    yield
+async def test_cancelled_at_any_step_it_leaves_nothing() -> None:
+    steps = await live_and_die(None)
+    assert steps > 100
+    for step in range(1, steps, 2):
+        await live_and_die(step)
+
+
+class CutOff(trio.abc.Stream):
+    """The far end of a connection that is reset after so many bytes to the client."""
+
+    def __init__(self, stream: BreakableStream, left: int) -> None:
+        self.stream = stream
+        self.left = left
+        self.sent = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        part = bytes(data)[: self.left]
+        await self.stream.send_all(part)
+        self.left -= len(part)
+        self.sent += len(part)
+        if not self.left:
+            await trio.sleep(0.01)
+            self.stream.reset()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return await self.stream.receive_some(max_bytes)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+async def test_reset_after_any_byte_of_the_server_it_ends_with_a_typed_error() -> None:
+    async def run(left: int) -> int:
+        streams: list[CutOff] = []
+
+        async def script(wire: Wire, request: Request) -> None:
+            streams.append(CutOff(wire.stream, left))
+            wire.stream = streams[0]  # type: ignore[assignment]
+            await hub_that(play)(wire, request)
+
+        async def play(hub: Hub) -> None:
+            await hub.send(trade(1.0))
+            await hub.send(record(type=7))
+
+        async with running(script) as bench:
+            error = await bench.failure()
+            await bench.returned.wait()
+            assert type(error) in (ConnectError, ConnectionLost)
+            assert type(error) is ConnectionLost or not bench.got
+            assert bench.prices() in ([], [1.0])
+            assert trio.current_time() < 1000
+        return streams[0].sent
+
+    for left in range(1, await run(10_000), 3):
+        await run(left)

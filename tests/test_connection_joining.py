@@ -75,7 +75,8 @@ class Reader:
     def result(self) -> list[Token]:
         # A message that never ends is never delivered; how much of it was seen before a failure is chance.
         if not self.failed and self.partial:
-            return [*self.tokens, ("partial", "".join(map(str, self.partial)))]
+            self.tokens.append(("cut off here",))
+            self.finish(type(self.partial[0])())
         return self.tokens
 
 

@@ -105,7 +105,9 @@ async def test_one_connection_can_be_picked(autojump_clock: object, sim: Simulat
 async def test_events_can_be_pushed(autojump_clock: object, sim: Simulator) -> None:
     async with open_hub(sim, "user") as client:
         event = [{"action": 1, "data": {"id": 7, "name": "\u00e9"}}]
-        assert (await ask(sim, "POST", "/control/send?target=GatewayUserAccount", json.dumps(event)))[0] == 200
+        assert (await ask(sim, "POST", "/control/send?target=GatewayUserAccount", json.dumps(event)))[
+            0
+        ] == 200
         assert await client.records(1) == [{"type": 1, "target": "GatewayUserAccount", "arguments": event}]
 
 
@@ -117,7 +119,9 @@ async def test_events_can_be_pushed(autojump_clock: object, sim: Simulator) -> N
         ("GET", "/control/token?ttl=x", ""), ("GET", "/control/token?ttl=nan", ""), ("POST", "/control/hz?v=1e99", ""),
     ],
 )  # fmt: skip
-async def test_what_makes_no_sense_is_a_400(autojump_clock: object, sim: Simulator, method: str, target: str, body: str) -> None:
+async def test_what_makes_no_sense_is_a_400(
+    autojump_clock: object, sim: Simulator, method: str, target: str, body: str
+) -> None:
     assert (await ask(sim, method, target, body))[0] == 400
 
 
@@ -129,7 +133,9 @@ async def rate(client: HubClient, seconds: float) -> float:
     return len(trades_in(client.frames[before:])) / seconds
 
 
-async def test_the_rate_can_be_changed_also_for_markets_to_come(autojump_clock: object, sim: Simulator) -> None:
+async def test_the_rate_can_be_changed_also_for_markets_to_come(
+    autojump_clock: object, sim: Simulator
+) -> None:
     async with open_hub(sim) as client:
         await client.call("SubscribeContractTrades", "CON.F.US.MNQ.U26")
         assert await rate(client, 60) == pytest.approx(20, rel=0.25)
@@ -142,7 +148,9 @@ async def test_the_rate_can_be_changed_also_for_markets_to_come(autojump_clock: 
         assert await rate(client, 60) < 1
 
 
-async def test_stop_says_goodbye_to_everybody_and_lets_nobody_in(autojump_clock: object, sim: Simulator) -> None:
+async def test_stop_says_goodbye_to_everybody_and_lets_nobody_in(
+    autojump_clock: object, sim: Simulator
+) -> None:
     async with open_hub(sim) as client:
         start = trio.current_time()
         assert await ask(sim, "POST", "/control/stop") == (200, {"ok": True})

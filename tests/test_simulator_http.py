@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulator_tools import START_NS, virtual_wall
+from simulator_tools import START_NS, until, upgrade_head, virtual_wall
 
 from trio_projectx.simulator import Simulator, open_simulator
 
@@ -79,11 +79,15 @@ STATUSES = [
 
 
 @pytest.mark.parametrize(("method", "path", "status"), STATUSES)
-async def test_statuses_without_a_token(http: httpx2.AsyncClient, method: str, path: str, status: int) -> None:
+async def test_statuses_without_a_token(
+    http: httpx2.AsyncClient, method: str, path: str, status: int
+) -> None:
     assert (await http.request(method, path)).status_code == status
 
 
-@pytest.mark.parametrize("authorization", ["Bearer x.y.z", "Bearer", "Basic abc", "", "Bearer \u00fc", "Bearer a b"])
+@pytest.mark.parametrize(
+    "authorization", ["Bearer x.y.z", "Bearer", "Basic abc", "", "Bearer \u00fc", "Bearer a b"]
+)
 async def test_a_bad_header_is_a_401(http: httpx2.AsyncClient, authorization: str) -> None:
     headers = {"Authorization": authorization.encode("latin-1")}
     for path in ("/api/Auth/validate", "/hubs/market/negotiate"):
@@ -100,15 +104,28 @@ async def test_where_a_token_may_stand(sim: Simulator, http: httpx2.AsyncClient)
     assert (await http.post(f"/hubs/market/negotiate?access_token={token}")).status_code == 200
     assert (await http.post(f"/api/Auth/validate?access_token={token}")).status_code == 401
     # A bad header is not rescued by a good query.
-    answer = await http.post(f"/hubs/market/negotiate?access_token={token}", headers={"Authorization": "Bearer x"})
+    answer = await http.post(
+        f"/hubs/market/negotiate?access_token={token}", headers={"Authorization": "Bearer x"}
+    )
     assert answer.status_code == 401
 
 
-BAD_BODIES = [b"", b"{}", b"[]", b"null", b"\xff", b'{"userName":1,"apiKey":"k"}', b'{"userName":"u"}', b"[" * 20_000]
+BAD_BODIES = [
+    b"",
+    b"{}",
+    b"[]",
+    b"null",
+    b"\xff",
+    b'{"userName":1,"apiKey":"k"}',
+    b'{"userName":"u"}',
+    b"[" * 20_000,
+]
 
 
 @pytest.mark.parametrize("body", BAD_BODIES)
-async def test_a_body_that_does_not_fit_is_a_400_with_problem_details(http: httpx2.AsyncClient, body: bytes) -> None:
+async def test_a_body_that_does_not_fit_is_a_400_with_problem_details(
+    http: httpx2.AsyncClient, body: bytes
+) -> None:
     answer = await http.post("/api/Auth/loginKey", content=body)
     assert answer.status_code == 400
     assert answer.json()["status"] == 400
@@ -137,7 +154,9 @@ async def test_contract_search_is_as_fuzzy_as_the_real_one(sim: Simulator, http:
 
 async def test_a_contract_has_the_documented_fields(sim: Simulator, http: httpx2.AsyncClient) -> None:
     async def by_id(contract_id: str) -> dict:
-        answer = await http.post("/api/Contract/searchById", json={"contractId": contract_id}, headers=bearer(sim))
+        answer = await http.post(
+            "/api/Contract/searchById", json={"contractId": contract_id}, headers=bearer(sim)
+        )
         assert answer.status_code == 200
         return answer.json()
 
@@ -148,7 +167,12 @@ async def test_a_contract_has_the_documented_fields(sim: Simulator, http: httpx2
     }  # fmt: skip
     assert (await by_id("CON.F.US.EP.U25"))["contract"]["activeContract"] is False
     for unknown in ("CON.F.US.XXX.U26", "../../etc", "CON.F.US.ES.U26", "x" * 5000):
-        assert await by_id(unknown) == {"contract": None, "success": False, "errorCode": 1, "errorMessage": None}
+        assert await by_id(unknown) == {
+            "contract": None,
+            "success": False,
+            "errorCode": 1,
+            "errorMessage": None,
+        }
 
 
 async def test_available_lists_one_contract_of_each_product(sim: Simulator, http: httpx2.AsyncClient) -> None:
@@ -167,7 +191,9 @@ async def test_negotiate(sim: Simulator, http: httpx2.AsyncClient) -> None:
     first = await negotiate("?negotiateVersion=1")
     assert set(first) == {"negotiateVersion", "connectionId", "connectionToken", "availableTransports"}
     assert first["connectionId"] != first["connectionToken"]
-    assert first["availableTransports"] == [{"transport": "WebSockets", "transferFormats": ["Text", "Binary"]}]
+    assert first["availableTransports"] == [
+        {"transport": "WebSockets", "transferFormats": ["Text", "Binary"]}
+    ]
     assert (await negotiate("?negotiateVersion=2"))["negotiateVersion"] == 1
     assert "connectionToken" not in await negotiate("")
     assert "error" in await negotiate("?negotiateVersion=-1")
@@ -192,7 +218,9 @@ UPGRADE = {
 )  # fmt: skip
 async def test_the_upgrade(sim: Simulator, changed: dict[str, str], query: str, status: int) -> None:
     headers = {"Host": "x", **UPGRADE, **bearer(sim), **changed}
-    head = f"GET /hubs/market{query} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"GET /hubs/market{query} HTTP/1.1\r\n" + "".join(
+        f"{name}: {value}\r\n" for name, value in headers.items()
+    )
     async with await sim.connect("h", 1, tls=False) as stream:
         await stream.send_all(head.encode("latin-1") + b"\r\n")
         answer = bytes(await stream.receive_some())
@@ -221,16 +249,17 @@ async def test_a_negotiated_id_is_good_once(sim: Simulator, http: httpx2.AsyncCl
     assert await upgrade(ids["connectionToken"]) == b"101"
     assert await upgrade(ids["connectionToken"]) == b"409"
     await opened[1].aclose()
-    with trio.fail_after(2):
-        while sim.statistics().hub_connections_open:
-            await trio.sleep(0.01)
+    await until(lambda: not sim.statistics().hub_connections_open, within_s=2)
     assert await upgrade(ids["connectionToken"]) == b"404"
     for stream in opened:
         await stream.aclose()
 
 
 async def test_a_negotiated_id_does_not_wait_for_ever(autojump_clock: object) -> None:
-    async with open_simulator(port=None, wall_clock=virtual_wall) as sim, await sim.connect("h", 1, tls=False) as stream:
+    async with (
+        open_simulator(port=None, wall_clock=virtual_wall) as sim,
+        await sim.connect("h", 1, tls=False) as stream,
+    ):
         lines = "".join(f"{name}: {value}\r\n" for name, value in bearer(sim, 9999).items())
         await stream.send_all(
             f"POST /hubs/user/negotiate?negotiateVersion=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n{lines}\r\n".encode()
@@ -242,7 +271,26 @@ async def test_a_negotiated_id_does_not_wait_for_ever(autojump_clock: object) ->
         assert bytes(await stream.receive_some()).startswith(b"HTTP/1.1 404")
 
 
-async def test_a_connection_is_kept_alive_and_pipelined_requests_are_answered_in_order(sim: Simulator) -> None:
+async def test_ids_that_wait_are_bounded_and_the_oldest_goes(
+    sim: Simulator, http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_projectx.simulator.hubs._NEGOTIATED_MAX", 2)
+    given_out = []
+    for _ in range(3):
+        answer = await http.post("/hubs/market/negotiate?negotiateVersion=1", headers=bearer(sim))
+        given_out.append(answer.json()["connectionToken"])
+    for ticket, status in zip(given_out, (b"404", b"101", b"101"), strict=True):
+        async with await sim.connect("h", 1, tls=False) as stream:
+            head = upgrade_head(sim.mint_token()).replace(
+                b"/hubs/market ", f"/hubs/market?id={ticket} ".encode()
+            )
+            await stream.send_all(head)
+            assert bytes(await stream.receive_some())[9:12] == status
+
+
+async def test_a_connection_is_kept_alive_and_pipelined_requests_are_answered_in_order(
+    sim: Simulator,
+) -> None:
     async with await trio.open_tcp_stream("127.0.0.1", sim.port) as stream:
         one = b"GET /api/Status/ping HTTP/1.1\r\nHost: x\r\n\r\n"
         two = b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -276,7 +324,11 @@ async def test_one_that_waits_to_be_told_is_told_to_go_on(sim: Simulator) -> Non
 
 async def test_a_client_that_stays_silent_or_half_way_is_let_go(autojump_clock: object) -> None:
     async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
-        for begun in (b"", b"GET /api", b"POST /api/Auth/loginKey HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx"):
+        for begun in (
+            b"",
+            b"GET /api",
+            b"POST /api/Auth/loginKey HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx",
+        ):
             async with await sim.connect("h", 1, tls=False) as stream:
                 await stream.send_all(begun)
                 with trio.fail_after(61):

@@ -44,7 +44,10 @@ def test_the_cases_left_out_are_cases() -> None:
 async def test_it_answers_as_the_recorded_server_did(case: dict, autojump_clock: object) -> None:
     # The recording server had these timers; every case is over within a second of the last thing sent.
     timers = {"keep_alive_s": 1.0, "client_timeout_s": 2.0, "handshake_s": 1.0}
-    async with open_simulator(port=None, wall_clock=virtual_wall, **timers) as sim, open_hub(sim, hands=False) as client:
+    async with (
+        open_simulator(port=None, wall_clock=virtual_wall, **timers) as sim,
+        open_hub(sim, hands=False) as client,
+    ):
         with trio.move_on_after(0.99 if case["name"] != "wire_handshake_never_sent" else 1.5):
             for text in case["input"]:
                 await client.ws.send_message(text if isinstance(text, str) else text["binary"].encode())
@@ -163,7 +166,10 @@ async def test_a_record_may_come_in_pieces(autojump_clock: object) -> None:
 
 
 async def test_the_handshake_may_share_its_frame_with_calls(autojump_clock: object) -> None:
-    async with open_simulator(port=None, wall_clock=virtual_wall) as sim, open_hub(sim, hands=False) as client:
+    async with (
+        open_simulator(port=None, wall_clock=virtual_wall) as sim,
+        open_hub(sim, hands=False) as client,
+    ):
         await client.ws.send_message(HANDSHAKE + json.dumps(ADD) + "\x1e")
         assert (await client.records(2))[1]["result"] == 42
 
@@ -175,18 +181,50 @@ PROBES = [
     ("ADD", [2**31, 0], {"error": "Failed to invoke 'ADD' due to an error on the server."}),
     ("Add", [True, 2], {"error": "Failed to invoke 'Add' due to an error on the server."}),
     ("Nothing", [], {"result": None}),
-    ("ThrowHub", ["told"], {"error": "An unexpected error occurred invoking 'ThrowHub' on the server. HubException: told"}),
+    (
+        "ThrowHub",
+        ["told"],
+        {"error": "An unexpected error occurred invoking 'ThrowHub' on the server. HubException: told"},
+    ),
     ("WhoAmI", [], {"result": "simulator|header"}),
     ("Slow", [50], {"result": None}),
     ("SubscribeContractTrades", ["CON.F.US.MNQ.U26"], {"result": None}),
     ("UnsubscribeContractTrades", ["CON.F.US.MNQ.U26"], {"result": None}),
     ("UnsubscribeContractQuotes", ["never was"], {"result": None}),
-    ("SubscribeContractTrades", ["CON.F.US.XXX.U26"], {"error": "Failed to invoke 'SubscribeContractTrades' due to an error on the server."}),
-    ("SubscribeContractTrades", ["CON.F.US.ES.U26"], {"error": "Failed to invoke 'SubscribeContractTrades' due to an error on the server."}),
-    ("SubscribeContractQuotes", [7], {"error": "Failed to invoke 'SubscribeContractQuotes' due to an error on the server."}),
-    ("SubscribeContractQuotes", [], {"error": "Failed to invoke 'SubscribeContractQuotes' due to an error on the server."}),
-    ("SubscribeAccounts", [], {"error": "Failed to invoke 'SubscribeAccounts' due to an error on the server. HubException: Method does not exist."}),
-    ("Heartbeat", [], {"error": "Failed to invoke 'Heartbeat' due to an error on the server. HubException: Method does not exist."}),
+    (
+        "SubscribeContractTrades",
+        ["CON.F.US.XXX.U26"],
+        {"error": "Failed to invoke 'SubscribeContractTrades' due to an error on the server."},
+    ),
+    (
+        "SubscribeContractTrades",
+        ["CON.F.US.ES.U26"],
+        {"error": "Failed to invoke 'SubscribeContractTrades' due to an error on the server."},
+    ),
+    (
+        "SubscribeContractQuotes",
+        [7],
+        {"error": "Failed to invoke 'SubscribeContractQuotes' due to an error on the server."},
+    ),
+    (
+        "SubscribeContractQuotes",
+        [],
+        {"error": "Failed to invoke 'SubscribeContractQuotes' due to an error on the server."},
+    ),
+    (
+        "SubscribeAccounts",
+        [],
+        {
+            "error": "Failed to invoke 'SubscribeAccounts' due to an error on the server. HubException: Method does not exist."
+        },
+    ),
+    (
+        "Heartbeat",
+        [],
+        {
+            "error": "Failed to invoke 'Heartbeat' due to an error on the server. HubException: Method does not exist."
+        },
+    ),
 ]
 
 
@@ -195,6 +233,15 @@ async def test_the_answers_of_the_market_hub(autojump_clock: object) -> None:
         for at, (target, arguments, answer) in enumerate(PROBES):
             completion = await client.call(target, *arguments, call_id=f"id{at}")
             assert completion == {"type": 3, "invocationId": f"id{at}", **answer}
+
+
+async def test_a_stream_that_does_not_exist_is_told_so(autojump_clock: object) -> None:
+    async with open_simulator(port=None, wall_clock=virtual_wall) as sim, open_hub(sim) as client:
+        await client.send({"type": 4, "invocationId": "s", "target": "NoSuch", "arguments": []})
+        error = (
+            "Failed to invoke 'NoSuch' due to an error on the server. HubException: Method does not exist."
+        )
+        assert split(await client.frame()) == [{"type": 3, "invocationId": "s", "error": error}]
 
 
 async def test_the_user_hub_acknowledges_its_subscriptions(autojump_clock: object) -> None:
@@ -208,7 +255,10 @@ async def test_the_user_hub_acknowledges_its_subscriptions(autojump_clock: objec
 
 async def test_a_call_without_an_id_gets_no_answer(autojump_clock: object) -> None:
     async with open_simulator(port=None, wall_clock=virtual_wall) as sim, open_hub(sim) as client:
-        await client.send({"type": 1, "target": "NoSuch", "arguments": []}, {"type": 1, "target": "Add", "arguments": [1, 1]})
+        await client.send(
+            {"type": 1, "target": "NoSuch", "arguments": []},
+            {"type": 1, "target": "Add", "arguments": [1, 1]},
+        )
         with trio.move_on_after(5) as scope:
             await client.frame()
         assert scope.cancelled_caught
@@ -241,7 +291,10 @@ async def test_a_burst_is_numbered_and_its_completion_comes_last(autojump_clock:
 
 async def test_the_subscriptions_of_one_connection_are_bounded(autojump_clock: object) -> None:
     async with open_simulator(port=None, wall_clock=virtual_wall) as sim, open_hub(sim, "user") as client:
-        calls = [{"type": 1, "invocationId": str(at), "target": "SubscribeOrders", "arguments": [at]} for at in range(1100)]
+        calls = [
+            {"type": 1, "invocationId": str(at), "target": "SubscribeOrders", "arguments": [at]}
+            for at in range(1100)
+        ]
         await client.send(*calls)
         answers = await client.records(1100)
         assert sum("error" in answer for answer in answers) == 1100 - 1024
@@ -252,7 +305,9 @@ async def test_the_markets_of_one_simulator_are_bounded(
 ) -> None:
     monkeypatch.setattr("trio_projectx.simulator.exchange.MARKETS_MAX", 5)
     async with open_simulator(port=None, wall_clock=virtual_wall) as sim, open_hub(sim) as client:
-        answers = [await client.call("SubscribeContractTrades", f"CON.F.US.MNQ.U{year}") for year in range(26, 33)]
+        answers = [
+            await client.call("SubscribeContractTrades", f"CON.F.US.MNQ.U{year}") for year in range(26, 33)
+        ]
         assert ["error" in answer for answer in answers] == [False] * 5 + [True] * 2
         assert (await client.call("SubscribeContractQuotes", "CON.F.US.MNQ.U26"))["result"] is None
 
@@ -274,14 +329,26 @@ async def test_the_client_may_just_close_the_websocket(autojump_clock: object) -
 garbage = st.one_of(
     st.text(max_size=200),
     st.binary(max_size=200),
-    st.sampled_from([
-        "\x1e", "null\x1e", "[]\x1e", "7\x1e", "{}\x1e", '{"type":"1"}\x1e', '{"type":99}\x1e', '{"type":true}\x1e',
-        '{"type":1,"target":"Echo","arguments":null}\x1e', '{"type":4,"target":"Counter","arguments":[]}\x1e',
-        '{"type":3,"invocationId":"x","result":1,"error":"e"}\x1e', "[" * 5000 + "\x1e", '{"type":7}\x1e{"type":6}\x1e',
-        '{"type":1,"invocationId":"1","target":"Emit","arguments":["\\ud800",[1]]}\x1e',
-        '{"type":1,"invocationId":"1","target":"Emit","arguments":["",[1]]}\x1e',
-        '{"type":1,"invocationId":"1","target":"Emit","arguments":["t",[1e400]]}\x1e',
-    ]),
+    st.sampled_from(
+        [
+            "\x1e",
+            "null\x1e",
+            "[]\x1e",
+            "7\x1e",
+            "{}\x1e",
+            '{"type":"1"}\x1e',
+            '{"type":99}\x1e',
+            '{"type":true}\x1e',
+            '{"type":1,"target":"Echo","arguments":null}\x1e',
+            '{"type":4,"target":"Counter","arguments":[]}\x1e',
+            '{"type":3,"invocationId":"x","result":1,"error":"e"}\x1e',
+            "[" * 5000 + "\x1e",
+            '{"type":7}\x1e{"type":6}\x1e',
+            '{"type":1,"invocationId":"1","target":"Emit","arguments":["\\ud800",[1]]}\x1e',
+            '{"type":1,"invocationId":"1","target":"Emit","arguments":["",[1]]}\x1e',
+            '{"type":1,"invocationId":"1","target":"Emit","arguments":["t",[1e400]]}\x1e',
+        ]
+    ),
 )
 
 

@@ -20,7 +20,9 @@ MNQ = "CON.F.US.MNQ.U26"
 SECOND = 1_000_000_000
 
 
-def market(seed: int = 1, contract: str = MNQ, start: int = START_NS, wanted: Kind = ALL, rate: float = 1.0) -> Market:
+def market(
+    seed: int = 1, contract: str = MNQ, start: int = START_NS, wanted: Kind = ALL, rate: float = 1.0
+) -> Market:
     listing = listed(contract)
     writer = RecordWriter(listing.contract_id, listing.symbol_id, listing.grid)
     return Market(seed, writer, listing.base_ticks, start, rate, wanted)
@@ -80,7 +82,9 @@ def test_the_rates_are_those_of_the_live_market() -> None:
     seconds = 600
     happened = market(seed=5).advance(START_NS + seconds * SECOND)
     quotes = sum(kind is Kind.QUOTES for kind, _ in happened.records)
-    depth = sum(len(json.loads(text[:-1])["arguments"][1]) for kind, text in happened.records if kind is Kind.DEPTH)
+    depth = sum(
+        len(json.loads(text[:-1])["arguments"][1]) for kind, text in happened.records if kind is Kind.DEPTH
+    )
     assert quotes / seconds == pytest.approx(42, rel=0.07)
     assert len(happened.trades) / seconds == pytest.approx(20, rel=0.07)
     assert depth / seconds == pytest.approx(62, rel=0.07)
@@ -142,7 +146,10 @@ def test_records_have_the_form_of_the_live_wire() -> None:
     assert all({"symbol", "lastUpdated", "timestamp", "contract"} <= set(quote) for quote in quotes)
     assert any("lastPrice" not in quote for quote in quotes)
     assert any("bestBid" not in quote for quote in quotes)
-    assert any({"change", "changePercent", "open", "high", "low", "volume", "lastPrice"} <= set(quote) for quote in quotes)
+    assert any(
+        {"change", "changePercent", "open", "high", "low", "volume", "lastPrice"} <= set(quote)
+        for quote in quotes
+    )
     assert all(len(quote["lastUpdated"]) == len("2026-08-19T20:51:31.4347534+00:00") for quote in quotes)
     for record in kinds[Kind.DEPTH]:
         for entry in record["arguments"][1]:
@@ -190,7 +197,12 @@ def test_every_product_has_a_market_on_its_grid(listing) -> None:  # type: ignor
         assert price > 0
     for _, text in happened.records:
         json.loads(text[:-1])
-    shown = [trade["price"] for kind, text in happened.records if kind is Kind.TRADES for trade in json.loads(text[:-1])["arguments"][1]]
+    shown = [
+        trade["price"]
+        for kind, text in happened.records
+        if kind is Kind.TRADES
+        for trade in json.loads(text[:-1])["arguments"][1]
+    ]
     assert shown == happened.trades.price
 
 

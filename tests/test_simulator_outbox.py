@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import trio
 import trio.testing
 from hypothesis import given
@@ -16,7 +18,7 @@ def test_frames_keep_order_and_size(sizes: list[int]) -> None:
     assert all(text for text in texts)
     for text in texts:
         assert len(text) <= FRAME_CHARS or text in records
-    for left, right in zip(texts, texts[1:], strict=False):
+    for left, right in pairwise(texts):
         first_of_right = next(record for record in records if right.startswith(record))
         assert len(left) + len(first_of_right) > FRAME_CHARS
 

@@ -86,7 +86,9 @@ async def test_a_path_that_leads_nowhere_is_told(tmp_path: Path) -> None:
         await open_tape(table(), "MNQ")
 
 
-async def test_a_file_too_long_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_too_long_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("trio_projectx.simulator.replay.ROWS_MAX", 10)
     pq.write_table(table(11), tmp_path / "long.parquet")
     with pytest.raises(ConfigError, match="11 trades; a replay takes up to 10"):
@@ -103,8 +105,12 @@ rows = st.tuples(
 @settings(max_examples=40)
 def test_what_is_written_reads_back_exactly(trades: list[tuple[int, float, int, int]]) -> None:
     ts, price, volume, side = (list(column) for column in zip(*trades, strict=True))
-    tape = make_tape(pa.table({"ts_event": ts, "price": price, "volume": volume, "side": side}), DEFAULT_CONTRACT)
-    records = [json.loads(text) for text in TapeWriter(tape).write(tape.columns(0, len(tape))).split("\x1e")[:-1]]
+    tape = make_tape(
+        pa.table({"ts_event": ts, "price": price, "volume": volume, "side": side}), DEFAULT_CONTRACT
+    )
+    records = [
+        json.loads(text) for text in TapeWriter(tape).write(tape.columns(0, len(tape))).split("\x1e")[:-1]
+    ]
     assert all(len(record["arguments"][1]) <= PER_RECORD for record in records)
     sent = [trade for record in records for trade in record["arguments"][1]]
     assert [parse_stamp(trade["timestamp"]) for trade in sent] == ts
@@ -157,7 +163,9 @@ async def test_at_speed_0_the_subscriber_sets_the_pace(autojump_clock: object) -
 @pytest.mark.parametrize("speed", [1.0, 20.0])
 async def test_at_a_pace_trades_come_when_they_are_due(speed: float, autojump_clock: object) -> None:
     source = table(600)  # a minute
-    async with open_simulator(port=None, wall_clock=virtual_wall, speed=speed, replay=source, contract="CON.F.US.MGC.Z26") as sim:
+    async with open_simulator(
+        port=None, wall_clock=virtual_wall, speed=speed, replay=source, contract="CON.F.US.MGC.Z26"
+    ) as sim:
         async with open_hub(sim, queue=10_000) as client:
             await trio.sleep(100)  # the tape starts with the subscription, not before
             start = trio.current_time()
@@ -174,9 +182,15 @@ async def test_at_a_pace_trades_come_when_they_are_due(speed: float, autojump_cl
             await sim.replay_done.wait()
 
 
-async def test_who_comes_later_joins_where_the_tape_is_and_nobody_waits_for_a_slow_one(autojump_clock: object) -> None:
+async def test_who_comes_later_joins_where_the_tape_is_and_nobody_waits_for_a_slow_one(
+    autojump_clock: object,
+) -> None:
     async with open_simulator(port=None, wall_clock=virtual_wall, speed=1, replay=table(600)) as sim:
-        async with open_hub(sim, queue=10_000) as first, open_hub(sim, queue=10_000) as second, open_hub(sim) as stuck:
+        async with (
+            open_hub(sim, queue=10_000) as first,
+            open_hub(sim, queue=10_000) as second,
+            open_hub(sim) as stuck,
+        ):
             await first.call("SubscribeContractTrades", sim.contract_id)
             await stuck.call("SubscribeContractTrades", sim.contract_id)
             await trio.sleep(30.05)

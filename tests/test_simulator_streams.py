@@ -23,7 +23,9 @@ async def test_it_keeps_every_rule_of_a_trio_stream() -> None:
 
 
 @pytest.mark.parametrize("capacity", [1, 7, 1000])
-async def test_a_send_waits_for_room_and_never_holds_more_than_the_capacity(capacity: int, autojump_clock: object) -> None:
+async def test_a_send_waits_for_room_and_never_holds_more_than_the_capacity(
+    capacity: int, autojump_clock: object
+) -> None:
     left, right = breakable_pair(capacity=capacity)
     with trio.move_on_after(1) as scope:
         await left.send_all(bytes(capacity + 1))
@@ -33,7 +35,9 @@ async def test_a_send_waits_for_room_and_never_holds_more_than_the_capacity(capa
 
 @given(st.lists(st.binary(max_size=40), max_size=8), st.integers(1, 30), st.integers(1, 50))
 @settings(max_examples=60, deadline=None)
-def test_what_is_sent_is_received_in_order_whatever_the_sizes(parts: list[bytes], capacity: int, read: int) -> None:
+def test_what_is_sent_is_received_in_order_whatever_the_sizes(
+    parts: list[bytes], capacity: int, read: int
+) -> None:
     async def main() -> bytes:
         left, right = breakable_pair(capacity=capacity)
         received = bytearray()

@@ -35,7 +35,9 @@ def test_the_same_seed_mints_the_same_tokens_and_no_two_are_alike() -> None:
     assert len({*tokens, other.mint("u", 60)}) == 4
 
 
-@pytest.mark.parametrize(("ttl_s", "later_s", "is_good"), [(60, 59, True), (60, 60, False), (-1, 0, False), (0, 0, False)])
+@pytest.mark.parametrize(
+    ("ttl_s", "later_s", "is_good"), [(60, 59, True), (60, 60, False), (-1, 0, False), (0, 0, False)]
+)
 def test_a_token_ends_at_its_second(ttl_s: float, later_s: int, is_good: bool) -> None:
     token = office().mint("u", ttl_s)
     late = office(NOW + later_s * 10**9)
@@ -72,7 +74,12 @@ def test_no_garbage_passes_or_crashes(garbage: str) -> None:
     desk = office()
     good = desk.mint("u", 60)
     head, body, signature = good.split(".")
-    for text in (garbage, f"{head}.{garbage}.{signature}", f"{garbage}.{body}.{signature}", f"{good}{garbage}"):
+    for text in (
+        garbage,
+        f"{head}.{garbage}.{signature}",
+        f"{garbage}.{body}.{signature}",
+        f"{good}{garbage}",
+    ):
         if text == good:
             continue
         with pytest.raises(TokenError):

@@ -32,8 +32,7 @@ def aggregate(
 
     :param trades: columns ``ts_event`` (int64 ns since 1970, or timestamp[ns], one without a zone being
         UTC), ``price`` (float64, whole numbers or decimals, above 0), ``volume`` (whole numbers above 0)
-        and, if you have it, ``side`` (whole numbers, the values of `Side`); other columns are not looked
-        at.
+        and, if you have it, ``side`` (whole numbers, the values of `Side`); other columns are ignored.
     :param timeframe: a timeframe that ``anchor`` offers.
     :param outside: what becomes of trades outside all sessions: a bar of their own, part of the neighbouring
         one, or none. Under an anchor without sessions there are none, and it changes nothing.
@@ -45,9 +44,8 @@ def aggregate(
         ``buy_volume`` and ``sell_volume`` are null if there is no ``side``. The schema's metadata holds
         under ``b"late"`` how many trades were left out.
     :raises ConfigError: (a `ValueError`) naming column and row (counted from 0) if a column is missing, of
-        another type, null anywhere, or holds what no trade can have, a price off the grid of ``tick_size``
-        among it; or if an option is wrong. Also if volumes leave int64: those of the open bars and of 65,536
-        rows are added up to see that they do not.
+        another type, null anywhere, or holds what no trade can have (a price off the grid of ``tick_size``
+        too); if an option is wrong; or if the volumes of the open bars and of 65,536 rows leave int64.
     :raises TimeframeError: if ``timeframe`` is not one, or ``anchor`` does not offer it.
     """
     frame = Timeframe(timeframe)
@@ -59,10 +57,7 @@ def aggregate(
     for batch in (table.by_stamp() if lateness is None else table).batches(_ROWS):
         bars.update(batch)
     bars.flush()
-    result = bars.table(frame).drop_columns(["partial"])
-    if table.side is None:
-        result = _without_sides(result)
-    return result.replace_schema_metadata({b"late": str(bars.counts(frame).late).encode()})
+    return _finished(bars, frame, with_sides=table.side is not None)
 
 
 def _nanoseconds(lateness: object) -> int:
@@ -75,8 +70,10 @@ def _nanoseconds(lateness: object) -> int:
     return lateness
 
 
-def _without_sides(bars: pa.Table) -> pa.Table:
-    unknown = pa.nulls(bars.num_rows, pa.int64())
-    for name in ("buy_volume", "sell_volume"):
-        bars = bars.set_column(bars.schema.get_field_index(name), name, unknown)
-    return bars
+def _finished(bars: BarSet, frame: Timeframe, *, with_sides: bool) -> pa.Table:
+    table = bars.table(frame).drop_columns(["partial"])
+    if not with_sides:
+        unknown = pa.nulls(table.num_rows, pa.int64())
+        for name in ("buy_volume", "sell_volume"):
+            table = table.set_column(table.schema.get_field_index(name), name, unknown)
+    return table.replace_schema_metadata({b"late": str(bars.counts(frame).late).encode()})

@@ -264,8 +264,9 @@ class _Connection:
         self._scope.cancel()
 
     async def abort(self, reason: str) -> None:
-        """Close the stream at once, and let ``reason`` be why, unless there is an earlier one."""
-        if self.closed is None:
+        """Close the stream at once, and let ``reason`` be why, unless the other side said why before."""
+        # A send that is cut off closes the stream itself, and its reader may be quicker to see that than we.
+        if self.closed is None or self.closed.code == _ABNORMAL:
             self._aborted = CloseReason(_ABNORMAL, reason)
         await close_forcefully(self.stream)
 
@@ -290,7 +291,7 @@ class _Connection:
         if self._failure is not None:
             return escape(f"trio-websocket failed: {self._failure!r}")
         if self.stream.error is not None:
-            return "the connection broke"
+            return escape(f"the connection broke: {self.stream.error}")
         return "the other side hung up without a Close frame"
 
     async def ending(self) -> TransportClosed:

@@ -23,6 +23,7 @@ from trio_projectx.signalr import (
     Invocation,
     Message,
     Ping,
+    StreamInvocation,
     parse_handshake_request,
     parse_record,
     write_handshake_response,
@@ -147,6 +148,13 @@ class Link:
         match message:
             case Invocation():
                 await self._send_work.send(message)
+            case StreamInvocation():
+                # There are no streams here yet, and an unknown one is answered like an unknown method.
+                error = f"Failed to invoke '{message.target}' due to an error on the server."
+                told = f"{error} HubException: Method does not exist."
+                await self.outbox.put(
+                    write_message(Completion(invocation_id=message.invocation_id, error=told))
+                )
             case Ping():
                 self._pinged = True
             case Close():
