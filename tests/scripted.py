@@ -16,6 +16,7 @@ import attrs
 import h11
 import trio
 import trio_websocket
+import wsproto.utilities
 
 from trio_projectx import Credentials, Endpoint, GatewayConfig
 from trio_projectx.connection.auth import TokenSource
@@ -217,7 +218,13 @@ class Hub:
 
 
 Script: TypeAlias = "Callable[[Wire, Request], Awaitable[None]]"
-_GONE = (trio.BrokenResourceError, trio.ClosedResourceError, trio_websocket.ConnectionClosed)
+_GONE = (
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio_websocket.ConnectionClosed,
+    h11.RemoteProtocolError,  # half a request
+    wsproto.utilities.LocalProtocolError,  # trio_websocket 0.12.2 answers a ping while it closes
+)
 
 
 async def refuse_all(wire: Wire, request: Request) -> None:

@@ -123,6 +123,7 @@ async def test_volumes_beyond_int64_break_one_stream_and_are_counted() -> None:
             await receive(pipeline, [wire(1_000_000_000, volume=1 << 62)])
         with pytest.raises(ConfigError, match="int64"):
             await bars.receive()
+        await wait_all_tasks_blocked()
         assert outlet.builder_failed == 2
         assert all(row.balanced for row in rows(pipeline))
         nursery.cancel_scope.cancel()

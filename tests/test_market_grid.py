@@ -113,7 +113,14 @@ def test_the_holding_grid_holds_every_price_exactly(prices: list[float]) -> None
 
 @pytest.mark.parametrize(
     ("prices", "den"),
-    [([1313.7, 1313.0], 10), ([100.25], 100), ([5e-7], 10**7), ([0.0078125], 10**7), ([1 / 3], 1 << 54)],
+    [
+        ([1313.7, 1313.0], 10),
+        ([100.25], 100),
+        ([5e-7], 10**7),
+        ([0.0078125], 10**7),
+        ([1 / 3], 1 << 54),
+        ([8388608.95591192, 0.000000001], 1 << 82),
+    ],
 )
 def test_the_holding_grid_is_decimal_where_the_prices_are(prices: list[float], den: int) -> None:
     assert PriceGrid.holding(prices) == PriceGrid(1, den)

@@ -262,7 +262,8 @@ async def test_a_negotiated_id_does_not_wait_for_ever(autojump_clock: object) ->
     ):
         lines = "".join(f"{name}: {value}\r\n" for name, value in bearer(sim, 9999).items())
         await stream.send_all(
-            f"POST /hubs/user/negotiate?negotiateVersion=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n{lines}\r\n".encode()
+            b"POST /hubs/user/negotiate?negotiateVersion=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+            + f"{lines}\r\n".encode()
         )
         secret = json.loads(bytes(await stream.receive_some()).partition(b"\r\n\r\n")[2])["connectionToken"]
         await trio.sleep(16)
@@ -371,7 +372,7 @@ def test_nothing_is_printed_of_a_request_that_breaks_a_route(
 requests = st.one_of(
     st.binary(max_size=300),
     st.builds(
-        lambda method, path, headers, body: method + b" " + path + b" HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n" + body,
+        lambda method, path, headers, body: b"%s %s HTTP/1.1\r\nHost: x\r\n%s\r\n%s" % (method, path, headers, body),
         st.sampled_from([b"GET", b"POST", b"PRI", b"OPTIONS", b"G\xff"]),
         st.sampled_from([
             b"/", b"/hubs/market", b"/hubs/market/negotiate?negotiateVersion=%ff", b"/control/state", b"//[", b"*",
@@ -381,7 +382,8 @@ requests = st.one_of(
         st.sampled_from([
             b"", b"Content-Length: 5\r\n", b"Content-Length: 99999999999\r\n", b"Transfer-Encoding: chunked\r\n",
             b"Upgrade: websocket\r\nConnection: upgrade\r\n", b"Authorization: Bearer \xff\xfe\r\n", b": x\r\n",
-            b"Content-Length: 5\r\nContent-Length: 6\r\n", b"X: " + b"y" * 70_000 + b"\r\n", b"Expect: 100-continue\r\n",
+            b"Content-Length: 5\r\nContent-Length: 6\r\n", b"X: " + b"y" * 70_000 + b"\r\n",
+            b"Expect: 100-continue\r\n",
         ]),
         st.binary(max_size=20),
     ),

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulator_tools import HANDSHAKE, HubClient, open_hub, split, virtual_wall
+from simulator_tools import HANDSHAKE, HubClient, open_hub, split, upgrade_head, virtual_wall
 from trio_websocket import ConnectionClosed
 
 from trio_projectx.simulator import open_simulator
@@ -174,57 +174,31 @@ async def test_the_handshake_may_share_its_frame_with_calls(autojump_clock: obje
         assert (await client.records(2))[1]["result"] == 42
 
 
+FAILED = "Failed to invoke '{}' due to an error on the server."
+UNKNOWN = FAILED + " HubException: Method does not exist."
+UNEXPECTED = "An unexpected error occurred invoking '{}' on the server."
 PROBES = [
     ("Echo", [{"deep": [1, None, "\u00e9"]}], {"result": {"deep": [1, None, "\u00e9"]}}),
     ("Echo", [9_007_199_254_740_993], {"result": 9_007_199_254_740_993}),
     ("add", [1, 2], {"result": 3}),
-    ("ADD", [2**31, 0], {"error": "Failed to invoke 'ADD' due to an error on the server."}),
-    ("Add", [True, 2], {"error": "Failed to invoke 'Add' due to an error on the server."}),
+    ("ADD", [2**31, 0], {"error": FAILED}),
+    ("Add", [True, 2], {"error": FAILED}),
     ("Nothing", [], {"result": None}),
-    (
-        "ThrowHub",
-        ["told"],
-        {"error": "An unexpected error occurred invoking 'ThrowHub' on the server. HubException: told"},
-    ),
+    ("Nothing", [1], {"error": FAILED}),
+    ("ThrowHub", ["told"], {"error": UNEXPECTED + " HubException: told"}),
+    ("Emit", ["target", "no list"], {"error": FAILED}),
+    ("Emit", ["", []], {"error": UNEXPECTED}),
     ("WhoAmI", [], {"result": "simulator|header"}),
     ("Slow", [50], {"result": None}),
     ("SubscribeContractTrades", ["CON.F.US.MNQ.U26"], {"result": None}),
     ("UnsubscribeContractTrades", ["CON.F.US.MNQ.U26"], {"result": None}),
     ("UnsubscribeContractQuotes", ["never was"], {"result": None}),
-    (
-        "SubscribeContractTrades",
-        ["CON.F.US.XXX.U26"],
-        {"error": "Failed to invoke 'SubscribeContractTrades' due to an error on the server."},
-    ),
-    (
-        "SubscribeContractTrades",
-        ["CON.F.US.ES.U26"],
-        {"error": "Failed to invoke 'SubscribeContractTrades' due to an error on the server."},
-    ),
-    (
-        "SubscribeContractQuotes",
-        [7],
-        {"error": "Failed to invoke 'SubscribeContractQuotes' due to an error on the server."},
-    ),
-    (
-        "SubscribeContractQuotes",
-        [],
-        {"error": "Failed to invoke 'SubscribeContractQuotes' due to an error on the server."},
-    ),
-    (
-        "SubscribeAccounts",
-        [],
-        {
-            "error": "Failed to invoke 'SubscribeAccounts' due to an error on the server. HubException: Method does not exist."
-        },
-    ),
-    (
-        "Heartbeat",
-        [],
-        {
-            "error": "Failed to invoke 'Heartbeat' due to an error on the server. HubException: Method does not exist."
-        },
-    ),
+    ("SubscribeContractTrades", ["CON.F.US.XXX.U26"], {"error": FAILED}),
+    ("SubscribeContractTrades", ["CON.F.US.ES.U26"], {"error": FAILED}),
+    ("SubscribeContractQuotes", [7], {"error": FAILED}),
+    ("SubscribeContractQuotes", [], {"error": FAILED}),
+    ("SubscribeAccounts", [], {"error": UNKNOWN}),
+    ("Heartbeat", [], {"error": UNKNOWN}),
 ]
 
 
@@ -232,7 +206,10 @@ async def test_the_answers_of_the_market_hub(autojump_clock: object) -> None:
     async with open_simulator(port=None, wall_clock=virtual_wall) as sim, open_hub(sim) as client:
         for at, (target, arguments, answer) in enumerate(PROBES):
             completion = await client.call(target, *arguments, call_id=f"id{at}")
-            assert completion == {"type": 3, "invocationId": f"id{at}", **answer}
+            expected = {
+                name: value.format(target) if name == "error" else value for name, value in answer.items()
+            }
+            assert completion == {"type": 3, "invocationId": f"id{at}", **expected}
 
 
 async def test_a_stream_that_does_not_exist_is_told_so(autojump_clock: object) -> None:
@@ -378,11 +355,7 @@ def test_no_bytes_behind_the_upgrade_crash_it(data: bytes) -> None:
         async with open_simulator(port=None, wall_clock=virtual_wall) as sim, open_hub(sim) as neighbour:
             stream = await sim.connect("127.0.0.1", sim.port, tls=False)
             async with stream:
-                head = (
-                    f"GET /hubs/market?access_token={sim.mint_token()} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
-                    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-                )
-                await stream.send_all(head.encode() + data)
+                await stream.send_all(upgrade_head(sim.mint_token()) + data)
                 with trio.move_on_after(1):
                     while await stream.receive_some():
                         pass

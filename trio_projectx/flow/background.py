@@ -83,7 +83,8 @@ def without_cancelled(exc: BaseException) -> BaseException | None:
     if isinstance(exc, trio.Cancelled):
         return None
     if isinstance(exc, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", exc).split(trio.Cancelled)[1]
+        cancelled, rest = cast("BaseExceptionGroup[BaseException]", exc).split(trio.Cancelled)
+        return rest if cancelled else exc  # split() makes a new group also where there is nothing to split
     return exc
 
 

@@ -67,13 +67,15 @@ class PriceGrid:
         nine places, the grid is ``1 / 2**k`` instead, on which every float lies for what it is.
         """
         prices = list(prices)
+        binary = cls(1, max((p.as_integer_ratio()[1] for p in prices), default=1))
         grid = cls(1, 1)
         for price in prices:
             while grid.ticks(price) is None:  # grids of powers of ten nest: what lay on the last lies on the next
                 if grid.den >= _DECIMAL_MOST:
-                    return cls(1, max(p.as_integer_ratio()[1] for p in prices))
+                    return binary
                 grid = cls(1, grid.den * 10)
-        return grid
+        # Where floats lie farther apart than ticks, one float stands for several numbers of them.
+        return binary if any(math.ulp(price) * grid.den >= 1 for price in prices) else grid
 
     def ticks(self, price: float) -> int | None:
         """Return the number of ticks of ``price``, or None if it lies off the grid or is not finite.

@@ -193,6 +193,17 @@ class Simulator:
         self.stopped.set()
 
 
+def _check_without_replay(speed: float, contract: str | None) -> None:
+    if speed == 0:
+        raise ConfigError(
+            "speed 0, as fast as the subscriber takes it, needs a replay: made markets have a pace"
+        )
+    if contract is not None:
+        raise ConfigError(
+            "contract names what a replay plays as; without a replay each contract has its market"
+        )
+
+
 @asynccontextmanager
 async def open_simulator(
     *,
@@ -228,14 +239,8 @@ async def open_simulator(
     :raises OSError: if the port cannot be bound.
     """
     check_host(host, allow_remote=allow_remote)
-    if speed == 0 and replay is None:
-        raise ConfigError(
-            "speed 0 (as fast as the subscriber takes it) needs a replay: made markets have a pace"
-        )
-    if contract is not None and replay is None:
-        raise ConfigError(
-            "contract names what a replay plays as; without a replay every contract has its market"
-        )
+    if replay is None:
+        _check_without_replay(speed, contract)
     settings = Settings(
         seed=seed,
         speed=speed,
