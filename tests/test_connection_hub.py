@@ -30,8 +30,10 @@ from trio_projectx import (
     AuthError,
     ConnectError,
     ConnectionLost,
+    Gateway,
     SubscriptionError,
     Timeouts,
+    open_gateway,
 )
 from trio_projectx.connection.hub import Kind, MarketHub, Subscription
 from trio_projectx.flow.background import open_background_tasks

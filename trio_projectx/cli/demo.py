@@ -78,6 +78,7 @@ async def _watch(
                 async for bar in bars:
                     if isinstance(bar, px.Bar):
                         view.add(bar)
+        view.tick()
 
 
 async def _finish(view: DemoView, total: int | None, forever: bool, tasks: BackgroundTasks) -> None:

@@ -97,10 +97,7 @@ class DemoView:
 
 
 def _cells(bar: px.Bar) -> list[str]:
-    prices = [
-        f"{price:g}" if price < 100_000 else f"{price:.2f}"
-        for price in (bar.open, bar.high, bar.low, bar.close)
-    ]
+    prices = [repr(price) for price in (bar.open, bar.high, bar.low, bar.close)]
     start = f"{bar.start_time:%H:%M:%S}" + (" partial" if bar.partial else "")
     return [str(bar.timeframe), start, *prices, str(bar.volume), str(bar.trades)]
 

@@ -108,9 +108,9 @@ class Epoch:
     async def run(self) -> None:
         """Connect, and read until the connection is lost; `error` then says why. Raises only what is a bug.
 
-        `error` is a `ConnectionLost` if the epoch had been live. It is there, and every call has failed, before
-        the connection is closed: a peer that is silent would otherwise keep everybody waiting. Cancellation ends
-        the epoch without an error; the closing is shielded and takes ``close_s`` and a second at most.
+        `error` is a `ConnectionLost` if the epoch had been live. It is there, and `over` is set, before the
+        connection is closed: a peer that is silent would otherwise keep everybody waiting. Cancellation ends the
+        epoch without an error; the closing is shielded and takes ``close_s`` and a second at most.
         """
         async with AsyncExitStack() as stack:
             transport: Transport | None = None
@@ -124,6 +124,12 @@ class Epoch:
                 farewell = self._end()
                 if transport is not None and farewell is not None:
                     await _say(transport, farewell)
+        self.fail_calls()
+
+    def fail_calls(self) -> None:
+        """Fail what waits for an answer; for the owner of an epoch that is `over`, as `run` does it late."""
+        reason = str(self.error or f"{self.name}: the gateway was closed")
+        self._calls.fail_all(ConnectionLost(reason))
 
     def invoke(self, target: str, *arguments: JsonValue) -> Call:
         """Send a call; await its `Call.wait` for the outcome.
@@ -160,14 +166,9 @@ class Epoch:
         _log.warning("%s", failure)
 
     def _end(self) -> str | None:
-        """Let everybody know that it is over; return the Close record to leave with, if there is a hub to read it.
-
-        The official clients send one.
-        """
+        """End, and return the Close record to leave with if there is a hub to read it (official clients do so)."""
         farewell = self._hub.close() if self.live else None
-        reason = str(self.error or f"{self.name}: the gateway was closed")
-        self._hub.lost(reason)
-        self._calls.fail_all(ConnectionLost(reason))
+        self._hub.lost("the epoch is over")
         self.settled.set()
         self.over.set()
         return farewell

@@ -85,9 +85,11 @@ class MarketHub:
         :raises TrioProjectXError: what the attempt failed of. It is bounded by the timeouts of its steps.
         :raises trio.ClosedResourceError: the gateway was closed.
         """
-        while self._epoch is not None and self._epoch.over.is_set():
-            # `_run` is about to tell its streams; who comes now is none of them, and must come after.
-            await trio.lowlevel.checkpoint()
+        while (last := self._epoch) is not None and last.over.is_set():
+            if isinstance(last.error, ConnectionLost):
+                # Its streams are about to be told, among them the caller's, which is attached already.
+                raise again(last.error)
+            await trio.lowlevel.checkpoint()  # until `_run` has let go of a failed attempt
         epoch = self._epoch or self._connect()
         await epoch.settled.wait()
         if not epoch.live:
@@ -110,9 +112,11 @@ class MarketHub:
             self._tasks.start_soon(epoch.run, name="market hub epoch")
             await epoch.over.wait()
         finally:
+            # All in one step, up to the first checkpoint of `lose`, which notes what is open now: who learns of
+            # the loss and tries again at once opens a stream that is not lost with the others.
             self._epoch = None
+            epoch.fail_calls()
         if isinstance(epoch.error, ConnectionLost):
-            # Before its first checkpoint this notes which streams are open: those, and no later ones, are lost.
             await self._pipeline.lose(epoch.error)
 
     async def subscribe(self, wanted: Subscription) -> None:
