@@ -70,15 +70,24 @@ async def _watch(
     view: DemoView, bars: px.BarStream[px.Bar | px.Dropped], options: DemoOptions, total: int | None
 ) -> None:
     limit = float("inf") if options.forever or total is not None else options.seconds
-    with Live(view, console=view.console, refresh_per_second=8, transient=False) as live:
-        live.auto_refresh = view.console.is_terminal
+    # Refreshed by a task, not by rich's thread: nothing here is made to be read from two threads.
+    with Live(view, console=view.console, auto_refresh=False) as live:
         with trio.move_on_after(limit):
             async with open_background_tasks() as tasks:
+                tasks.start_soon(_refresh, view, live)
                 tasks.start_soon(_finish, view, total, options.forever, tasks)
                 async for bar in bars:
                     if isinstance(bar, px.Bar):
                         view.add(bar)
         view.tick()
+        live.refresh()
+
+
+async def _refresh(view: DemoView, live: Live) -> None:
+    while view.console.is_terminal:
+        view.tick()
+        live.refresh()
+        await trio.sleep(0.15)
 
 
 async def _finish(view: DemoView, total: int | None, forever: bool, tasks: BackgroundTasks) -> None:
