@@ -112,19 +112,24 @@ class Epoch:
         connection is closed: a peer that is silent would otherwise keep everybody waiting. Cancellation ends the
         epoch without an error; the closing is shielded and takes ``close_s`` and a second at most.
         """
-        async with AsyncExitStack() as stack:
-            transport: Transport | None = None
-            try:
-                transport = await self._open(stack)
-                await self._handshake(transport)
-                await self._serve(transport)
-            except TrioProjectXError as exc:
-                self._fail(exc)
-            finally:
-                farewell = self._end()
-                if transport is not None and farewell is not None:
-                    await _say(transport, farewell)
-        self.fail_calls()
+        try:
+            async with AsyncExitStack() as stack:
+                await self._run(stack)
+        finally:
+            self.fail_calls()
+
+    async def _run(self, stack: AsyncExitStack) -> None:
+        transport: Transport | None = None
+        try:
+            transport = await self._open(stack)
+            await self._handshake(transport)
+            await self._serve(transport)
+        except TrioProjectXError as exc:
+            self._fail(exc)
+        finally:
+            farewell = self._end()
+            if transport is not None and farewell is not None:
+                await _say(transport, farewell)
 
     def fail_calls(self) -> None:
         """Fail what waits for an answer; for the owner of an epoch that is `over`, as `run` does it late."""
