@@ -974,7 +974,7 @@ async def live_and_die(cancel_at: int | None) -> int:
 async def test_cancelled_at_any_step_it_leaves_nothing(autojump_clock: MockClock) -> None:
     steps = await live_and_die(None)
     assert steps > 100
-    for step in range(1, steps, 2):
+    for step in range(1, steps):
         await live_and_die(step)
 
 
