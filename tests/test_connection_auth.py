@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from trio_projectx import AuthError, ConnectError, Credentials
-from trio_projectx.connection.auth import TokenSource
+from trio_projectx.connection.auth import TokenRefused, TokenSource, is_token
 
 
 class Service:
@@ -58,7 +58,9 @@ async def test_a_cancelled_asker_fails_nobody_else(autojump_clock: trio.testing.
     assert got == ["token-2-for-me-key"] * 2
 
 
-async def test_a_refusal_reaches_everyone_and_the_next_one_tries_again(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_refusal_reaches_everyone_and_the_next_one_tries_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     service = Service(AuthError("no"))
     source = TokenSource(Credentials("me", "key"), service)
     errors: list[Exception] = []
@@ -94,3 +96,64 @@ async def test_a_given_token_is_used_and_cannot_be_renewed() -> None:
     with pytest.raises(AuthError, match="cannot be renewed"):
         source.renew("given")
     assert source.logins == 0
+
+
+class Refusing:
+    """A call that refuses the tokens in ``bad``, and notes what it was called with."""
+
+    def __init__(self, *bad: str) -> None:
+        self.bad = bad
+        self.tokens: list[str] = []
+
+    async def __call__(self, token: str) -> str:
+        self.tokens.append(token)
+        await trio.sleep(1)
+        if token in self.bad:
+            raise TokenRefused("refused (HTTP 401)")
+        return f"answer for {token}"
+
+
+async def test_a_call_is_tried_once_more_with_a_fresh_token(autojump_clock: trio.testing.MockClock) -> None:
+    source = TokenSource(Credentials("me", "key"), Service())
+    call = Refusing("token-1-for-me-key")
+    assert await source.using(call) == "answer for token-2-for-me-key"
+    assert await source.using(call) == "answer for token-2-for-me-key"
+    assert source.logins == 2
+
+
+async def test_a_fresh_token_that_is_refused_too_is_an_auth_error(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    source = TokenSource(Credentials("me", "key"), Service())
+    call = Refusing("token-1-for-me-key", "token-2-for-me-key")
+    with pytest.raises(AuthError, match=r"refused \(HTTP 401\), also a fresh one") as raised:
+        await source.using(call)
+    assert type(raised.value) is AuthError
+    assert len(call.tokens) == source.logins == 2
+
+
+async def test_two_whose_token_expired_together_log_in_once(autojump_clock: trio.testing.MockClock) -> None:
+    source = TokenSource(Credentials("me", "key"), Service())
+    await source.token()
+    call = Refusing("token-1-for-me-key")
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(source.using, call)
+    assert source.logins == 2
+
+
+async def test_other_errors_are_not_tried_again(autojump_clock: trio.testing.MockClock) -> None:
+    source = TokenSource(Credentials("me", "key"), Service())
+
+    async def forbidden(token: str) -> None:
+        raise AuthError("forbidden")
+
+    with pytest.raises(AuthError, match="forbidden"):
+        await source.using(forbidden)
+    assert source.logins == 1
+
+
+@pytest.mark.parametrize("text", ["", " ", "a b", "a\nb", "a\r\nb", "\x00", "ü", "a\x7f", "\ud800"])
+def test_what_no_header_can_carry_is_no_token(text: str) -> None:
+    assert not is_token(text)
+    assert is_token("eyJ.a-b_c.d~+/=")

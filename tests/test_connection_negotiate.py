@@ -70,6 +70,8 @@ def test_whatever_comes_only_typed_errors_come_out(answer: bytes) -> None:
         ("https://h/hubs/market", "https://h/hubs/market/negotiate?negotiateVersion=1"),
         ("https://h/hubs/market/", "https://h/hubs/market/negotiate?negotiateVersion=1"),
         ("https://h:8443/x?tenant=a%20b&e=", "https://h:8443/x/negotiate?tenant=a%20b&e=&negotiateVersion=1"),
+        ("https://h/x?t=%ff+%2B;u", "https://h/x/negotiate?t=%ff+%2B;u&negotiateVersion=1"),
+        ("https://h/x?negotiateVersion=1&a=b", "https://h/x/negotiate?negotiateVersion=1&a=b"),
     ],
 )
 def test_negotiate_url_keeps_the_hubs_own_query(hub: str, expected: str) -> None:
@@ -94,6 +96,11 @@ def test_websocket_url_encodes_what_it_adds() -> None:
         ("https://h.evil/", False),
         ("//evil/x", False),
         ("/relative", False),
+        ("https://H:443/other", True),
+        ("ftp://h:443/", False),
+        ("https://user@h/", False),
+        ("https://h@evil/", False),
+        ("http://h:443/", False),
     ],
 )
 def test_a_token_goes_to_no_other_origin(there: str, allowed: bool) -> None:
@@ -102,3 +109,29 @@ def test_a_token_goes_to_no_other_origin(there: str, allowed: bool) -> None:
     else:
         with pytest.raises(ConnectError, match="another origin"):
             check_redirect("https://h/hubs/market", there)
+
+
+@pytest.mark.parametrize(
+    "there",
+    ["https://h:99999/", "https://h:x/", "https://[::1/", "https://h/a b", "https://h/\n", "https://h/ü"],
+)
+def test_a_redirect_that_is_no_url(there: str) -> None:
+    with pytest.raises(ConnectError, match="no URL") as raised:
+        check_redirect("https://h/hubs/market", there)
+    assert there not in str(raised.value)
+
+
+@given(st.text(max_size=80), st.sampled_from(["", "https://", "https://h", "https://h:"]))
+def test_a_redirect_leads_to_the_same_origin_or_is_a_typed_error(there: str, before: str) -> None:
+    try:
+        url = check_redirect("https://h/hubs/market", before + there)
+    except ConnectError:
+        return
+    assert websocket_url(url).startswith("wss://h")
+    assert negotiate_url(url).lower().startswith(("https://h", "wss://h"))
+
+
+@pytest.mark.parametrize("token", ["a b", "a\\r\\nb", "\u00fc"])
+def test_a_redirects_token_that_no_header_can_carry(token: str) -> None:
+    with pytest.raises(ConnectError, match="token holds a character"):
+        parse_negotiation(f'{{"url":"https://h/x","accessToken":"{token}"}}'.encode())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, cast
 
 import attrs
 import httpcore2
@@ -357,5 +357,7 @@ class _Stream(httpcore2.AsyncNetworkStream):
         """
         if info != "is_readable":
             return None
-        stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
+        stream = self._stream
+        if isinstance(stream, trio.SSLStream):
+            stream = cast("trio.SSLStream[trio.abc.Stream]", stream).transport_stream
         return stream.socket.is_readable() if isinstance(stream, trio.SocketStream) else True

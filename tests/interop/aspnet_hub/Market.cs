@@ -19,7 +19,7 @@ public class Trade
 /// <summary>The one market of a contract: all its subscribers see these trades. Its methods are called one at a time.</summary>
 public class Market
 {
-    static readonly Regex Form = new Regex(@"^CON\.F\.US\.([A-Z0-9]{1,8})\.[FGHJKMNQUVXZ][0-9]{2}$");
+    static readonly Regex Form = new Regex(@"^CON\.F\.US\.([A-Z0-9]{1,8})\.[FGHJKMNQUVXZ][0-9]{2}\z");
 
     // Tick size and a usual price of some products, of every kind of tick there is.
     static readonly Dictionary<string, (decimal Tick, decimal Price)> Products = new Dictionary<string, (decimal, decimal)>

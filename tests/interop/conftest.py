@@ -1,0 +1,61 @@
+"""Fixtures of the interop tests: they need what `nox -s interop` sets up, and skip without it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from kit import Kit
+from official import OfficialClient, open_official
+from servers import Server, open_server
+
+KIT = os.environ.get("TRIO_PROJECTX_INTEROP")
+KINDS = ("simulator", "aspnet")
+
+Meet = Callable[..., AbstractAsyncContextManager[tuple[Server, OfficialClient]]]
+Serve = Callable[..., AbstractAsyncContextManager[Server]]
+
+
+@pytest.fixture(scope="session")
+def kit() -> Kit:
+    """What was set up; without it there is nothing to test against."""
+    if KIT is None:
+        pytest.skip("needs node packages: run it with nox -s interop")
+    found = Kit.load(Path(KIT))
+    if found.no_client:
+        pytest.skip(f"no official client: {found.no_client}")
+    return found
+
+
+@pytest.fixture
+def aspnet(kit: Kit) -> Serve:
+    """Start real ASP.NET Core hubs: ``async with aspnet(...) as server``."""
+    if kit.no_hub:
+        pytest.skip(f"no ASP.NET Core hub: {kit.no_hub}")
+    return lambda **options: open_server("aspnet", kit, **options)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, kit: Kit) -> str:
+    """The kind of server; every test with it runs once against each."""
+    name: str = request.param
+    if name == "aspnet" and kit.no_hub:
+        pytest.skip(f"no ASP.NET Core hub: {kit.no_hub}")
+    return name
+
+
+@pytest.fixture
+def meet(kind: str, kit: Kit) -> Meet:
+    """Start a server and an official client: ``async with meet(...) as (server, client)``."""
+
+    @asynccontextmanager
+    async def start(**options: object) -> AsyncGenerator[tuple[Server, OfficialClient]]:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(open_official(kit))
+            server = await stack.enter_async_context(open_server(kind, kit, **options))
+            yield server, client
+
+    return start
