@@ -234,7 +234,7 @@ async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
     async with rest:
         tokens = TokenSource(config.credentials, rest.login)
         await tokens.token()
-        async with open_background_tasks() as tasks:
+        async with open_background_tasks("gateway") as tasks:
             market = MarketPipeline(config.limits, tasks)
             address = HubAddress(config.endpoint.market_hub_url, config, rest)
             hub = MarketHub(address, tokens, config, market, tasks)

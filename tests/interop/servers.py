@@ -89,6 +89,16 @@ class Server:
         assert answer.status_code == 200, answer.status_code
         return [json.loads(line) for line in answer.text.splitlines()]
 
+    async def entered(self, count: int = 1) -> dict[str, Any]:
+        """Wait until the hubs have seen ``count`` connections come; return the server's state.
+
+        A real hub answers the handshake before it registers the connection: until then no control route finds it.
+        """
+        with trio.fail_after(10):
+            while (state := await self.state())["connects"] < count:
+                await trio.sleep(0.01)
+        return state
+
     async def gone(self, count: int) -> dict[str, Any]:
         """Wait until the server has seen ``count`` connections end; return its state."""
         with trio.fail_after(10):
@@ -119,7 +129,7 @@ async def _simulator(_: Kit, options: Options) -> AsyncGenerator[str]:
     ) as simulator:
         yield simulator.url
         counts = simulator.statistics()
-    assert (counts.crashes, counts.broken_off, counts.dropped_slow) == (0, 0, 0), counts
+    assert (counts.crashes, counts.dropped_slow) == (0, 0), counts
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ UNEXPECTED = "An unexpected error occurred invoking '{}' on the server."
 
 async def connect(server: Server, client: OfficialClient, hub: str = "market", **options: object) -> None:
     await client.do("open", **{"url": server.hub(hub), "token": await server.token(), "skip": True, **options})
+    await server.entered()
 
 
 @pytest.mark.parametrize(

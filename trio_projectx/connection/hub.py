@@ -98,10 +98,7 @@ class MarketHub:
 
     def _connect(self) -> Epoch:
         epoch = Epoch("market hub", self._address, self._tokens, self._config, self._pipeline.deliver)
-        try:
-            self._tasks.start_soon(self._run, epoch, name="market hub")
-        except RuntimeError:  # what trio says of a nursery that has ended
-            raise trio.ClosedResourceError("the gateway was closed") from None
+        self._tasks.start_soon(self._run, epoch, name="market hub")
         self._epoch = epoch
         self._asked.clear()
         return epoch

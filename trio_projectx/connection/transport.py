@@ -22,6 +22,7 @@ disconnected by it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, cast
@@ -134,13 +135,15 @@ class Transport:
 
         :raises TransportClosed: the connection has ended, or the text was not taken in time.
         """
-        with trio.move_on_after(self._connection.send_s):
+        self._connection.send_due = trio.current_time() + self._connection.send_s
+        with trio.move_on_at(self._connection.send_due):
             try:
                 await self._websocket.send_message(text)
             except trio_websocket.ConnectionClosed:
                 raise await self._connection.ending() from self._connection.cause
+            self._connection.send_due = math.inf
             return
-        await self._connection.abort(f"the other side took nothing for {self._connection.send_s:g} s")
+        await self._connection.abort(self._connection.took_nothing)
         raise await self._connection.ending()
 
     async def ping(self, timeout_s: float) -> float:
@@ -177,6 +180,7 @@ class _Connection:
             deaf=self._is_deaf,
         )
         self.send_s = send_s
+        self.send_due = math.inf
         self._target = target
         self._max_message_bytes = max_message_bytes
         self._websocket: trio_websocket.WebSocketConnection | None = None
@@ -283,6 +287,11 @@ class _Connection:
         return None
 
     @property
+    def took_nothing(self) -> str:
+        """Why a connection ended whose peer let a send time out."""
+        return f"the other side took nothing for {self.send_s:g} s"
+
+    @property
     def cause(self) -> Exception | None:
         """The exception of a library below that ended the connection, if one did."""
         return self._failure or self.stream.error
@@ -290,6 +299,8 @@ class _Connection:
     def _how_it_broke(self) -> str:
         if self._failure is not None:
             return escape(f"trio-websocket failed: {self._failure!r}")
+        if trio.current_time() >= self.send_due:
+            return self.took_nothing  # the send is being cut off right now, and a reader was quicker to see it
         if self.stream.error is not None:
             return escape(f"the connection broke: {self.stream.error}")
         return "the other side hung up without a Close frame"

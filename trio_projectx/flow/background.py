@@ -33,6 +33,8 @@ class BackgroundTasks:
 
     nursery: trio.Nursery
     """For libraries that want one (``wrap_client_stream``); what fails in it directly arrives in a group."""
+    owner: str = "block"
+    """What is said to be closed when a task is to be started after the end."""
     failure: BaseException | None = None
     _started: int = 0
     _completed: int = 0
@@ -42,9 +44,15 @@ class BackgroundTasks:
     def start_soon(
         self, fn: Callable[[*Args], Awaitable[object]], *args: *Args, name: str | None = None
     ) -> None:
-        """Run ``fn(*args)`` as a task of the block; if it raises, the block is cancelled and raises that."""
+        """Run ``fn(*args)`` as a task of the block; if it raises, the block is cancelled and raises that.
+
+        :raises trio.ClosedResourceError: if the block has ended.
+        """
+        try:
+            self.nursery.start_soon(self._run, fn, args, name=name or fn)
+        except RuntimeError:  # what trio says of a nursery that has ended
+            raise trio.ClosedResourceError(f"the {self.owner} was closed") from None
         self._started += 1
-        self.nursery.start_soon(self._run, fn, args, name=name or fn)
 
     async def _run(self, fn: Callable[[*Args], Awaitable[object]], args: tuple[*Args]) -> None:
         try:
@@ -102,7 +110,7 @@ def reraise(exc: BaseException) -> NoReturn:
 
 
 @asynccontextmanager
-async def open_background_tasks() -> AsyncGenerator[BackgroundTasks]:
+async def open_background_tasks(owner: str = "block") -> AsyncGenerator[BackgroundTasks]:
     """Own a nursery without showing it.
 
     Leaving the block cancels the tasks and waits for them. An exception of the block's own body comes out as it
@@ -114,7 +122,7 @@ async def open_background_tasks() -> AsyncGenerator[BackgroundTasks]:
     tasks: BackgroundTasks | None = None
     try:
         async with trio.open_nursery() as nursery:
-            tasks = BackgroundTasks(nursery)
+            tasks = BackgroundTasks(nursery, owner)
             try:
                 yield tasks
             except (trio.Cancelled, GeneratorExit):

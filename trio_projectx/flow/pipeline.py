@@ -72,11 +72,15 @@ class MarketPipeline:
         tasks.start_soon(self._validate, name="validator")
 
     def contract(self, contract_id: str, grid: PriceGrid) -> ContractPipeline:
-        """Return the pipeline of a contract; the first call starts its task."""
+        """Return the pipeline of a contract; the first call starts its task.
+
+        :raises trio.ClosedResourceError: if the gateway was closed.
+        """
         known = self._contracts.get(contract_id)
         if known is None:
-            known = self._contracts[contract_id] = ContractPipeline(contract_id, grid, self._limits)
+            known = ContractPipeline(contract_id, grid, self._limits)
             self._tasks.start_soon(known.run, name=f"contract {contract_id}")
+            self._contracts[contract_id] = known
         return known
 
     async def deliver(self, decoded: Decoded, ts_recv: int) -> None:

@@ -12,7 +12,8 @@ from trio_projectx.signalr import Invocation, JsonValue, LocalProtocolError, wri
 from trio_projectx.simulator.exchange import Exchange
 from trio_projectx.simulator.http import JsonBody, Request, Response, json_response, problem
 from trio_projectx.simulator.hubs import Hubs
-from trio_projectx.simulator.link import CLOSE, CLOSE_AND_COME_BACK, Link
+from trio_projectx.simulator.link import Link
+from trio_projectx.simulator.outgoing import CLOSE, CLOSE_AND_COME_BACK
 from trio_projectx.simulator.settings import Counters, Settings
 from trio_projectx.simulator.tokens import TokenOffice
 

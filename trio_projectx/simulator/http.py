@@ -7,7 +7,7 @@ has a deadline, so a client can neither crash the simulator nor make it hold any
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
@@ -63,9 +63,23 @@ class Upgrade:
     identity: Identity
     ticket: str | None
     """The id that negotiate gave out, if there was one."""
+    expires_ns: int = 0
+    """When the token that let it in ends, by the wall clock."""
+    may_resume: bool = False
+    """Whether negotiate granted stateful reconnect."""
+
+
+@attrs.frozen(slots=True)
+class Raw:
+    """Bytes instead of an answer; then the connection is closed, or (``hangs``) left as it is."""
+
+    chunks: Callable[[], Iterator[bytes]]
+    hangs: bool = False
 
 
 Answer: TypeAlias = "Callable[[Request], Response | Upgrade]"
+Meddle: TypeAlias = "Callable[[Request], Awaitable[Response | Raw | None]]"
+"""Asked before `Answer`; what it returns, if not None, is the answer."""
 
 
 def json_response(body: JsonBody, status: int = 200) -> Response:
@@ -93,9 +107,10 @@ def problem(status: int, detail: str) -> Response:
 class Conversation:
     """HTTP on one stream; `run` it once."""
 
-    def __init__(self, stream: trio.abc.Stream, answer: Answer) -> None:
+    def __init__(self, stream: trio.abc.Stream, answer: Answer, meddle: Meddle | None = None) -> None:
         self._stream = stream
         self._answer = answer
+        self._meddle = meddle
         self._wire = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
 
     async def run(self) -> tuple[Upgrade, bytes] | None:
@@ -122,13 +137,27 @@ class Conversation:
                 request = await self._next_request()
             if request is None:
                 return None
-            reply = self._reply(request)
+            reply = await self._meddled(request) or self._reply(request)
             if isinstance(reply, Upgrade):
                 return reply, self._wire.trailing_data[0]
+            if isinstance(reply, Raw):
+                return await self._send_raw(reply)
             await self._send(reply)
             if self._wire.our_state is not h11.DONE or self._wire.their_state is not h11.DONE:
                 return None
             self._wire.start_next_cycle()
+
+    async def _meddled(self, request: Request | Response) -> Response | Raw | None:
+        if self._meddle is None or isinstance(request, Response):
+            return None
+        return await self._meddle(request)
+
+    async def _send_raw(self, reply: Raw) -> None:
+        for chunk in reply.chunks():
+            with trio.fail_after(SEND_S):
+                await self._stream.send_all(chunk)
+        while reply.hangs and await self._stream.receive_some(_READ_BYTES):
+            pass
 
     def _reply(self, request: Request | Response) -> Response | Upgrade:
         if isinstance(request, Response):

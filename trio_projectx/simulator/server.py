@@ -20,7 +20,7 @@ from trio_projectx.simulator.control import Control
 from trio_projectx.simulator.exchange import Exchange
 from trio_projectx.simulator.http import Conversation, Request, Response, Upgrade, problem
 from trio_projectx.simulator.hubs import Hubs
-from trio_projectx.simulator.link import CLOSE_AND_COME_BACK
+from trio_projectx.simulator.outgoing import CLOSE_AND_COME_BACK
 from trio_projectx.simulator.player import ReplayState
 from trio_projectx.simulator.products import front
 from trio_projectx.simulator.replay import Tape, open_tape

@@ -21,6 +21,11 @@ def _not_negative(_: object, attribute: attrs.Attribute[float], value: float) ->
         raise ConfigError(f"{attribute.name} must be a finite number, 0 or more, not {value!r}")
 
 
+def _positive(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if value < 1:
+        raise ConfigError(f"{attribute.name} must be 1 or more, not {value!r}")
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class Settings:
     """The defaults are ASP.NET Core's (SIGNALR.md sections 8 and 10); seconds are of trio's clock."""
@@ -45,8 +50,13 @@ class Settings:
     """What waits for one hub connection at most; when the market finds no room the connection is lost."""
     step_s: float = 0.05
     """How often the market is looked at."""
-    negotiated_s: float = 15.0
-    """How long an id from negotiate waits for its WebSocket."""
+    negotiated_s: float = 15.5
+    """How long an id from negotiate waits for its WebSocket, or a lost one for the next (stateful
+    reconnect). The real server looks once a second for those older than 15 s."""
+    parallel: int = attrs.field(default=1, validator=_positive)
+    """How many calls of one connection run at a time (MaximumParallelInvocationsPerClient)."""
+    close_on_expiry: bool = True
+    """Whether a connection ends with its token (CloseOnAuthenticationExpiration)."""
 
 
 @attrs.define(slots=True)
