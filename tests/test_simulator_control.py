@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 import trio
-from simulator_tools import HubClient, open_hub, trades_in, virtual_wall
+from simulator_tools import HubClient, open_hub, trades_in, until, virtual_wall
 from trio_websocket import ConnectionClosed
 
 from trio_projectx.simulator import Simulator, open_simulator

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import AsyncGenerator, Generator, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Literal, TypeVar, overload
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -36,6 +38,14 @@ class GatewayStatistics:
     """A snapshot of what a gateway has counted since it was opened."""
 
     market: PipelineStatistics
+    texts: int
+    """Texts received from the market hub; one may hold many records."""
+    bulk_texts: int
+    """Those of them that were decoded in one pass."""
+    malformed: int
+    """Records of the market hub that could not be read and were left out."""
+    ignored: int
+    """Records of which nothing is made: of an unknown type, or an answer nobody waits for."""
     connects: int
     """Connections that the market hub has tried to make."""
     logins: int
@@ -123,9 +133,10 @@ class Gateway:
         )
         name = f"bars of {instrument.contract_id} ({', '.join(frames)})"
         pipe: Pipe[Bar] = make_pipe(name, limit, overflow, stamp=_bar_stamp, key=_bar_key)
-        outlet = BarOutlet(bars, Feed(pipe), before=pipeline.counts.built)
+        outlet = BarOutlet(bars, Feed(pipe), before=pipeline.counts.built, since=self._market.serial)
         with _attached(pipeline, outlet, pipe):
             async with self._subscribed(Kind.TRADES, pipeline):
+                outlet.joined = self._market.serial
                 yield BarStream(pipe, bars, instrument.contract_id)
 
     @overload
@@ -148,7 +159,7 @@ class Gateway:
         pipeline = self._market.contract(instrument.contract_id, instrument.grid)
         name = f"trades of {instrument.contract_id}"
         pipe: Pipe[Trade] = make_pipe(name, limit, overflow, stamp=_trade_stamp, key=_trade_key)
-        outlet = TradesOutlet(pipeline.grid, Feed(pipe))
+        outlet = TradesOutlet(pipeline.grid, Feed(pipe), since=self._market.serial)
         with _attached(pipeline, outlet, pipe):
             async with self._subscribed(Kind.TRADES, pipeline):
                 yield Stream(pipe)
@@ -188,8 +199,13 @@ class Gateway:
 
     def statistics(self) -> GatewayStatistics:
         """Return a snapshot of all counters."""
+        counts = self._hub.counts
         return GatewayStatistics(
             market=self._market.statistics(),
+            texts=counts.texts,
+            bulk_texts=counts.bulk_texts,
+            malformed=counts.malformed,
+            ignored=counts.ignored,
             connects=self._hub.connects,
             logins=self._directory.tokens.logins,
             is_live=self._hub.is_live,
@@ -224,9 +240,12 @@ async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
     :raises AuthError: if the service refuses the credentials.
     :raises ConnectError: if it is not reached within ``timeouts.rest_s``.
     """
+    if not isinstance(config, GatewayConfig):
+        raise ConfigError(f"open_gateway takes a GatewayConfig, not a {type(config).__name__}")
+    _refuse_clear_text(config)
     install_redaction()
     rest = RestClient(
-        config.endpoint.rest_url,
+        config.endpoints.rest_url,
         connect=config.connect,
         deadline_s=config.timeouts.rest_s,
         body_limit=config.limits.rest_body_bytes,
@@ -236,7 +255,7 @@ async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
         await tokens.token()
         async with open_background_tasks("gateway") as tasks:
             market = MarketPipeline(config.limits, tasks)
-            address = HubAddress(config.endpoint.market_hub_url, config, rest)
+            address = HubAddress(config.endpoints.market_hub_url, config, rest)
             hub = MarketHub(address, tokens, config, market, tasks)
             directory = ContractDirectory(rest, tokens, config.wall_clock)
             try:
@@ -254,6 +273,21 @@ def _attached(pipeline: ContractPipeline, outlet: TradeOutlet, pipe: Pipe[T]) ->
     finally:
         pipeline.detach(outlet)
         pipe.close()
+
+
+def _refuse_clear_text(config: GatewayConfig) -> None:
+    """Refuse to send a secret over plain http to another machine; a door of the user's own is the user's matter."""
+    for url in (config.endpoints.rest_url, config.endpoints.market_hub_url) if config.connect is None else ():
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            raise ConfigError(f"http://{parts.hostname} would carry the API key and the token in clear; use https")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _refuse_what_is_not_there(history: int, updates: object, events: bool) -> None:

@@ -96,7 +96,9 @@ def set_up_client(folder: Path) -> Path:
 def set_up_hub(folder: Path, modules: Path) -> Path:
     """Lay out a .NET root from the node packages, compile the hub, see it run; return the folder of both."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or platform.libc_ver()[0] != "glibc":
-        raise NotAvailableError("the ASP.NET Core runtime that is packaged for npm is for Linux x64 with glibc")
+        raise NotAvailableError(
+            "the ASP.NET Core runtime that is packaged for npm is for Linux x64 with glibc"
+        )
     if not (modules / "@azure/mcp-linux-x64/dist").is_dir():
         raise NotAvailableError("npm left out the packages of the ASP.NET Core runtime")
     sources = sorted(HUB.glob("*.cs"))
@@ -134,7 +136,7 @@ def set_up(folder: Path) -> Kit:
 
 def main() -> None:
     """Set up the folder that is named, and say what there is."""
-    if len(sys.argv) != 2:  # noqa: PLR2004
+    if len(sys.argv) != 2:
         sys.exit(__doc__)
     os.umask(0o022)
     kit = set_up(Path(sys.argv[1]).resolve())

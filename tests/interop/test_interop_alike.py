@@ -41,7 +41,12 @@ RECORDS: dict[str, list[str | bytes]] = {
     "an id of null": ['{"type":1,"invocationId":null,"target":"Add","arguments":[1,2]}\x1e'],
     "the same id twice": [call("Add", "1,2"), call("Add", "3,4")],
     "a method that is not there": [call("Missing", "1")],
-    "arguments that do not fit": [call("Add", '"a",1'), call("Add", "1"), call("Add", "1,2,3"), call("Add", "1.5,1")],
+    "arguments that do not fit": [
+        call("Add", '"a",1'),
+        call("Add", "1"),
+        call("Add", "1,2,3"),
+        call("Add", "1.5,1"),
+    ],
     "exceptions": [call("Throw", '"secret"'), call("ThrowHub", '"told <&> é"')],
     "echo of texts": [call("Echo", r'"\u00e9 é \u001e \n \" \\ \/ <>&+` \ud83d\udcb9 \u2028"')],
     "echo of numbers": [call("Echo", "[0,-0,1.50,5e-7,1E3,12345678901234567890,0.1]")],
@@ -150,7 +155,11 @@ REQUESTS: dict[str, tuple[str, str, dict[str, str]]] = {
     "negotiate by GET": ("GET", f"{NEGOTIATE}?negotiateVersion=1", GOOD),
     "negotiate without a token": ("POST", f"{NEGOTIATE}?negotiateVersion=1", {}),
     "negotiate with a bad token": ("POST", f"{NEGOTIATE}?negotiateVersion=1", {"Authorization": "Bearer x"}),
-    "negotiate with another scheme": ("POST", f"{NEGOTIATE}?negotiateVersion=1", {"Authorization": "Basic x"}),
+    "negotiate with another scheme": (
+        "POST",
+        f"{NEGOTIATE}?negotiateVersion=1",
+        {"Authorization": "Basic x"},
+    ),
     "a hub that is not there": ("POST", "/hubs/nowhere/negotiate?negotiateVersion=1", GOOD),
     "a path below negotiate": ("POST", f"{NEGOTIATE}/more", GOOD),
     "a GET of a hub": ("GET", "/hubs/market", GOOD),
@@ -161,7 +170,11 @@ REQUESTS: dict[str, tuple[str, str, dict[str, str]]] = {
     "a WebSocket without a token": ("GET", "/hubs/market", WEBSOCKET),
     "a WebSocket with an unknown id": ("GET", "/hubs/market?id=nobody", {**GOOD, **WEBSOCKET}),
     "a WebSocket to no hub": ("GET", "/hubs/nowhere", {**GOOD, **WEBSOCKET}),
-    "a WebSocket of version 12": ("GET", "/hubs/market", {**GOOD, **WEBSOCKET, "Sec-WebSocket-Version": "12"}),
+    "a WebSocket of version 12": (
+        "GET",
+        "/hubs/market",
+        {**GOOD, **WEBSOCKET, "Sec-WebSocket-Version": "12"},
+    ),
 }
 
 
@@ -207,7 +220,9 @@ def test_records_are_answered_alike(outcomes: dict[str, dict[tuple[str, str], Ou
 
 
 @pytest.mark.parametrize("name", HANDSHAKES)
-def test_handshakes_are_answered_alike(outcomes: dict[str, dict[tuple[str, str], Outcome]], name: str) -> None:
+def test_handshakes_are_answered_alike(
+    outcomes: dict[str, dict[tuple[str, str], Outcome]], name: str
+) -> None:
     real = outcomes["aspnet"]["handshakes", name]
     assert isinstance(real, Transcript)
     assert real.records or real.lives

@@ -19,7 +19,9 @@ Row = tuple[int, float, int, int]
 
 def config(server: Server, *, hub: str = "market", **changes: Any) -> px.GatewayConfig:
     endpoint = px.Endpoint(server.url, server.hub(hub), server.hub("user"))
-    return px.GatewayConfig(**{"credentials": px.Credentials("tester", "any"), "endpoint": endpoint, **changes})
+    return px.GatewayConfig(
+        **{"credentials": px.Credentials("tester", "any"), "endpoints": endpoint, **changes}
+    )
 
 
 async def truth(server: Server, contract: str = CONTRACT) -> list[Row]:
@@ -52,7 +54,9 @@ def brute_force(rows: list[Row], step_s: int) -> list[tuple[Any, ...]]:
         trades = list(group)
         prices = [price for _, price, _, _ in trades]
         volume = [sum(v for _, _, v, s in trades if s in sides) for sides in ((0, 1), (0,), (1,))]
-        made.append((start, start + step, prices[0], max(prices), min(prices), prices[-1], *volume, len(trades)))
+        made.append(
+            (start, start + step, prices[0], max(prices), min(prices), prices[-1], *volume, len(trades))
+        )
     return made
 
 
@@ -63,7 +67,9 @@ def flat(bar: px.Bar) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("negotiate", [False, True], ids=["skip", "negotiate"])
 @pytest.mark.parametrize("token_transport", ["header", "query"])
-async def test_bars_and_trades_equal_the_hubs_truth(aspnet: Serve, negotiate: bool, token_transport: str) -> None:
+async def test_bars_and_trades_equal_the_hubs_truth(
+    aspnet: Serve, negotiate: bool, token_transport: str
+) -> None:
     bars: dict[str, list[px.Bar]] = {"1s": [], "2s": []}
     async with aspnet() as server:
         changes = {"negotiate": negotiate, "token_transport": token_transport}
@@ -141,21 +147,27 @@ async def test_a_burst_of_20_000_trades_arrives_whole(aspnet: Serve, per: int) -
 
 
 async def test_20_000_trades_pushed_from_outside_arrive_whole(aspnet: Serve) -> None:
-    rows = [(1_795_270_089_000_000_000 + i * 1_000_000, 6500 + i % 17 * 0.25, 1 + i % 5, i % 2) for i in range(20_000)]
+    rows = [
+        (1_795_270_089_000_000_000 + i * 1_000_000, 6500 + i % 17 * 0.25, 1 + i % 5, i % 2)
+        for i in range(20_000)
+    ]
     async with (
         aspnet() as server,
         px.open_gateway(config(server)) as gateway,
         gateway.open_trades(CONTRACT, capacity=20_000) as trades,
     ):
         for i in range(0, len(rows), 250):
-            await server.control("send?target=GatewayTrade", [CONTRACT, [on_wire(row) for row in rows[i : i + 250]]])
+            await server.control(
+                "send?target=GatewayTrade", [CONTRACT, [on_wire(row) for row in rows[i : i + 250]]]
+            )
         assert await take(trades, len(rows)) == rows
 
 
 def on_wire(row: Row) -> dict[str, Any]:
     ts, price, volume, side = row
     stamp = f"{px.to_datetime(ts):%Y-%m-%dT%H:%M:%S}.{ts // 10**6 % 1000:03d}+00:00"
-    return {"symbolId": "F.US.EP", "price": price, "timestamp": stamp, "type": side, "volume": volume, "contractId": CONTRACT}  # fmt: skip
+    trade = {"symbolId": "F.US.EP", "price": price, "timestamp": stamp, "type": side, "volume": volume}
+    return {**trade, "contractId": CONTRACT}
 
 
 async def test_quotes_come_and_are_merged(aspnet: Serve) -> None:
@@ -226,7 +238,10 @@ async def test_what_came_before_the_end_is_delivered_and_the_end_is_told(
 async def test_an_expired_token_ends_the_connection_and_the_next_one_has_a_fresh_one(aspnet: Serve) -> None:
     async with aspnet(token_ttl_s=2) as server, px.open_gateway(config(server)) as gateway:
         async with gateway.open_trades(CONTRACT) as trades:
-            with trio.fail_after(6), pytest.raises(px.ConnectionLost, match="the hub closed the connection: no reason"):
+            with (
+                trio.fail_after(6),
+                pytest.raises(px.ConnectionLost, match="the hub closed the connection: no reason"),
+            ):
                 await trades.receive()
         # The token that is kept is refused now, with 401: a fresh one is got.
         async with gateway.open_trades(CONTRACT) as trades:
@@ -250,7 +265,10 @@ async def test_a_token_that_is_refused_is_an_auth_error(aspnet: Serve, negotiate
 
 @pytest.mark.parametrize("negotiate", [False, True], ids=["skip", "negotiate"])
 async def test_a_hub_that_is_not_there_is_a_connect_error(aspnet: Serve, negotiate: bool) -> None:
-    async with aspnet() as server, px.open_gateway(config(server, hub="nowhere", negotiate=negotiate)) as gateway:
+    async with (
+        aspnet() as server,
+        px.open_gateway(config(server, hub="nowhere", negotiate=negotiate)) as gateway,
+    ):
         with trio.fail_after(5), pytest.raises(px.ConnectError, match="404"):
             await gateway.wait_connected()
 
@@ -283,7 +301,10 @@ async def test_we_are_closed_when_we_fall_silent_and_say_so(aspnet: Serve) -> No
     async with aspnet(keep_alive_s=1, client_timeout_s=2) as server:
         async with px.open_gateway(config(server, timeouts=timeouts)) as gateway:
             async with gateway.open_trades(CONTRACT) as trades:
-                with trio.fail_after(8), pytest.raises(px.ConnectionLost, match="Connection closed with an error"):
+                with (
+                    trio.fail_after(8),
+                    pytest.raises(px.ConnectionLost, match="Connection closed with an error"),
+                ):
                     await trades.receive()
 
 
@@ -291,7 +312,9 @@ async def test_leaving_the_gateway_is_prompt_and_graceful_in_the_middle_of_a_bur
     async with aspnet() as server:
         began = 0.0
         async with px.open_gateway(config(server)) as gateway:
-            async with gateway.open_trades(CONTRACT, overflow=px.Overflow.DROP_OLDEST, capacity=100) as trades:
+            async with gateway.open_trades(
+                CONTRACT, overflow=px.Overflow.DROP_OLDEST, capacity=100
+            ) as trades:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(server.control, f"trades?contract={CONTRACT}&n=100000")
                     with trio.fail_after(10):

@@ -39,7 +39,12 @@ async def test_a_silent_hub_lets_the_client_time_out(meet: Meet) -> None:
     async with meet(keep_alive_s=1) as (server, client):
         began = trio.current_time()
         await client.do(
-            "open", url=server.hub("silent"), token=await server.token(), skip=True, serverTimeout=2500, keepAlive=200
+            "open",
+            url=server.hub("silent"),
+            token=await server.token(),
+            skip=True,
+            serverTimeout=2500,
+            keepAlive=200,
         )
         log = await client.told("closed")
         assert log == [{"event": "closed", "error": TIMEOUT}]
@@ -72,7 +77,12 @@ async def test_a_client_that_falls_silent_is_closed_by_the_server(meet: Meet) ->
 async def test_a_stateful_reconnect_loses_nothing_and_repeats_nothing(meet: Meet) -> None:
     async with meet(hz=100) as (server, client):
         opened = await client.do(
-            "open", url=server.hub(), tokenUrl=server.token_url, skip=False, stateful=True, on=["GatewayTrade"]
+            "open",
+            url=server.hub(),
+            tokenUrl=server.token_url,
+            skip=False,
+            stateful=True,
+            on=["GatewayTrade"],
         )
         await client.invoke("SubscribeContractTrades", CONTRACT)
         seen = 0

@@ -51,6 +51,8 @@ def aggregate(
     frame = Timeframe(timeframe)
     if outside not in _OUTSIDE:
         raise ConfigError(f'outside must be "own", "attach" or "drop", not {outside!r:.40}')
+    if not isinstance(anchor, Anchor):
+        raise ConfigError(f"anchor must be an Anchor such as Anchor.utc(), not {anchor!r:.40}")
     lateness_ns = 0 if lateness is None else _nanoseconds(lateness)
     table = TradeTable.read(trades, anchor.edges(frame), tick_size)
     bars = BarSet("", [frame], anchor=anchor, grid=table.grid, lateness_ns=lateness_ns, bars_kept=sys.maxsize)

@@ -109,6 +109,17 @@ class BarSet:
         watermark = youngest - self._lateness
         return self._settle(watermark) if changed or watermark >= self._due else []
 
+    def rejoin(self) -> None:
+        """Mark as ``partial`` (under ``partial_first``) what is open or opens up to the next trade's stamp.
+
+        To be called where trades may be missing before the next batch.
+        """
+        self._seen_from = None
+
+    def late(self) -> int:
+        """Return how many trades were late for every timeframe (those late for the coarsest)."""
+        return max(self._rungs.values(), key=lambda rung: rung.rank).builder.late
+
     def flush(self) -> list[Bar]:
         """Close all open bars and return them, sorted as by `update`: the end of a table or of a replay.
 

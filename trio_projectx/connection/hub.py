@@ -17,7 +17,7 @@ from trio_projectx._config import GatewayConfig
 from trio_projectx._errors import ConnectionLost, again
 from trio_projectx.connection.auth import TokenSource
 from trio_projectx.connection.calls import Call
-from trio_projectx.connection.epoch import Epoch
+from trio_projectx.connection.epoch import Epoch, EpochCounts
 from trio_projectx.connection.negotiator import HubAddress
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.flow.pipeline import MarketPipeline
@@ -68,6 +68,7 @@ class MarketHub:
         self._users: Counter[Subscription] = Counter()
         self._asked: dict[Subscription, Call] = {}
         self.connects = 0
+        self.counts = EpochCounts()
 
     @property
     def is_live(self) -> bool:
@@ -97,7 +98,7 @@ class MarketHub:
         return epoch
 
     def _connect(self) -> Epoch:
-        epoch = Epoch("market hub", self._address, self._tokens, self._config, self._pipeline.deliver)
+        epoch = Epoch("market hub", self._address, self._tokens, self._config, self._pipeline.deliver, self.counts)
         self._tasks.start_soon(self._run, epoch, name="market hub")
         self._epoch = epoch
         self._asked.clear()
@@ -144,4 +145,4 @@ class MarketHub:
         if call is None or call.error is not None or self._epoch is None or not self._epoch.live:
             return
         with suppress(ConnectionLost):  # with the connection the subscription goes too
-            self._epoch.invoke(wanted.unsubscribe, wanted.contract_id)
+            self._epoch.tell(wanted.unsubscribe, wanted.contract_id)

@@ -73,7 +73,9 @@ class BackgroundTasks:
         if real is None:
             self._cancelled += 1
             return
-        self.failure = self.failure or real
+        real = plain(real)
+        if self.failure is None or _is_interrupt(real):
+            self.failure = real
         self.nursery.cancel_scope.cancel(reason="a background task failed")
 
     def cancel(self, reason: str) -> None:
@@ -96,6 +98,22 @@ def without_cancelled(exc: BaseException) -> BaseException | None:
     return exc
 
 
+def plain(exc: BaseException) -> BaseException:
+    """Return what a group that nobody but us made is about: an interrupt in it, else its only member, else itself."""
+    while isinstance(exc, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", exc)
+        members = [each for each in group.exceptions if _is_interrupt(plain(each))] or list(group.exceptions)
+        if len(members) > 1 and not _is_interrupt(plain(members[0])):
+            break
+        exc = members[0]
+    return exc
+
+
+def _is_interrupt(exc: BaseException) -> bool:
+    """Whether this is a Ctrl-C, a SystemExit or their like, which nothing may hide."""
+    return not isinstance(exc, (Exception, BaseExceptionGroup))
+
+
 def reraise(exc: BaseException) -> NoReturn:
     """Raise ``exc`` without letting the place it is raised from into its context.
 
@@ -115,7 +133,7 @@ async def open_background_tasks(owner: str = "block") -> AsyncGenerator[Backgrou
 
     Leaving the block cancels the tasks and waits for them. An exception of the block's own body comes out as it
     is (a group only if the body made it one); if a task failed, its failure comes out instead; if both did, the
-    body's comes out with a note. Cancellation from outside passes through.
+    body's comes out with a note; but a Ctrl-C goes before everything, wherever it struck. Cancellation from outside passes through.
     """
     body: BaseException | None = None
     passing: BaseException | None = None
@@ -141,11 +159,13 @@ async def open_background_tasks(owner: str = "block") -> AsyncGenerator[Backgrou
 def _conclude(
     body: BaseException | None, failure: BaseException | None, passing: BaseException | None
 ) -> None:
-    if body is not None:
-        if failure is not None and failure is not body:
-            body.add_note(f"a background task also failed: {failure!r}")
-        reraise(body)
-    if failure is not None:
-        reraise(failure)
-    if passing is not None:
-        reraise(passing)
+    interrupt = passing and without_cancelled(passing)
+    if interrupt is not None and _is_interrupt(plain(interrupt)):
+        failure = plain(interrupt)  # it struck in the few lines of ours around the body
+    if failure is not None and body is not None and failure is not body:
+        first, second = (failure, body) if _is_interrupt(failure) else (body, failure)
+        first.add_note(f"{'the block' if second is body else 'a background task'} also failed: {second!r}")
+        reraise(first)
+    for exc in (body, failure, passing):
+        if exc is not None:
+            reraise(exc)

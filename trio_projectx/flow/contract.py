@@ -41,8 +41,28 @@ class Loss:
     """A lost connection, on its way to the streams of one contract that it fed."""
 
     error: ConnectionLost
+    contract: ContractPipeline
     outlets: tuple[TradeOutlet, ...]
     quote_feeds: tuple[Feed[Quote], ...]
+    told: trio.Event = attrs.Factory(trio.Event)
+
+    def tell(self) -> None:
+        """Break the streams; their tables stay as they were. Telling again changes nothing."""
+        self.told.set()
+        for outlet in self.outlets:
+            self.contract.detach(outlet)
+            outlet.fail(self.error)
+        for feed in self.quote_feeds:
+            self.contract.detach_quotes(feed)
+            feed.fail(self.error)
+
+
+@attrs.frozen(slots=True)
+class _Valid:
+    """A batch, and which read of the socket it came with."""
+
+    batch: TradeBatch
+    serial: int
 
 
 class ContractPipeline:
@@ -70,7 +90,7 @@ class ContractPipeline:
         )
         self._outlets: tuple[TradeOutlet, ...] = ()
         self._quote_feeds: tuple[Feed[Quote], ...] = ()
-        self._send, self._receive = trio.open_memory_channel[TradeBatch | Loss](limits.batches_in_flight)
+        self._send, self._receive = trio.open_memory_channel[_Valid | Loss](limits.batches_in_flight)
 
     @property
     def outlets(self) -> tuple[TradeOutlet, ...]:
@@ -93,7 +113,7 @@ class ContractPipeline:
         """Give ``feed`` nothing more."""
         self._quote_feeds = tuple(each for each in self._quote_feeds if each is not feed)
 
-    async def judge(self, trades: list[WireTrade], ts_recv: int) -> None:
+    async def judge(self, trades: list[WireTrade], ts_recv: int, serial: int = 0) -> None:
         """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
         batch = self._validator.validate(trades, ts_recv)
         good = 0 if batch is None else len(batch)
@@ -101,7 +121,7 @@ class ContractPipeline:
         self.counts.rejected += len(trades) - good
         if batch is not None:
             self.counts.waiting_valid += good
-            await self._post(batch)
+            await self._post(_Valid(batch, serial))
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count trades, or fields of a quote, that the decoder could not even read."""
@@ -123,20 +143,17 @@ class ContractPipeline:
 
     def victims(self, error: ConnectionLost) -> Loss:
         """Return the loss of a connection, for the streams that are open now; later ones have another."""
-        return Loss(error, self._outlets, self._quote_feeds)
+        return Loss(error, self, self._outlets, self._quote_feeds)
 
     async def lose(self, loss: Loss) -> None:
         """Tell the streams, behind everything that came before the loss."""
-        for feed in loss.quote_feeds:
-            feed.fail(loss.error)
         await self._post(loss)
 
     async def run(self) -> None:
         """The contract task: build bars and fill streams."""
         async for item in self._receive:
             if isinstance(item, Loss):
-                for outlet in item.outlets:
-                    outlet.fail(item.error)
+                item.tell()
             else:
                 await self._build(item)
 
@@ -159,19 +176,22 @@ class ContractPipeline:
             quotes=self._quotes_merged,
         )
 
-    async def _post(self, item: TradeBatch | Loss) -> None:
+    async def _post(self, item: _Valid | Loss) -> None:
         try:
             self._send.send_nowait(item)  # a hop without waiting costs a twentieth of one with
         except trio.WouldBlock:
             await self._send.send(item)
 
-    async def _build(self, batch: TradeBatch) -> None:
-        n = len(batch)
-        outlets = self._outlets
+    async def _build(self, item: _Valid) -> None:
+        n = len(item.batch)
+        outlets = [outlet for outlet in self._outlets if item.serial > outlet.since]
         # In one step without a checkpoint, so that every trade is in exactly one place whenever somebody looks.
         self.counts.waiting_valid -= n
         self.counts.built += n
+        for outlet in self._outlets:
+            if item.serial > outlet.since:
+                outlet.due += n
+            else:
+                outlet.before += n
         for outlet in outlets:
-            outlet.due += n
-        for outlet in outlets:
-            await outlet.take(batch)
+            await outlet.take(item.batch, item.serial)

@@ -52,6 +52,10 @@ class Book:
         """Whether trades of the contract matter to this account."""
         return bool(self._alive.get(contract_id))
 
+    def is_closing(self, contract_id: str) -> bool:
+        """Whether an order that closes the position waits for the next trade."""
+        return any(self.orders[order_id].is_close for order_id in self._alive.get(contract_id, ()))
+
     def take_events(self) -> list[UserEvent]:
         """Return what has happened since the last call."""
         events, self._events = self._events, []

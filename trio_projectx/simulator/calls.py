@@ -17,12 +17,21 @@ import trio
 from trio_projectx.signalr import CancelInvocation
 from trio_projectx.simulator.incoming import Answer, Call, Item
 from trio_projectx.simulator.outgoing import completed, event, failed
-from trio_projectx.simulator.turns import NO_TEXT, BindingError, HubError, Method, Run, ServerError, Turn, Upload
+from trio_projectx.simulator.turns import (
+    NO_TEXT,
+    BindingError,
+    HubError,
+    Method,
+    Run,
+    ServerError,
+    Turn,
+    Upload,
+)
 
 if TYPE_CHECKING:
     from trio_projectx.simulator.link import Link
 
-#: Calls of one client under way, those that wait for something included; then it is not read.
+#: Calls of one client under way, those that wait for something included; more are refused.
 _UNDER_WAY: Final = 1024
 
 
@@ -50,7 +59,7 @@ class Desk:
         self._next_question = next_question
         self._nursery = nursery
         self._turns = trio.CapacityLimiter(parallel)
-        self._under_way = trio.CapacityLimiter(_UNDER_WAY)
+        self._under_way = 0
         self._streaming: dict[str, Turn] = {}
         self._uploads: dict[str, Upload] = {}
         self._questions: dict[str, _Question] = {}
@@ -84,7 +93,10 @@ class Desk:
         if error is not None:
             self._give_back(turn)
             return await self._refuse(call, error)
-        await self._start(call, method, run, turn)
+        self._start(call, method, run, turn)
+        # What has begun is taken in, whatever becomes of the transport: a method runs until it first waits.
+        with trio.CancelScope(shield=True):
+            await turn.waits.wait()
         return None
 
     async def item(self, item: Item) -> None:
@@ -110,6 +122,11 @@ class Desk:
         if turn is not None:
             turn.scope.cancel(reason="the client cancelled the stream")
 
+    def _end(self, turn: Turn) -> None:
+        turn.waits.set()
+        self._give_back(turn)
+        self._under_way -= 1
+
     def _objection(self, call: Call, method: Method) -> str | None:
         attempted = f"The client attempted to invoke the {{}} '{call.target}' method with a {{}} invocation."
         if method.is_stream and not call.wants_stream:
@@ -121,27 +138,28 @@ class Desk:
             return f"{_unexpected(call)} HubException: {told}"
         if method.is_stream and call.invocation_id in self._streaming:
             return f"Invocation ID '{call.invocation_id}' is already in use."
+        if self._under_way >= _UNDER_WAY:
+            return f"{_unexpected(call)} HubException: {_UNDER_WAY} calls of this connection are under way."
         return None
 
-    async def _start(self, call: Call, method: Method, run: Run, turn: Turn) -> None:
-        await self._under_way.acquire_on_behalf_of(turn)
+    def _start(self, call: Call, method: Method, run: Run, turn: Turn) -> None:
+        self._under_way += 1
         if method.is_stream:
             self._streaming[call.invocation_id or ""] = turn
             self._nursery.start_soon(self._stream, call, run, turn)
-            return
-        if method.uploads:
-            # A second stream of the same name takes the place of the first, which then never ends.
-            self._uploads[call.stream_ids[0]] = turn.upload = Upload()
-        self._nursery.start_soon(self._invoke, call, run, turn)
+        else:
+            if method.uploads:
+                # A second stream of the same name takes the place of the first, which then never ends.
+                self._uploads[call.stream_ids[0]] = turn.upload = Upload()
+            self._nursery.start_soon(self._invoke, call, run, turn)
 
     async def _invoke(self, call: Call, run: Run, turn: Turn) -> None:
         try:
             reply = await self._reply(call, run, turn)
             if call.invocation_id is not None:
-                await self._link.outbox.put(reply)
+                await turn.send(reply)
         finally:
-            self._give_back(turn)
-            self._under_way.release_on_behalf_of(turn)
+            self._end(turn)
             if turn.upload is not None:
                 turn.upload.close()
                 if self._uploads.get(call.stream_ids[0]) is turn.upload:
@@ -163,22 +181,24 @@ class Desk:
         stream_id = call.invocation_id or ""
         last = completed(stream_id, None)
         try:
-            with turn.scope:
-                await run(turn)
-        except HubError as exc:
-            told = "An error occurred on the server while streaming results."
-            last = failed(stream_id, f"{told} HubException: {exc}")
-        finally:
+            try:
+                with turn.scope:
+                    await run(turn)
+            except HubError as exc:
+                told = "An error occurred on the server while streaming results."
+                last = failed(stream_id, f"{told} HubException: {exc}")
             del self._streaming[stream_id]
-            self._under_way.release_on_behalf_of(turn)
-        await self._link.outbox.put(last)
+            await turn.send(last)
+        finally:
+            self._end(turn)
 
     async def _ask(self, turn: Turn, target: str) -> str:
         question, name = _Question(), self._next_question()
         self._questions[name] = question
         try:
-            await self._link.outbox.put(event(target, (), name))
+            await turn.send(event(target, (), name))
             self._give_back(turn)
+            turn.waits.set()
             await question.come.wait()
         finally:
             self._questions.pop(name, None)

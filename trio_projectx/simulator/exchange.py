@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from trio_projectx._errors import ContractError
+from trio_projectx._errors import ConfigError, ContractError
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.simulator.clock import MarketClock
 from trio_projectx.simulator.deliveries import Deliveries
@@ -42,7 +42,12 @@ class Exchange:
     _trades_per_s: float | None = None
 
     def put_on(self, tape: Tape) -> None:
-        """Play ``tape`` as its contract from the first trades subscription on."""
+        """Play ``tape`` as its contract from the first trades subscription on.
+
+        :raises ConfigError: if the contract has a market already.
+        """
+        if tape.contract_id in self._feeds:
+            raise ConfigError(f"{tape.contract_id} is trading already: play before the first subscription")
         self.replay = ReplayFeed(
             tape, self.settings.speed, self.tasks, self.truth, self.deliveries, self.counters
         )

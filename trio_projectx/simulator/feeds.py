@@ -24,6 +24,7 @@ from trio_projectx.simulator.payloads import RecordWriter
 from trio_projectx.simulator.products import Listing
 from trio_projectx.simulator.settings import Counters, Settings
 from trio_projectx.simulator.truth import TradeColumns, TruthLog
+from trio_projectx.simulator.varied import VariedWriter
 
 #: Told of every trade of a market, right after it went out.
 Tap: TypeAlias = Callable[[TradeColumns], None]
@@ -49,7 +50,7 @@ class MarketFeed:
         self._deliveries = deliveries
         self._counters = counters
         self._step_s = settings.step_s
-        writer = RecordWriter(listing.contract_id, listing.symbol_id, listing.grid)
+        writer = _writer(listing, settings)
         self._market = Market(settings.seed, writer, listing.base_ticks, clock.now_ns(), wanted=Kind(0))
         self._subscribers: dict[Link, Kind] = {}
         self._open: dict[Link, Delivery] = {}
@@ -166,3 +167,9 @@ class MarketFeed:
         for mask in self._subscribers.values():
             wanted |= mask
         return wanted
+
+
+def _writer(listing: Listing, settings: Settings) -> RecordWriter:
+    if settings.payloads == "varied":
+        return VariedWriter(listing.contract_id, listing.symbol_id, listing.grid, seed=settings.seed)
+    return RecordWriter(listing.contract_id, listing.symbol_id, listing.grid)

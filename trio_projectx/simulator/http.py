@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
@@ -52,6 +53,8 @@ class Response:
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
+    chunks: Callable[[], Iterator[bytes]] | None = None
+    """Instead of ``body``: what is sent piece by piece, when its length is not known or too long to hold."""
 
 
 @attrs.frozen(slots=True)
@@ -77,7 +80,7 @@ class Raw:
     hangs: bool = False
 
 
-Answer: TypeAlias = "Callable[[Request], Response | Upgrade]"
+Answer: TypeAlias = "Callable[[Request], Response | Upgrade | Awaitable[Response]]"
 Meddle: TypeAlias = "Callable[[Request], Awaitable[Response | Raw | None]]"
 """Asked before `Answer`; what it returns, if not None, is the answer."""
 
@@ -137,11 +140,12 @@ class Conversation:
                 request = await self._next_request()
             if request is None:
                 return None
-            reply = await self._meddled(request) or self._reply(request)
+            reply = await self._meddled(request) or await self._reply(request)
             if isinstance(reply, Upgrade):
                 return reply, self._wire.trailing_data[0]
             if isinstance(reply, Raw):
-                return await self._send_raw(reply)
+                await self._send_raw(reply)
+                return None
             await self._send(reply)
             if self._wire.our_state is not h11.DONE or self._wire.their_state is not h11.DONE:
                 return None
@@ -159,11 +163,12 @@ class Conversation:
         while reply.hangs and await self._stream.receive_some(_READ_BYTES):
             pass
 
-    def _reply(self, request: Request | Response) -> Response | Upgrade:
+    async def _reply(self, request: Request | Response) -> Response | Upgrade:
         if isinstance(request, Response):
             return request
         try:
-            return self._answer(request)
+            answer = self._answer(request)
+            return answer if isinstance(answer, Response | Upgrade) else await answer
         except Exception:  # noqa: BLE001 -- a bug in a route is this request's 500, and is told in the log
             _log.exception("the simulator failed to answer %s %s", request.method, request.path)
             return problem(500, "the simulator failed; its log says why")
@@ -190,20 +195,24 @@ class Conversation:
             self._wire.receive_data(bytes(await self._stream.receive_some(_READ_BYTES)))
 
     async def _send(self, reply: Response) -> None:
+        length = ("Content-Length", str(len(reply.body)))
         headers = [
             ("Content-Type", reply.content_type),
-            ("Content-Length", str(len(reply.body))),
+            length if reply.chunks is None else ("Transfer-Encoding", "chunked"),
             ("Server", "trio_projectx-simulator"),
             *reply.headers,
         ]
-        events = (
-            h11.Response(status_code=reply.status, headers=headers),
-            h11.Data(data=reply.body),
-            h11.EndOfMessage(),
-        )
-        data = b"".join(self._wire.send(event) or b"" for event in events)
-        with trio.fail_after(SEND_S):
-            await self._stream.send_all(data)
+        status_line = h11.Response(status_code=reply.status, headers=headers, reason=_phrase(reply.status))
+        head = self._wire.send(status_line) or b""
+        for chunk in (reply.body,) if reply.chunks is None else reply.chunks():
+            await self._send_bytes(head + (self._wire.send(h11.Data(data=chunk)) or b""))
+            head = b""
+        await self._send_bytes(head + (self._wire.send(h11.EndOfMessage()) or b""))
+
+    async def _send_bytes(self, data: bytes) -> None:
+        if data:
+            with trio.fail_after(SEND_S):
+                await self._stream.send_all(data)
 
     async def _refuse(self, status: int) -> None:
         if self._wire.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -222,3 +231,11 @@ def _request(head: h11.Request, body: bytes) -> Request | Response:
     path = parts.path.lower().rstrip("/") or "/"
     query = {name.lower(): value for name, value in pairs}
     return Request(head.method.decode("latin-1"), path, query, headers, body)
+
+
+def _phrase(status: int) -> str:
+    """Return the reason of the status line, which clients show; a status that nobody has named has none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

@@ -10,17 +10,19 @@ from typing import Final
 
 import attrs
 import trio
-from trio_websocket import WebSocketConnection, wrap_server_stream
+from trio_websocket import ConnectionClosed, HandshakeError, wrap_server_stream
+from wsproto.utilities import ProtocolError as WireError
 
 from trio_projectx.simulator.exchange import Exchange
 from trio_projectx.simulator.http import JsonBody, Request, Response, Upgrade, json_response
 from trio_projectx.simulator.identity import Identity
-from trio_projectx.simulator.link import Link, Transport
+from trio_projectx.simulator.link import Link
 from trio_projectx.simulator.methods import Around, HubMethods
 from trio_projectx.simulator.outgoing import event
 from trio_projectx.simulator.settings import Counters, Settings
 from trio_projectx.simulator.streams import PrefixedStream
 from trio_projectx.simulator.tokens import TokenError, TokenOffice
+from trio_projectx.simulator.transports import Transport
 from trio_projectx.simulator.user_events import UserAction, UserKind, publish
 
 _log = logging.getLogger("trio_projectx")
@@ -34,6 +36,15 @@ _NEGOTIATED_MAX: Final = 1024
 _MESSAGE_BYTES: Final = 1 << 20
 _TRANSPORT: Final[JsonBody] = {"transport": "WebSockets", "transferFormats": ["Text", "Binary"]}
 _INT32: Final = re.compile(r"[+-]?[0-9]{1,10}")
+#: What comes of a client that is no WebSocket or goes: wsproto's own errors escape trio-websocket's reader.
+_BREACHES: Final = (
+    WireError,
+    HandshakeError,
+    ConnectionClosed,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio.TooSlowError,
+)
 _NOT_FOUND: Final = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -90,12 +101,11 @@ class Hubs:
                 await self._welcome(stream, upgrade, trailing)
             elif await returning.displace():
                 async with trio.open_nursery() as nursery:
-                    ws = await self._accept(nursery, stream, upgrade, trailing)
-                    await returning.resume(Transport(ws, stream, upgrade.expires_ns))
+                    await returning.resume(await self._accept(nursery, stream, upgrade, trailing))
                     nursery.cancel_scope.cancel(reason="the transport is over")
             else:
                 await stream.send_all(_NOT_FOUND)
-        except* Exception as group:  # noqa: BLE001 -- wsproto's own errors escape trio-websocket's reader
+        except* _BREACHES as group:
             self._counters.broken_off += 1
             _log.debug("a client broke the WebSocket protocol: %r", group)
 
@@ -137,17 +147,17 @@ class Hubs:
         )
         try:
             async with trio.open_nursery() as nursery:
-                ws = await self._accept(nursery, stream, upgrade, trailing)
+                transport = await self._accept(nursery, stream, upgrade, trailing)
                 if upgrade.may_resume and upgrade.ticket is not None:
                     self._in_use[upgrade.ticket] = link
-                await self._run(link, Transport(ws, stream, upgrade.expires_ns))
+                await self._run(link, transport)
                 nursery.cancel_scope.cancel(reason="the hub connection is over")
         finally:
             self._in_use.pop(upgrade.ticket or "", None)
 
     async def _accept(
         self, nursery: trio.Nursery, stream: trio.abc.Stream, upgrade: Upgrade, trailing: bytes
-    ) -> WebSocketConnection:
+    ) -> Transport:
         # trio-websocket gets a request of our own making: nothing of the client's but its key (no token that
         # it would log, no host that it would fail to decode, no subprotocol or extension to answer).
         head = (
@@ -162,7 +172,7 @@ class Hubs:
         with trio.fail_after(self._settings.send_s):
             ws = await request.accept()
         prefixed.open()
-        return ws
+        return Transport(ws, stream, upgrade.expires_ns, self._settings.record_bytes)
 
     async def _run(self, link: Link, transport: Transport) -> None:
         connection_id = link.identity.connection_id

@@ -164,7 +164,7 @@ def _message(found: _Record) -> Incoming | None:
 
 
 def _call(found: _Record) -> Call:
-    wants_stream = found.type == 4  # noqa: PLR2004 -- the type's number, as in `_message`
+    wants_stream = found.type == 4
     call_id = _named(found.invocation_id) if wants_stream else found.invocation_id
     return Call(
         _there(found.target),

@@ -18,7 +18,7 @@ _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ESCAPED: Final = frozenset(("Cc", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"))
 _SHORT: Final = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 #: Everything below here that has to be escaped is in `_PLAIN`'s complement.
-_PLAIN: Final = re.compile(r'[ !#-\[\]-~]*')
+_PLAIN: Final = re.compile(r"[ !#-\[\]-~]*")
 
 
 def string(value: str | None) -> str:
@@ -32,9 +32,7 @@ def string(value: str | None) -> str:
 
 def compact(raw: str) -> str:
     """Return valid JSON ``raw`` without its white space; numbers as they stand, strings escaped anew."""
-    return "".join(
-        string(json.loads(token)) if token[0] == '"' else token for token in _TOKEN.findall(raw)
-    )
+    return "".join(string(json.loads(token)) if token[0] == '"' else token for token in _TOKEN.findall(raw))
 
 
 def depth(raw: str) -> int:

@@ -1,6 +1,7 @@
 """One hub connection as the server sees it: handshake, records both ways, pings, and the ways it ends.
 
-Tasks of a link: on each transport a writer (the only sender of messages) and a reader; next to them the calls
+Tasks of a link: on each transport a writer (the only sender of messages), a reader, and a pump between it and the
+WebSocket, which notices its loss while the reader waits for a call; next to them the calls
 under way (`calls.Desk`), the watch over its token and, with stateful reconnect, the acknowledger. A link has
 one transport; with stateful reconnect it outlives the loss of one and waits for the next.
 """
@@ -10,13 +11,11 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import attrs
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
+from trio_websocket import ConnectionClosed
 
 from trio_projectx._errors import ProtocolError
 from trio_projectx.signalr import (
-    RECORD_SEPARATOR,
     Ack,
     CancelInvocation,
     Close,
@@ -32,8 +31,6 @@ from trio_projectx.simulator.incoming import (
     Call,
     Incoming,
     Item,
-    handshake_version,
-    read_handshake,
     read_record,
 )
 from trio_projectx.simulator.methods import HubMethods
@@ -42,33 +39,12 @@ from trio_projectx.simulator.outgoing import CLOSE, CLOSE_AND_COME_BACK, CLOSE_W
 from trio_projectx.simulator.resumption import ACK_S, Resumption
 from trio_projectx.simulator.settings import Counters, Settings
 from trio_projectx.simulator.streams import reset_stream
+from trio_projectx.simulator.transports import NORMAL, Greeting, Transport
 
-#: The close code of RFC 6455 for an orderly end, from either side.
-_NORMAL: Final = 1000
-_CANCELED: Final = "Handshake was canceled."
+#: The version of the protocol that has stateful reconnect.
+_STATEFUL: Final = 2
 #: How often a link looks at the clock for its token, as the real server does.
 _TOKEN_S: Final = 1.0
-
-
-@attrs.define(slots=True, eq=False)
-class Transport:
-    """One WebSocket of a link."""
-
-    ws: WebSocketConnection
-    stream: trio.abc.Stream
-    expires_ns: int
-    """When the token that it came with ends, by the wall clock."""
-    over: trio.Event = attrs.Factory(trio.Event)
-    scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
-    is_displaced: bool = False
-    """Another one wants its place."""
-    is_return: bool = False
-    """The link had one before it."""
-
-    @property
-    def is_graceful(self) -> bool:
-        """Whether its WebSocket was closed in good order."""
-        return self.ws.closed is not None and self.ws.closed.code == _NORMAL
 
 
 class Link:
@@ -99,9 +75,9 @@ class Link:
         self._come = trio.Event()
         self._ack = ""
         self._idle = trio.CancelScope()
-        self._partial = ""
         self._pinged = False
         self._is_stuck = False
+        self._said_goodbye = False
 
     async def run(self, transport: Transport) -> str:
         """Be the server's side until the connection is over; say how it ended."""
@@ -121,7 +97,7 @@ class Link:
             for left in (self._transport, self._next):
                 if left is not None:
                     left.over.set()
-        return "graceful" if transport.is_graceful else "lost"
+        return "graceful" if transport.is_graceful or self._said_goodbye else "lost"
 
     async def resume(self, transport: Transport) -> None:
         """Go on over ``transport`` (after `displace`); return when that is over."""
@@ -140,11 +116,12 @@ class Link:
 
         The real server closes the WebSocket; a client that answers this ends its connection with it.
         """
-        if self._transport is not None:
-            self._transport.is_displaced = True
-            self._transport.scope.cancel(reason="another transport came")
-            await self._transport.over.wait()
-        return not self.is_over
+        transport = self._transport
+        if transport is not None:
+            transport.is_displaced = True
+            transport.scope.cancel(reason="another transport came")
+            await transport.over.wait()
+        return not self.outbox.is_closed
 
     def finish(self, last: str) -> None:
         """Close in good order: what waits is sent, then the record ``last``, then WebSocket 1000."""
@@ -174,18 +151,17 @@ class Link:
             with transport.scope:
                 await self._carry(transport, desk)
             if transport.is_displaced:
-                with trio.move_on_after(self._settings.close_s):
-                    await transport.ws.aclose(_NORMAL)
+                if await transport.give_way(self._settings.close_s):
                     self.outbox.abandon()
             elif transport.is_graceful or self._resumption is None:
                 self.outbox.abandon()
             self._transport = None
             await trio.aclose_forcefully(transport.stream)
-            following = await self._following()
             transport.over.set()
+            following = await self._following()
             if following is None:
                 return transport
-            transport, self._partial, self._ack = following, "", ""
+            transport, self._ack = following, ""
 
     async def _following(self) -> Transport | None:
         """Wait for the next transport of a connection that may have one; None if none comes in time."""
@@ -198,69 +174,58 @@ class Link:
 
     async def _carry(self, transport: Transport, desk: Desk) -> None:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pump, transport)
             nursery.start_soon(self._read, transport, desk)
             await self._write(transport)
             nursery.cancel_scope.cancel(reason="the transport is over")
 
     async def _shake_hands(self, transport: Transport) -> bool:
-        """Read the handshake request and answer it."""
-        error: str | None = _CANCELED
+        """Receive the handshake request and answer it."""
+        greeting = Greeting()
         try:
             with trio.move_on_after(self._settings.handshake_s):
-                error = await self._read_handshake(transport.ws)
+                greeting = await transport.shake_hands()
         except ConnectionClosed:
             return False
-        answer = write_handshake_response(HandshakeResponse(error))
-        if error is None:
+        answer = write_handshake_response(HandshakeResponse(greeting.error))
+        if greeting.error is None:
+            if self._may_resume and greeting.version >= _STATEFUL:
+                self._resumption = Resumption()
             self.outbox.offer(answer)
             return True
         self.outbox.finish(answer)
         await self._write(transport)
         return False
 
-    async def _read_handshake(self, ws: WebSocketConnection) -> str | None:
-        """Return what is wrong with the handshake request."""
-        while RECORD_SEPARATOR not in self._partial:
-            try:
-                self._partial += _text(await ws.get_message())
-            except ProtocolError:
-                return "An unexpected error occurred during connection handshake."
-            if self._is_too_long(self._partial.partition(RECORD_SEPARATOR)[0]):
-                return _CANCELED
-        record, _, self._partial = self._partial.partition(RECORD_SEPARATOR)
-        error = read_handshake(record)
-        if error is None and self._may_resume and handshake_version(record) >= 2:  # noqa: PLR2004
-            self._resumption = Resumption()
-        return error
-
     async def _read(self, transport: Transport, desk: Desk) -> None:
         try:
-            while await self._digest(desk):
+            while await self._digest(transport, desk):
                 timeout_s = self._settings.client_timeout_s if self._pinged else math.inf
                 with trio.move_on_after(timeout_s) as scope:
-                    self._partial += _text(await transport.ws.get_message())
+                    await transport.receive()
                 if scope.cancelled_caught:
                     return self.finish(CLOSE_WITH_ERROR)
         except ProtocolError:
             self.finish(CLOSE_WITH_ERROR)
-        except ConnectionClosed:
+        except trio.EndOfChannel:
             if not self.outbox.is_finished:
-                transport.scope.cancel(reason="the client's side of the WebSocket is closed")
+                transport.scope.cancel(reason="the client has closed the WebSocket")
 
-    async def _digest(self, desk: Desk) -> bool:
+    async def _pump(self, transport: Transport) -> None:
+        await transport.pump()
+        if not (transport.is_graceful or self.outbox.is_finished):
+            # At once, also while a call waits for its turn: with stateful reconnect the client comes again.
+            transport.scope.cancel(reason="the WebSocket is lost")
+
+    async def _digest(self, transport: Transport, desk: Desk) -> bool:
         """Handle the whole records that are there; False when the client has closed."""
-        *records, self._partial = self._partial.split(RECORD_SEPARATOR)
-        for record in records:
-            if self._is_too_long(record):
-                raise ProtocolError("the record is too long")
+        for record in transport.records():
             message = None if self._is_stuck else read_record(record)
             if message is None:
                 # A record of an unknown type: the real server (9.0.7) reads on, and never acts again.
                 self._is_stuck = True
             elif not await self._handle(message, desk):
                 return False
-        if self._is_too_long(self._partial):
-            raise ProtocolError("the record is too long")
         return True
 
     async def _handle(self, message: Incoming, desk: Desk) -> bool:
@@ -270,6 +235,7 @@ class Link:
             case Ping():
                 self._pinged = True
             case Close():
+                self._said_goodbye = True
                 self.finish(CLOSE)
                 return False
             case Ack() if self._resumption is not None:
@@ -288,10 +254,6 @@ class Link:
             # Not before: a transport that is lost while the call waits for its turn has not delivered it.
             resumption.processed()
 
-    def _is_too_long(self, record: str) -> bool:
-        limit = self._settings.record_bytes
-        return len(record) >= limit or (len(record) * 4 >= limit and len(record.encode()) >= limit)
-
     async def _write(self, transport: Transport) -> None:
         if self._resumption is not None and transport.is_return:
             await self._send(transport, self._resumption.replay())
@@ -304,7 +266,7 @@ class Link:
                 return
         if self.outbox.is_finished:
             with trio.move_on_after(self._settings.close_s):
-                await transport.ws.aclose(_NORMAL)
+                await transport.ws.aclose(NORMAL)
 
     async def _next_text(self) -> str | None:
         if self._resumption is None:
@@ -345,13 +307,3 @@ class Link:
             transport = self._transport
             if transport is not None and self._settings.wall_clock() >= transport.expires_ns:
                 self.finish(CLOSE_AND_COME_BACK)
-
-
-def _text(message: str | bytes) -> str:
-    """Return the text of a frame; the real server takes JSON in binary frames too."""
-    if isinstance(message, str):
-        return message
-    try:
-        return message.decode()
-    except UnicodeDecodeError:
-        raise ProtocolError("the bytes are not UTF-8") from None

@@ -20,6 +20,7 @@ from trio_projectx.simulator.turns import (
     Run,
     Turn,
     integer,
+    only,
     take,
     text,
 )
@@ -85,7 +86,7 @@ class HubMethods:
 
     def _market(self, kind: Kind, *, begin: bool) -> Method:
         def bind(arguments: Arguments) -> Run:
-            contract_id = text(*take(arguments, 1))
+            contract_id = text(only(arguments))
             if contract_id is None:
                 raise BindingError
 
@@ -118,21 +119,15 @@ def _note(link: Link, name: str) -> None:
 
 
 def _user(kind: UserKind, *, begin: bool) -> Method:
-    """Return the (un)subscription of a kind of user events; `UserEvents` looks at what is noted."""
-    key: Callable[[Arguments], str]
-    if kind is UserKind.ACCOUNTS:
-
-        def key(arguments: Arguments) -> str:
-            take(arguments, 0)
-            return subscription(kind, 0)
-
-    else:
-
-        def key(arguments: Arguments) -> str:
-            return subscription(kind, integer(*take(arguments, 1), bits=64))
+    """Return the (un)subscription of a kind of user events; `user_events.publish` looks at what is noted."""
 
     def bind(arguments: Arguments) -> Run:
-        name = key(arguments)
+        if kind is UserKind.ACCOUNTS:
+            take(arguments, 0)
+            account_id = 0
+        else:
+            account_id = integer(only(arguments), bits=64)
+        name = subscription(kind, account_id)
 
         async def run(turn: Turn) -> str:
             if begin:

@@ -59,6 +59,7 @@ class Terms:
 
     contract_id: str
     symbol_id: str
+    display: str
     grid: PriceGrid
     tick: int
     fee: int
@@ -72,6 +73,7 @@ class Terms:
         return cls(
             listing.contract_id,
             listing.symbol_id,
+            f"{listing.name[:-1]}{listing.contract_id[-2:]}",
             listing.grid,
             tick,
             _MICRO_FEE if is_micro else _FEE,

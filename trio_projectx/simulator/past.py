@@ -109,7 +109,9 @@ class Past:
             self.record.add(trades)
 
     def look(self, now_ns: int) -> None:
-        """Somebody looks at ``now_ns``: decide where the past is dense."""
+        """Somebody looks at ``now_ns``: decide where the past is dense. That of a tape is what it is."""
+        if self._listing is None:
+            return
         minute = now_ns // MINUTE_NS
         if not self._dense:
             self._dense.append([minute - DENSE_BEFORE, minute + 1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-import trio
 from msgspec import Raw
 
 from trio_projectx.simulator.json_text import compact, string
@@ -20,13 +19,13 @@ from trio_projectx.simulator.turns import (
     ServerError,
     Turn,
     integer,
+    only,
     take,
     text,
     wrapped,
 )
 
 #: Bounds of the probes, so that no client can make the simulator hold or do anything unbounded.
-_SLEEP_MS_MAX: Final = 60_000
 _BURST_MAX: Final = 1_000_000
 _BIG_MAX: Final = 8 << 20
 
@@ -34,7 +33,7 @@ _LISTS: Final = msgspec.json.Decoder(list[Raw] | None)
 
 
 def _echo(arguments: Arguments) -> Run:
-    (value,) = take(arguments, 1)
+    value = only(arguments)
 
     async def run(_: Turn) -> str:
         return compact(value)
@@ -61,7 +60,7 @@ def _nothing(arguments: Arguments) -> Run:
 
 
 def _throw(arguments: Arguments) -> Run:
-    told = text(*take(arguments, 1))
+    told = text(only(arguments))
 
     async def run(_: Turn) -> str:
         raise ServerError(told)
@@ -70,7 +69,7 @@ def _throw(arguments: Arguments) -> Run:
 
 
 def _throw_hub(arguments: Arguments) -> Run:
-    told = text(*take(arguments, 1))
+    told = text(only(arguments))
 
     async def run(_: Turn) -> str:
         raise HubError(NO_TEXT if told is None else told)
@@ -89,12 +88,12 @@ def _who_am_i(arguments: Arguments) -> Run:
 
 
 def _slow(arguments: Arguments) -> Run:
-    millis = integer(*take(arguments, 1))
+    millis = integer(only(arguments))
 
-    async def run(_: Turn) -> str:
+    async def run(turn: Turn) -> str:
         if millis < 0:  # Task.Delay; -1, which is for ever there, is an error here too
             raise ServerError("a delay below 0")
-        await trio.sleep(min(_SLEEP_MS_MAX, millis) / 1000)
+        await turn.sleep(millis)
         return "null"
 
     return run
@@ -111,7 +110,7 @@ def _emit(arguments: Arguments) -> Run:
     async def run(turn: Turn) -> str:
         if not target or values is None:
             raise ServerError("no target, or no arguments")
-        await turn.link.outbox.put(event(target, (compact(bytes(value).decode()) for value in values)))
+        await turn.send(event(target, (compact(bytes(value).decode()) for value in values)))
         return "null"
 
     return run
@@ -129,7 +128,7 @@ def _burst(arguments: Arguments) -> Run:
                 raise ServerError("no target")
             whole, cents = divmod(500_025 + 25 * seq, 100)
             payload = f'{{"seq":{seq},"price":{whole}.{cents:02d},"volume":{seq + 1}}}'
-            if not await turn.link.outbox.put(event(target, (contract, payload))):
+            if not await turn.send(event(target, (contract, payload))):
                 break  # the connection is closing
         return "null"
 
@@ -143,7 +142,7 @@ def _big(arguments: Arguments) -> Run:
     async def run(turn: Turn) -> str:
         if not target or size < 0:
             raise ServerError("no target, or a size below 0")
-        await turn.link.outbox.put(event(target, (f'"{"x" * min(_BIG_MAX, size)}"',)))
+        await turn.send(event(target, (f'"{"x" * min(_BIG_MAX, size)}"',)))
         return "null"
 
     return run
@@ -155,7 +154,7 @@ def _counter(arguments: Arguments) -> Run:
     async def run(turn: Turn) -> str:
         for number in range(count):
             if delay_ms > 0:
-                await trio.sleep(min(_SLEEP_MS_MAX, delay_ms) / 1000)
+                await turn.sleep(delay_ms)
             await turn.stream(str(number))
         return ""
 
@@ -163,10 +162,11 @@ def _counter(arguments: Arguments) -> Run:
 
 
 def _counter_fail(arguments: Arguments) -> Run:
-    count = integer(*take(arguments, 1))
+    count = integer(only(arguments))
 
     async def run(turn: Turn) -> str:
         for number in range(count):
+            await turn.sleep(0)  # Task.Yield
             await turn.stream(str(number))
         raise HubError("Ran out of data!")
 
@@ -183,7 +183,7 @@ def _sum(arguments: Arguments) -> Run:
 
 
 def _ask_client(arguments: Arguments) -> Run:
-    target = text(*take(arguments, 1))
+    target = text(only(arguments))
 
     async def run(turn: Turn) -> str:
         if not target:

@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 
 from trio_projectx._events import Side
-from trio_projectx.simulator.orders import Bracket, OrderType, Refused, Terms
+from trio_projectx.simulator.orders import Bracket, Order, OrderType, Refused, Terms
 
 #: PlaceOrderErrorCode, ModifyOrderErrorCode (GATEWAY.md 1.5).
 REJECTED: Final = 2
@@ -65,6 +65,37 @@ def check(ticket: Ticket, *, auto_oco: bool) -> Prices:
         raise Refused(REJECTED, NO_AUTO_OCO, 0)
     _check_brackets(ticket)
     return prices
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Changes:
+    """What ``Order/modify`` asks for; None leaves as it is."""
+
+    size: int | None = None
+    limit_price: float | None = None
+    stop_price: float | None = None
+    trail_price: float | None = None
+
+
+def amended(order: Order, changes: Changes) -> Order:
+    """Return ``order`` with ``changes``; a price that its type does not have is not looked at.
+
+    :raises Refused: with ModifyOrderErrorCode 3 and a sentence.
+    """
+    if changes.size is not None:
+        if not 1 <= changes.size <= _SIZE_MAX:
+            raise Refused(MODIFY_REJECTED, "Invalid order size.")
+        order = attrs.evolve(order, size=changes.size)
+    if changes.limit_price is not None and order.limit is not None:
+        limit = in_ticks(order.terms, changes.limit_price, "limit price", MODIFY_REJECTED)
+        order = attrs.evolve(order, limit=limit)
+    if changes.stop_price is not None and order.type in _STOPS:
+        stop = in_ticks(order.terms, changes.stop_price, "stop price", MODIFY_REJECTED)
+        order = attrs.evolve(order, stop=stop)
+    if changes.trail_price is not None and order.type is OrderType.TRAILING_STOP:
+        distance = in_ticks(order.terms, changes.trail_price, "trail price", MODIFY_REJECTED)
+        order = attrs.evolve(order, distance=distance)
+    return order
 
 
 def in_ticks(terms: Terms, price: float | None, name: str, code: int = REJECTED) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _UPLOAD_ITEMS: Final = 10
 #: Of a HubException without one.
 NO_TEXT: Final = "Exception of type 'Microsoft.AspNetCore.SignalR.HubException' was thrown."
+_SLEEP_MS_MAX: Final = 60_000
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 
 #: The JSON texts of a call's arguments.
@@ -94,14 +95,29 @@ class Turn:
     """Calls ``target`` at the client and returns its result as JSON."""
     upload: Upload | None = None
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+    waits: trio.Event = attrs.Factory(trio.Event)
+    """Set when it waits for something for the first time, or is over: until then nothing else is read, as an
+    asynchronous method of .NET runs in its caller's place until it first waits."""
+
+    async def send(self, text: str) -> bool:
+        """Send records, waiting while the client is behind; False if the connection is closing."""
+        if not self.link.outbox.has_room(text):
+            self.waits.set()
+        return await self.link.outbox.put(text)
 
     async def stream(self, item: str) -> None:
         """Send one item (JSON) of the result stream, waiting while the client is behind."""
-        await self.link.outbox.put(streamed(self.invocation_id or "", item))
+        await self.send(streamed(self.invocation_id or "", item))
+
+    async def sleep(self, millis: int) -> None:
+        """Wait, at most a minute: no client can make a call last for ever."""
+        self.waits.set()
+        await trio.sleep(min(_SLEEP_MS_MAX, millis) / 1000)
 
     def uploaded(self) -> Upload:
-        """Return the upload stream of a method that takes one."""
+        """Return the upload stream of a method that takes one, to wait for its items."""
         assert self.upload is not None
+        self.waits.set()
         return self.upload
 
 
@@ -123,6 +139,11 @@ def take(arguments: Arguments, count: int) -> Arguments:
     if len(arguments) != count:
         raise BindingError
     return arguments
+
+
+def only(arguments: Arguments) -> str:
+    """Return the one argument."""
+    return take(arguments, 1)[0]
 
 
 def text(raw: str) -> str | None:

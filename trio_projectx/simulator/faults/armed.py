@@ -70,18 +70,15 @@ class Armed:
         fault = self.fault
         if where.hub == "control" or fault.hub not in ("*", where.hub) or self.is_over:
             return False
-        match fault.connection:
-            case "all":
-                return True
-            case "next":
-                if self._bound is None and where.number > self.newest:
-                    self._bound = where.number
-                return self._bound == where.number
-            case selector if selector.startswith("#"):
-                nth = where.number if fault.hub == "*" else where.nth
-                return nth == int(selector[1:])
-            case wanted:
-                return wanted == where.connection_id
+        selector = fault.connection
+        if selector == "next":
+            if self._bound is None and where.number > self.newest:
+                self._bound = where.number
+            return self._bound == where.number
+        if selector.startswith("#"):
+            nth = where.number if fault.hub == "*" else where.nth
+            return nth == int(selector[1:])
+        return selector in ("all", where.connection_id)
 
     def claim(self, where: Where) -> bool:
         """Count a strike at ``where`` and return True, unless it may strike (there) no more."""
@@ -93,7 +90,7 @@ class Armed:
         if where.connection_id:
             self._ids.append(where.connection_id)
         self._moved.unpark_all()
-        if self.is_over:
+        if self.struck == self.fault.count:
             self.on_over(self)
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 import trio
 
@@ -37,10 +37,9 @@ async def _lost(line: Line, armed: Armed, turn: Turn, run: Run) -> str:
     return _NOTHING
 
 
-async def _hang(line: Line, armed: Armed, turn: Turn, run: Run) -> str:
+async def _hang(line: Line, armed: Armed, turn: Turn, run: Run) -> NoReturn:
     del line, armed, turn, run
     await trio.sleep_forever()
-    return _NOTHING
 
 
 CALLS: Final[Mapping[str, Call]] = MappingProxyType(

@@ -23,7 +23,7 @@ from trio_projectx.simulator.faults.progress import Where
 from trio_projectx.simulator.faults.requests import REQUESTS
 from trio_projectx.simulator.faults.script import Step
 from trio_projectx.simulator.faults.wire import WIRE, WIRE_SENDS
-from trio_projectx.simulator.http import Raw, Request, Response
+from trio_projectx.simulator.http import Meddle, Raw, Request, Response
 from trio_projectx.simulator.identity import Identity
 from trio_projectx.simulator.settings import Counters
 from trio_projectx.simulator.streams import reset_stream
@@ -40,11 +40,16 @@ class Faults:
     """The faults of one simulator; ``expire_tokens`` makes every token given out so far invalid."""
 
     def __init__(
-        self, tasks: BackgroundTasks, counters: Counters, expire_tokens: Callable[[], object]
+        self,
+        tasks: BackgroundTasks,
+        counters: Counters,
+        expire_tokens: Callable[[], object],
+        keep_alive_s: float = 15.0,
     ) -> None:
         self._tasks = tasks
         self._counters = counters
         self._expire_tokens = expire_tokens
+        self._keep_alive_s = keep_alive_s
         self._armed: dict[str, Armed] = {}
         """In place, by id, oldest first."""
         self._past: dict[str, Armed] = {}
@@ -143,14 +148,18 @@ class Faults:
     def attach(self, stream: trio.abc.Stream) -> Line:
         """Return the line of an accepted ``stream``; the caller strikes what is due at once."""
         self._accepted += 1
-        line = Line(stream, Where(self._accepted), self)
+        line = Line(stream, Where(self._accepted), self, self._keep_alive_s)
         self._lines[self._accepted] = line
         for armed in list(self._armed.values()):
             if armed.fault.level in _OF_LINES:
                 line.wait_for(armed)
         return line
 
-    async def meddle(self, line: Line, request: Request) -> Response | Raw | None:
+    def meddler(self, line: Line) -> Meddle:
+        """Return what `Conversation` asks before it answers a request on ``line``."""
+        return lambda request: self._meddle(line, request)
+
+    async def _meddle(self, line: Line, request: Request) -> Response | Raw | None:
         """Answer ``request`` in the place of the server, or let it do so (None)."""
         await line.at_request(request.path)
         for armed in list(self._armed.values()):

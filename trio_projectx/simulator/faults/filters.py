@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
+import trio
 
 from trio_projectx.signalr import HandshakeResponse, write_handshake_response
 from trio_projectx.simulator.faults.armed import Armed
@@ -38,10 +39,17 @@ def has_trades(record: str) -> bool:
 
 
 def begin_mute_data(line: Line, armed: Armed) -> None:
-    """Send no events from now on."""
+    """Send no events from now on, but the pings that a hub without events sends."""
+    last = trio.current_time()
 
     def records(found: list[str]) -> list[str]:
-        return [record for record in found if not record.startswith(_EVENT)]
+        nonlocal last
+        kept = [record for record in found if not record.startswith(_EVENT)]
+        if not kept and trio.current_time() >= last + line.keep_alive_s:
+            kept = [_PING_RECORD]
+        if kept:
+            last = trio.current_time()
+        return kept
 
     line.begin(Mode(armed=armed, records=records))
 

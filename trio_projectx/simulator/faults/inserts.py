@@ -116,7 +116,9 @@ async def _nested_record(line: Line, armed: Armed) -> None:
 
 
 async def _unknown_target(line: Line, _: Armed) -> None:
-    await line.emit(write_frame(write_message(Invocation("GatewayNobodyKnows", [1, None])).encode()))
+    await line.emit(
+        write_frame(write_message(Invocation(target="GatewayNobodyKnows", arguments=[1, None])).encode())
+    )
 
 
 async def _unknown_type(line: Line, _: Armed) -> None:
@@ -124,7 +126,9 @@ async def _unknown_type(line: Line, _: Armed) -> None:
 
 
 async def _unknown_completion(line: Line, _: Armed) -> None:
-    await line.emit(write_frame(write_message(Completion("nobody-asked", result=None)).encode()))
+    await line.emit(
+        write_frame(write_message(Completion(invocation_id="nobody-asked", result=None)).encode())
+    )
 
 
 async def _token_expiry(line: Line, armed: Armed) -> None:
@@ -134,7 +138,9 @@ async def _token_expiry(line: Line, armed: Armed) -> None:
             await line.emit(close_frame(_NORMAL))
             _be_silent(line, armed)
         case "logout":
-            await line.emit(write_frame(write_message(Invocation("GatewayLogout", [])).encode()))
+            await line.emit(
+                write_frame(write_message(Invocation(target="GatewayLogout", arguments=[])).encode())
+            )
         case _:
             begin_mute_data(line, armed)
 

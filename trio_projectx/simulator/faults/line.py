@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
 from trio_projectx.simulator.faults.armed import Armed
-from trio_projectx.simulator.faults.catalogue import RECORDS, WEBSOCKET, Level
-from trio_projectx.simulator.faults.frames import TEXT, read_frame, records_in, text_frame
-from trio_projectx.simulator.faults.modes import Mode, Pump, in_chunks
+from trio_projectx.simulator.faults.catalogue import WEBSOCKET, Level
+from trio_projectx.simulator.faults.frames import text_frame
+from trio_projectx.simulator.faults.modes import Mode, Pump, filtered, in_chunks
+from trio_projectx.simulator.faults.owner import Owner
 from trio_projectx.simulator.faults.progress import Progress, Where
 from trio_projectx.simulator.streams import reset_stream, wait_taken
 
@@ -28,37 +29,16 @@ _TAKEN_S: Final = 0.2
 _LINGER_S: Final = 5.0
 
 
-class Owner(Protocol):
-    """Who owns the lines."""
-
-    def start_soon(self, fn: Callable[..., Awaitable[object]], *args: object) -> None:
-        """Run a task; what becomes of its connection is no error of it."""
-        ...
-
-    def nth(self, line: Line) -> int:
-        """Return the line's number among those of its hub."""
-        ...
-
-    async def perform(self, line: Line, armed: Armed) -> None:
-        """Do the fault to the line."""
-        ...
-
-    def keep(self, stream: trio.abc.Stream) -> None:
-        """Keep ``stream`` open though its server is done with it."""
-        ...
-
-    def leave(self, line: Line) -> None:
-        """Forget the line: it is closed."""
-        ...
-
-
 class Line(trio.abc.Stream):
     """One accepted connection."""
 
-    def __init__(self, stream: trio.abc.Stream, where: Where, owner: Owner) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, where: Where, owner: Owner, keep_alive_s: float = 15.0
+    ) -> None:
         self.progress = Progress(where)
-        self.flip = 0
-        """Bits to turn over in the next byte that is sent."""
+        self.keep_alive_s = keep_alive_s
+        """The hub pings after this long without sending."""
+        self._flip = 0
         self._stream = stream
         self._owner = owner
         self._held = b""
@@ -68,6 +48,7 @@ class Line(trio.abc.Stream):
         self._is_quiet = False
         self._in_turn = False
         self._is_closed = False
+        self._is_met = False
         self._moved = trio.lowlevel.ParkingLot()
 
     # -- for whoever serves the connection
@@ -86,6 +67,9 @@ class Line(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive what the faults let through; errors are those of any stream."""
+        if not self._is_met:
+            self._is_met = True
+            await self.strike_due()  # what was meant for the moment of being accepted
         data = await self._hear(max_bytes)
         self.progress.bytes_in += len(data)
         if not self.where.hub and self.progress.see(data):
@@ -157,7 +141,7 @@ class Line(trio.abc.Stream):
         await self.strike_due()
 
     def _settle(self) -> None:
-        is_free = not (self._pending or self._modes or self._pump)
+        is_free = not (self._pending or self._modes or self._pump or self._flip)
         self._is_quiet = is_free and self.phase in ("stream", "control")
 
     # -- faults in and out
@@ -185,6 +169,11 @@ class Line(trio.abc.Stream):
         self._settle()
         if fault.duration_s is not None:
             self._owner.start_soon(self._end_later, mode, fault.duration_s)
+
+    def flip(self, bits: int) -> None:
+        """Turn these bits over in the next byte that is sent."""
+        self._flip ^= bits
+        self._settle()
 
     def end(self, mode: Mode) -> None:
         """Be in ``mode`` no more."""
@@ -218,7 +207,10 @@ class Line(trio.abc.Stream):
             return False  # when a connection is accepted, only what was said to be meant for that moment
         if fault.after_bytes is not None and self._counted(fault.direction) < fault.after_bytes:
             return False
-        if fault.after_records is not None and self.progress.records_out - records_before < fault.after_records:
+        if (
+            fault.after_records is not None
+            and self.progress.records_out - records_before < fault.after_records
+        ):
             return False
         return armed.reaches(self.where)
 
@@ -242,7 +234,7 @@ class Line(trio.abc.Stream):
         if armed.fault.delay_s:
             self._owner.start_soon(self._strike_later, armed)
             return
-        if armed.fault.after_bytes:
+        if armed.fault.after_bytes or armed.fault.phase:
             with trio.move_on_after(_TAKEN_S):
                 await wait_taken(self._stream)
         if armed.fault.level is Level.RECORD or armed.claim(self.where):
@@ -304,24 +296,9 @@ class Line(trio.abc.Stream):
 
     def _filtered(self, data: bytes) -> list[bytes]:
         """Return what goes out instead of ``data``, which is one frame or one HTTP answer."""
-        if not self._modes and not self._pending:
-            return [data]
-        frame = read_frame(data) if self.phase in WEBSOCKET else None
-        if frame is None:
-            return [data]
-        pieces = [data]
-        if frame.opcode == TEXT and self.phase in RECORDS:
-            records = records_in(frame.payload)
-            self.progress.records_out += len(records)
-            kept = records
-            for mode in list(self._modes):
-                kept = mode.records(kept) if mode.records else kept
-            if kept is not records:
-                pieces = [text_frame(*kept)] if kept else []
-        for mode in list(self._modes):
-            if mode.frames:
-                pieces = [out for piece in pieces for out in mode.frames(piece)]
-        return pieces
+        if (self._modes or self._pending) and self.phase in WEBSOCKET:
+            return filtered(data, self._modes, self.progress)
+        return [data]
 
     async def emit(self, data: bytes) -> None:
         """Send bytes as they are, stopping where a fault wants to strike; the caller has the turn."""
@@ -356,8 +333,9 @@ class Line(trio.abc.Stream):
         return min([size, *(cut for cut in ahead if cut > 0)])
 
     async def _write(self, data: bytes) -> None:
-        if self.flip and data:
-            data, self.flip = bytes((data[0] ^ self.flip,)) + data[1:], 0
+        if self._flip and data:
+            data, self._flip = bytes((data[0] ^ self._flip,)) + data[1:], 0
+            self._settle()
         if self._pump is not None:
             await self._pump.put(data)
         else:

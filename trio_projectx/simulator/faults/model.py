@@ -38,8 +38,9 @@ def _whole(low: int, high: int) -> Callable[[object, attrs.Attribute[Any], Any],
 
 
 def _is_seconds(value: object) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and 0 <= value <= _SECONDS_MAX
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and 0 <= value <= _SECONDS_MAX
 
 
 _SECONDS: Final = _checked(f"seconds from 0 to {_SECONDS_MAX:.0f}", _is_seconds)

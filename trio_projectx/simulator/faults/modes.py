@@ -11,6 +11,9 @@ import attrs
 import trio
 
 from trio_projectx.simulator.faults.armed import Armed
+from trio_projectx.simulator.faults.catalogue import RECORDS
+from trio_projectx.simulator.faults.frames import TEXT, read_frame, records_in, text_frame
+from trio_projectx.simulator.faults.progress import Progress
 
 RecordFilter: TypeAlias = Callable[[list[str]], list[str]]
 """Takes the records of one text and returns those that go out; the same list object if nothing changed."""
@@ -43,6 +46,25 @@ class Mode:
     def needs_pump(self) -> bool:
         """Whether what is sent has to wait on its way."""
         return bool(self.bytes_per_s or self.latency_s or self.jitter_s)
+
+
+def filtered(data: bytes, modes: Sequence[Mode], progress: Progress) -> list[bytes]:
+    """Return what goes out instead of the frame ``data`` of a WebSocket; count its records."""
+    frame = read_frame(data)
+    if frame is None:
+        return [data]
+    pieces = [data]
+    if frame.opcode == TEXT and progress.phase in RECORDS:
+        records = kept = records_in(frame.payload)
+        progress.records_out += len(records)
+        for mode in list(modes):
+            kept = mode.records(kept) if mode.records else kept
+        if kept is not records:
+            pieces = [text_frame(*kept)] if kept else []
+    for mode in list(modes):
+        if mode.frames:
+            pieces = [out for piece in pieces for out in mode.frames(piece)]
+    return pieces
 
 
 def in_chunks(data: bytes, size: int) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
 from pathlib import Path
 from typing import Final
 
@@ -70,9 +70,9 @@ def parse_script(text: str | bytes) -> tuple[Step, ...]:
         words = text if isinstance(text, str) else text.decode()
     except UnicodeDecodeError as exc:
         raise ConfigError(f"the script is not UTF-8: {exc}") from exc
+    objects: list[object]
     if words.lstrip().startswith("["):
-        found = decode(words)
-        objects: Sequence[object] = found if isinstance(found, list) else [found]
+        objects = msgspec.convert(decode(words), list[object])
     else:
         lines = [line.strip() for line in words.splitlines()]
         objects = [
@@ -83,12 +83,16 @@ def parse_script(text: str | bytes) -> tuple[Step, ...]:
     return tuple(_step(number, values) for number, values in enumerate(objects, 1))
 
 
-async def read_script(path: str | Path) -> tuple[Step, ...]:
+async def read_script(path: str | os.PathLike[str]) -> tuple[Step, ...]:
     """Read and parse a script from a file.
 
-    :raises ConfigError: if it cannot be read or parsed; the text begins with the path.
+    :raises ConfigError: if it cannot be read or parsed; the text names the path.
     """
-    return parse_script(await trio.to_thread.run_sync(_read, Path(path)))
+    text = await trio.to_thread.run_sync(_read, Path(path))
+    try:
+        return parse_script(text)
+    except ConfigError as exc:
+        raise ConfigError(f"{str(path)!r}: {exc}") from exc
 
 
 def _read(path: Path) -> bytes:

@@ -46,7 +46,7 @@ def _rechunk(line: Line, armed: Armed) -> None:
 
 
 def _bit_flip(line: Line, armed: Armed) -> None:
-    line.flip ^= 1 << armed.fault.bit
+    line.flip(1 << armed.fault.bit)
 
 
 def _hang(line: Line, armed: Armed) -> None:
