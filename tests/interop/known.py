@@ -9,7 +9,4 @@ from typing import Final
 
 KNOWN: Final[dict[str, str]] = {
     "test_pings_come_among_other_events_too[simulator]": "it pings only when it has nothing else to send",
-    "test_a_stateful_reconnect_finishes_the_calls_under_way[simulator]": (
-        "a reset is not noticed while a call waits for its turn"
-    ),
 }

@@ -23,6 +23,9 @@ from trio_projectx.flow.buffers import Buffer
 #: How long a reader may go on without letting other tasks run, as long as items wait for it.
 _SLICE_S: Final = 0.010
 
+#: Rounds of the scheduler that a reader gets before it is called slow; within one the order of tasks is random.
+_CHANCES: Final = 3
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -183,9 +186,10 @@ class Feed(Generic[T]):
             while self._must_wait():
                 self.pipe.blocked += 1
                 await self.pipe.room.park()
-            if self._is_about_to_break():
+            for _ in range(_CHANCES):
                 # A reader that is waiting is not slow: let it take what is there first.
-                await trio.lowlevel.checkpoint()
+                if self._is_about_to_break():
+                    await trio.lowlevel.checkpoint()
             self.offer(item)
 
     def offer(self, item: T) -> None:

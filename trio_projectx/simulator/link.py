@@ -1,9 +1,9 @@
 """One hub connection as the server sees it: handshake, records both ways, pings, and the ways it ends.
 
-Tasks of a link: on each transport a writer (the only sender of messages), a reader, and a pump between it and the
-WebSocket, which notices its loss while the reader waits for a call; next to them the calls
-under way (`calls.Desk`), the watch over its token and, with stateful reconnect, the acknowledger. A link has
-one transport; with stateful reconnect it outlives the loss of one and waits for the next.
+Tasks of a link: on each transport a writer (the only sender of messages), a reader, and a pump between it and
+the WebSocket, which notices its loss while the reader waits for a call; next to them the calls under way
+(`calls.Desk`), the watch over its token and, with stateful reconnect, the acknowledger. A link has one
+transport; with stateful reconnect it outlives the loss of one and waits for the next.
 """
 
 from __future__ import annotations
