@@ -257,14 +257,6 @@ async def test_a_completion_that_comes_twice_settles_once(autojump_clock: object
         assert len(seen.trades) > 100
 
 
-async def test_a_hang_in_any_phase_is_found_within_its_own_deadline(autojump_clock: object) -> None:
-    for phase, bound in (("upgrade", 10.1), ("handshake", 20.1), ("subscribe", 15.1), ("stream", 36)):
-        async with open_sim() as sim:
-            seen, _ = await meet(sim, Fault("hang", hub="market", phase=phase), at=0, until=80)
-            assert isinstance(seen.error, px.TrioProjectXError)
-            assert lasted(seen) <= bound, phase
-
-
 # -- trades that are not as they were
 
 

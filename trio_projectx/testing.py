@@ -155,7 +155,12 @@ class PlayTrades(Protocol):
 # -- the plugin
 
 _F = TypeVar("_F", bound=Callable[..., object])
-_trio_fixture: Final = cast("Callable[[_F], _F]", pytest_trio.trio_fixture)
+
+
+def _trio_fixture(function: _F) -> _F:
+    # pytest-trio has no types.
+    return cast("_F", pytest_trio.trio_fixture(function))  # pyright: ignore[reportUnknownMemberType]
+
 
 
 def pytest_configure(config: pytest.Config) -> None:
