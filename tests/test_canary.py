@@ -134,7 +134,9 @@ async def test_a_service_that_echoes_what_it_was_sent_makes_us_print_no_secret(p
             return ours
 
         for credentials in (px.Credentials("me", key), px.Credentials.from_token(token)):
-            config = attrs.evolve(px.GatewayConfig.simulated("http://h"), credentials=credentials, connect=connect)
+            config = attrs.evolve(
+                px.GatewayConfig.simulated("http://h"), credentials=credentials, connect=connect
+            )
             for negotiate in (False, True):
                 with pytest.raises(px.TrioProjectXError) as info:
                     async with px.open_gateway(attrs.evolve(config, negotiate=negotiate)) as gateway:

@@ -157,7 +157,9 @@ def test_the_fields_come_in_the_order_of_the_docs() -> None:
 
 def test_a_bad_url_of_the_environment_is_named_by_its_variable() -> None:
     with pytest.raises(ConfigError, match="PROJECTX_REST_URL"):
-        GatewayConfig.from_env({"PROJECTX_USERNAME": "a", "PROJECTX_API_KEY": "b", "PROJECTX_REST_URL": "nonsense"})
+        GatewayConfig.from_env(
+            {"PROJECTX_USERNAME": "a", "PROJECTX_API_KEY": "b", "PROJECTX_REST_URL": "nonsense"}
+        )
 
 
 def test_pretty_printers_show_no_secret() -> None:

@@ -96,10 +96,13 @@ async def test_ctrl_c_in_a_task_goes_before_what_the_body_makes_of_it() -> None:
 
 
 async def test_ctrl_c_is_found_in_groups_of_ours() -> None:
+    async def at_once(exc: BaseException) -> None:
+        raise exc  # without a checkpoint, at which the other's failure would cancel it
+
     async def nursery_of_a_library() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fail, KeyboardInterrupt())
-            nursery.start_soon(fail, ValueError("bystander"))
+            nursery.start_soon(at_once, KeyboardInterrupt())
+            nursery.start_soon(at_once, ValueError("bystander"))
 
     with pytest.raises(KeyboardInterrupt):
         async with open_background_tasks() as tasks:

@@ -344,7 +344,9 @@ async def test_a_stream_that_holds_the_feed_back_does_not_hold_back_the_news_of_
     """As long as the reader of the socket itself is not held back: the channels in between take some reads."""
     async with running() as (sim, gateway):
         async with (
-            gateway.open_bars("MNQ", "1s", overflow=px.Overflow.BLOCK, capacity=1) as blocked,  # nobody reads it
+            gateway.open_bars(
+                "MNQ", "1s", overflow=px.Overflow.BLOCK, capacity=1
+            ) as blocked,  # nobody reads it
             gateway.open_bars("MNQ", "1s") as same,
             gateway.open_bars("ES", "1s") as other,
         ):
@@ -375,12 +377,17 @@ async def test_a_feed_that_is_held_back_is_told(
 
 async def test_a_reader_that_waits_is_not_called_slow(autojump_clock: trio.testing.MockClock) -> None:
     """Several bars close at one edge; a stream with room for one of them still gets them all to its reader."""
-    async with running() as (_, gateway), gateway.open_bars("MNQ", "1s", "5s", "15s", "1m", capacity=1) as bars:
+    async with (
+        running() as (_, gateway),
+        gateway.open_bars("MNQ", "1s", "5s", "15s", "1m", capacity=1) as bars,
+    ):
         for _ in range(100):
             assert (await bars.receive()).trades > 0
 
 
-async def test_what_cannot_be_used_is_counted_where_users_see_it(autojump_clock: trio.testing.MockClock) -> None:
+async def test_what_cannot_be_used_is_counted_where_users_see_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with running() as (sim, gateway), gateway.open_bars("MNQ", "1s") as bars:
         await bars.receive()
         body = f'["{sim.contract_id}",[{{"price":"x"}}]]'.encode()

@@ -95,3 +95,33 @@ async def test_nothing_of_a_call_is_left_when_its_connection_ends(autojump_clock
         # Add waits behind Slow, so nobody reads; the stream's next item notices.
         await until(lambda: not sim.statistics().hub_connections_open, 2)
         assert sim.statistics().crashes == 0
+
+
+async def test_the_simulator_ends_at_once_whatever_is_under_way(autojump_clock: object) -> None:
+    clients = []
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
+
+            async def stay(*records: dict) -> None:
+                ticket = await negotiate(sim)
+                async with transport(sim, ticket) as client:
+                    await begin(client)
+                    await client.send(*records)
+                    clients.append(client)
+                    await client.until_closed()
+
+            slow = {"type": 1, "invocationId": "slow", "target": "Slow", "arguments": [60_000]}
+            upload = {"type": 1, "invocationId": "2", "target": "Sum", "arguments": [], "streamIds": ["u"]}
+            burst = {"type": 1, "target": "Burst", "arguments": ["T", "C", 100_000]}
+            for records in ((slow, ASK), (ASK, upload), (burst, slow), ()):
+                nursery.start_soon(stay, *records)
+            await until(lambda: len(clients) == 4, 5)
+            await trio.sleep(2)
+            await lose(clients[3])
+            assert sim.statistics().hub_connections_open == 4
+            start = trio.current_time()
+        assert trio.current_time() - start < 0.1
+        assert sim.statistics().crashes == 0
+        assert sim.statistics().hub_connections_open == 0
+        nursery.cancel_scope.cancel()

@@ -9,7 +9,8 @@ from trio_projectx.simulator.candles import SECOND_NS, Candle, Record, fold
 from trio_projectx.simulator.path import MINUTE_NS
 from trio_projectx.simulator.truth import TradeColumns
 
-rows = st.lists(st.tuples(st.integers(0, 200 * SECOND_NS), st.integers(1, 9).map(float), st.integers(1, 5)))
+stamps = st.integers(0, 200 * SECOND_NS) | st.sampled_from([0, 7, 60 * SECOND_NS])
+rows = st.lists(st.tuples(stamps, st.integers(1, 9).map(float), st.integers(1, 5)))
 
 
 def columns(trades: list[tuple[int, float, int]]) -> TradeColumns:

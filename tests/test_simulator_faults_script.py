@@ -74,7 +74,7 @@ async def test_files(tmp_path: Path) -> None:
     path = tmp_path / "script.jsonl"
     path.write_text(LINES)
     assert await read_script(path) == parse_script(LINES)
-    with pytest.raises(px.ConfigError, match="nothing.jsonl.*No such file"):
+    with pytest.raises(px.ConfigError, match=r"nothing.jsonl.*No such file"):
         await read_script(tmp_path / "nothing.jsonl")
     with pytest.raises(px.ConfigError, match="Is a directory"):
         await read_script(tmp_path)

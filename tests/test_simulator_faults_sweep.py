@@ -10,7 +10,7 @@ import trio_projectx as px
 from trio_projectx.simulator import Fault, Simulator
 
 #: Silence is found after these, so that a stall costs little; the deadlines themselves are tested elsewhere.
-QUICK = px.Timeouts(connect_s=1, handshake_s=1, subscribe_s=1, server_s=0.8, keep_alive_s=0.5, close_s=0.2)
+QUICK = px.Timeouts(connect_s=0.3, handshake_s=0.3, subscribe_s=0.3, server_s=0.4, keep_alive_s=0.2, close_s=0.1)
 #: Upgrade, handshake, the subscription's answer and some records.
 BYTES = 400
 
@@ -38,7 +38,7 @@ async def gone(gateway: px.Gateway) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tcp_reset", "tcp_fin", "half_open"])
 async def test_every_byte(autojump_clock: object, name: str) -> None:
-    async with open_sim(client_timeout_s=2, keep_alive_s=0.3) as sim:
+    async with open_sim(client_timeout_s=0.5, keep_alive_s=0.15) as sim:
         await ask(sim, "POST", "/control/hz?v=5")
         async with px.open_gateway(config_for(sim, timeouts=QUICK)) as gateway:
             met: dict[str, int] = {}
@@ -71,7 +71,7 @@ async def strike(sim: Simulator, gateway: px.Gateway, fault: Fault) -> tuple[int
 
 @pytest.mark.slow
 async def test_every_byte_that_the_client_sends(autojump_clock: object) -> None:
-    async with open_sim(client_timeout_s=2, keep_alive_s=0.3) as sim:
+    async with open_sim(client_timeout_s=0.5, keep_alive_s=0.15) as sim:
         await ask(sim, "POST", "/control/hz?v=5")
         async with px.open_gateway(config_for(sim, timeouts=QUICK)) as gateway:
             for byte in range(1, 560, 7):

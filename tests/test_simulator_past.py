@@ -100,6 +100,23 @@ def test_changes_of_the_rate_are_remembered(changes: list[tuple[int, float]]) ->
         assert again.minute(minute, at) == expected.get(minute)
 
 
+def test_a_change_at_the_instant_of_a_trade_comes_after_it() -> None:
+    at = market(START_NS - 1).advance(NOW).trades.ts_event[50]
+    rates, live = Rates(), market(START_NS - 1)
+    before = live.advance(at).trades
+    live.rate = 0.0
+    live.jump(at)
+    rates.change(at, 0.0)
+    assert before.ts_event[-1] == at
+    assert len(live.advance(NOW).trades) == 0
+    assert past(rates).minute(MINUTE, NOW) == of(before)[MINUTE]
+    # And the other way about: after it nothing of it is made again.
+    rates = Rates()
+    rates.change(START_NS - 10**9, 0.0)
+    rates.change(at, 1.0)
+    assert past(rates).minute(MINUTE, NOW).first_ns > at
+
+
 def test_what_lies_back_is_coarse_and_costs_nothing() -> None:
     again = past()
     for back in range(DENSE_BEFORE + 1, DENSE_BEFORE + 3000):

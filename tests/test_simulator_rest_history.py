@@ -9,7 +9,7 @@ import attrs
 import pyarrow as pa
 import pytest
 import trio
-from simulator_rest import MNQ, Rest, running
+from simulator_rest import MNQ, Rest, running, send
 from simulator_tools import START_NS, HubClient, open_hub, trades_in, virtual_wall
 
 import trio_projectx as px
@@ -180,8 +180,6 @@ async def minute_of(client: HubClient) -> dict[int, list[dict]]:
 
 
 async def test_also_after_changes_of_the_rate_and_for_who_came_late(autojump_clock: object) -> None:
-    from simulator_rest import send
-
     async with running(speed=6) as (sim, rest), open_hub(sim, queue=99_999) as client:
         await send(sim, "POST", "/control/hz?v=2")
         await trio.sleep(15)
@@ -201,6 +199,37 @@ async def test_also_after_changes_of_the_rate_and_for_who_came_late(autojump_clo
             volume = sum(trade["volume"] for trade in streamed[minute])
             expected = (prices[0], max(prices), min(prices), prices[-1], volume)
             assert history[minute * 60_000_000_000] == expected
+
+
+@pytest.mark.parametrize("looker", ["nobody", "history", "quotes"])
+async def test_the_rate_is_that_of_the_time_whoever_looked_on(autojump_clock: object, looker: str) -> None:
+    """One simulator streams all the time, of another only history is asked: the bars are the same."""
+    histories = []
+    for streams in (True, False):
+        async with (
+            open_simulator(port=None, wall_clock=lambda: START_NS, speed=6) as sim,
+            open_hub(sim, queue=99_999) as client,
+        ):
+            rest = Rest(sim, sim.mint_token())
+            await send(sim, "POST", "/control/hz?v=1")
+            if streams:
+                await client.call("SubscribeContractTrades", MNQ)
+            elif looker == "history":
+                await ask(rest, limit=1)
+            elif looker == "quotes":
+                await client.call("SubscribeContractQuotes", MNQ)
+            await trio.sleep(25)
+            await send(sim, "POST", "/control/hz?v=90")
+            await trio.sleep(41)
+            histories.append(shown(await ask(rest, limit=6)))
+    streamed, asked = histories
+    assert len(streamed) == 6
+    # Changes fall into the first and the third minute, for the streamed market up to 50 ms earlier.
+    for at in (START_NS, START_NS + 120 * 10**9):
+        del streamed[at], asked[at]
+    assert asked == streamed
+    volumes = [streamed[START_NS + minute * 60 * 10**9][4] for minute in (1, 3)]
+    assert 20 * volumes[0] < volumes[1]
 
 
 async def test_a_tapes_history_is_what_it_has_played(autojump_clock: object) -> None:

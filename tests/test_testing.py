@@ -159,3 +159,15 @@ async def test_a_contract_that_trades_already_is_not_played_over(autojump_clock:
         stage.simulator.play(trades_table(ROWS), "CON.F.US.MES.U26")
         async with stage.gateway.open_trades("CON.F.US.MES.U26") as trades:
             assert (await trades.receive()).price == ROWS[0][1]
+
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "testing"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not EXAMPLE.is_dir(), reason="the examples are not beside the tests")
+def test_the_documented_example_passes(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntrio_mode = true\nfilterwarnings = error\n")
+    done = run_pytest(tmp_path, (EXAMPLE / "test_strategy.py").read_text())
+    assert (tmp_path / "conftest.py").read_text() == (EXAMPLE / "conftest.py").read_text()
+    assert "3 passed" in done.stdout, done.stdout

@@ -71,22 +71,18 @@ def _not_endless(instance: object, attribute: attrs.Attribute[float], value: flo
 
 def _stamp(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not (isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63):
-        raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be int64 nanoseconds, not {value!r:.60}")
+        raise ConfigError(
+            f"{type(instance).__name__}.{attribute.name} must be int64 nanoseconds, not {value!r:.60}"
+        )
 
 
-def _is_callable(instance: object, attribute: attrs.Attribute[object], value: object) -> None:
-    if value is not None and not callable(value):
-        raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be callable, not {value!r:.60}")
-
-
-def _instance_of(wanted: type) -> Callable[[object, attrs.Attribute[object], object], None]:
-    def check(instance: object, attribute: attrs.Attribute[object], value: object) -> None:
-        if not isinstance(value, wanted):
-            where = f"{type(instance).__name__}.{attribute.name}"
+def _check_kinds(instance: object, kinds: Mapping[str, type]) -> None:
+    for name, kind in kinds.items():
+        value: object = getattr(instance, name)
+        if not isinstance(value, kind):
+            where = f"{type(instance).__name__}.{name}"
             # Not the value: it may be a secret in the wrong place.
-            raise ConfigError(f"{where} must be a {wanted.__name__}, not a {type(value).__name__}")
-
-    return check
+            raise ConfigError(f"{where} must be a {kind.__name__}, not a {type(value).__name__}")
 
 
 _SCHEMES: Final = ("http", "https")
@@ -209,21 +205,29 @@ class Limits:
 class GatewayConfig:
     """Everything `open_gateway` needs; all of it has defaults but the credentials."""
 
-    credentials: Credentials = attrs.field(validator=_instance_of(Credentials))
-    endpoints: Endpoint = attrs.field(default=Endpoint(), validator=_instance_of(Endpoint))
+    credentials: Credentials
+    endpoints: Endpoint = Endpoint()
     """Where the service is: one `Endpoint` (failover to others is not offered yet)."""
-    timeouts: Timeouts = attrs.field(default=Timeouts(), validator=_instance_of(Timeouts))
-    limits: Limits = attrs.field(default=Limits(), validator=_instance_of(Limits))
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
     token_transport: Literal["header", "query"] = attrs.field(
         default="header", validator=attrs.validators.in_(("header", "query"))
     )
     """How a hub gets the token; "query" puts it into the WebSocket's URL, for a gateway that reads no header."""
-    negotiate: bool = attrs.field(default=False, validator=_instance_of(bool))
+    negotiate: bool = False
     """Ask the hub's negotiate route for a connection id first; ProjectX's own clients skip it."""
-    wall_clock: Callable[[], int] = attrs.field(default=time.time_ns, validator=_is_callable)
+    wall_clock: Callable[[], int] = time.time_ns
     """Wall time as int64 ns; it stamps ``ts_recv`` and decides nothing else."""
-    connect: Connect | None = attrs.field(default=None, validator=_is_callable)
+    connect: Connect | None = None
     """The door to the network; None is TCP, with TLS verified against the system's trust roots."""
+
+    def __attrs_post_init__(self) -> None:
+        kinds = {"credentials": Credentials, "endpoints": Endpoint, "timeouts": Timeouts, "limits": Limits}
+        _check_kinds(self, {**kinds, "negotiate": bool})
+        for name in ("wall_clock", "connect"):
+            value: object = getattr(self, name)
+            if not (callable(value) or (name == "connect" and value is None)):
+                raise ConfigError(f"GatewayConfig.{name} must be callable, not a {type(value).__name__}")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> GatewayConfig:

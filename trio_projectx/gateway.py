@@ -280,7 +280,9 @@ def _refuse_clear_text(config: GatewayConfig) -> None:
     for url in (config.endpoints.rest_url, config.endpoints.market_hub_url) if config.connect is None else ():
         parts = urlsplit(url)
         if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-            raise ConfigError(f"http://{parts.hostname} would carry the API key and the token in clear; use https")
+            raise ConfigError(
+                f"http://{parts.hostname} would carry the API key and the token in clear; use https"
+            )
 
 
 def _is_loopback(host: str) -> bool:

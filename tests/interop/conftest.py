@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from kit import Kit
@@ -21,6 +22,17 @@ Meet = Callable[..., AbstractAsyncContextManager[tuple[Server, OfficialClient]]]
 Serve = Callable[..., AbstractAsyncContextManager[Server]]
 
 
+class SkippedModule(pytest.Module):
+    """A module that is skipped as one: in one line, and not in one for each of its tests."""
+
+    def collect(self) -> NoReturn:
+        pytest.skip("it needs node packages: nox -s interop", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    return SkippedModule.from_parent(parent, path=module_path) if KIT is None else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == HERE and item.name in KNOWN:
@@ -30,8 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def kit() -> Kit:
     """What was set up; without it there is nothing to test against."""
-    if KIT is None:
-        pytest.skip("needs node packages: run it with nox -s interop")
+    assert KIT is not None
     found = Kit.load(Path(KIT))
     if found.no_client:
         pytest.skip(f"no official client: {found.no_client}")

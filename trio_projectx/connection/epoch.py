@@ -138,7 +138,7 @@ class Epoch:
         finally:
             farewell = self._end()
             if transport is not None and farewell is not None:
-                await _say(transport, farewell)
+                await _say(transport, farewell)  # noqa: ASYNC102  it shields and bounds itself
 
     def fail_calls(self) -> None:
         """Fail what waits for an answer; for the owner of an epoch that is `over`, as `run` does it late."""

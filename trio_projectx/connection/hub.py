@@ -98,7 +98,9 @@ class MarketHub:
         return epoch
 
     def _connect(self) -> Epoch:
-        epoch = Epoch("market hub", self._address, self._tokens, self._config, self._pipeline.deliver, self.counts)
+        epoch = Epoch(
+            "market hub", self._address, self._tokens, self._config, self._pipeline.deliver, self.counts
+        )
         self._tasks.start_soon(self._run, epoch, name="market hub")
         self._epoch = epoch
         self._asked.clear()

@@ -337,7 +337,7 @@ class JoiningStream(Stream):
         except BaseException as exc:  # whatever it is: half a frame may be on its way; nothing may follow it
             broken = exc if isinstance(exc, Exception) else trio.BrokenResourceError("a send was cut off")
             self._end(broken)
-            await close_forcefully(self._stream)
+            await close_forcefully(self._stream)  # noqa: ASYNC102  it shields itself
             raise
         self.bytes_out += len(data)
 

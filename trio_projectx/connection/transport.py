@@ -206,7 +206,7 @@ class _Connection:
             with self._scope:
                 await self._run_reader(headers)
         finally:
-            await close_forcefully(self.stream)
+            await close_forcefully(self.stream)  # noqa: ASYNC102  it shields itself
             self._over.set()
             self._settled.set()
             for scope in self._waits:
@@ -226,7 +226,7 @@ class _Connection:
                     receive_buffer_size=None,
                 )
                 self._settled.set()
-        except BaseException as exc:  # noqa: BLE001  its reader's death ends the transport, not the block
+        except BaseException as exc:  # noqa: BLE001, ASYNC103  its reader's death ends the transport, not the block
             self._failure = _failure_in(exc)
 
     async def wait_open(self, deadline: float, connect_s: float) -> Transport:
@@ -300,7 +300,9 @@ class _Connection:
         if self._failure is not None:
             return escape(f"trio-websocket failed: {self._failure!r}")
         if trio.current_time() >= self.send_due:
-            return self.took_nothing  # the send is being cut off right now, and a reader was quicker to see it
+            return (
+                self.took_nothing
+            )  # the send is being cut off right now, and a reader was quicker to see it
         if self.stream.error is not None:
             return escape(f"the connection broke: {self.stream.error}")
         return "the other side hung up without a Close frame"
@@ -359,9 +361,9 @@ async def open_transport(
             try:
                 yield await connection.wait_open(deadline, connect_s)
             finally:
-                await connection.close(close_s)
+                await connection.close(close_s)  # noqa: ASYNC102  it shields and bounds itself
     finally:
-        await close_forcefully(stream)
+        await close_forcefully(stream)  # noqa: ASYNC102  it shields itself
 
 
 async def _connect(target: Target, connect: Connect, deadline: float, connect_s: float) -> Stream:

@@ -92,21 +92,23 @@ def without_cancelled(exc: BaseException) -> BaseException | None:
     """Return ``exc`` less the `trio.Cancelled` in it; None if nothing else is there."""
     if isinstance(exc, trio.Cancelled):
         return None
-    if isinstance(exc, BaseExceptionGroup):
-        cancelled, rest = cast("BaseExceptionGroup[BaseException]", exc).split(trio.Cancelled)
-        return rest if cancelled else exc  # split() makes a new group also where there is nothing to split
-    return exc
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc
+    group = cast("BaseExceptionGroup[BaseException]", exc)
+    cancelled, rest = group.split(trio.Cancelled)
+    return rest if cancelled else group  # split() makes a new group also where there is nothing to split
 
 
 def plain(exc: BaseException) -> BaseException:
     """Return what a group that nobody but us made is about: an interrupt in it, else its only member, else itself."""
-    while isinstance(exc, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", exc)
-        members = [each for each in group.exceptions if _is_interrupt(plain(each))] or list(group.exceptions)
-        if len(members) > 1 and not _is_interrupt(plain(members[0])):
-            break
-        exc = members[0]
-    return exc
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc
+    group = cast("BaseExceptionGroup[BaseException]", exc)
+    members = [plain(each) for each in group.exceptions]
+    interrupts = [each for each in members if _is_interrupt(each)]
+    if interrupts or len(members) == 1:
+        return (interrupts or members)[0]
+    return group
 
 
 def _is_interrupt(exc: BaseException) -> bool:
@@ -133,7 +135,8 @@ async def open_background_tasks(owner: str = "block") -> AsyncGenerator[Backgrou
 
     Leaving the block cancels the tasks and waits for them. An exception of the block's own body comes out as it
     is (a group only if the body made it one); if a task failed, its failure comes out instead; if both did, the
-    body's comes out with a note; but a Ctrl-C goes before everything, wherever it struck. Cancellation from outside passes through.
+    body's comes out with a note; but a Ctrl-C goes before everything, wherever it struck. Cancellation from outside
+    passes through.
     """
     body: BaseException | None = None
     passing: BaseException | None = None
@@ -150,7 +153,7 @@ async def open_background_tasks(owner: str = "block") -> AsyncGenerator[Backgrou
                 if body is None:
                     raise
             nursery.cancel_scope.cancel(reason="the block was left")
-    except BaseException as exc:  # noqa: BLE001  raised again below, once it is clear what goes first
+    except BaseException as exc:  # noqa: BLE001, ASYNC103  raised again below, once it is clear what goes first
         passing = exc
     assert tasks is not None
     _conclude(body, tasks.failure, passing)

@@ -16,7 +16,6 @@ from trio_projectx.flow.ledger import Ledger
 from trio_projectx.market import Decoded, PriceGrid, Refusal, WireQuote, WireTrade
 from trio_projectx.market.wire import TRADE
 
-
 #: How long streams wait for what was read before a loss, before they are told of it without that.
 _TELL_S: Final = 1.0
 _HELD_BACK_S: Final = 5.0

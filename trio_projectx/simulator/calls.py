@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Calls of one client under way, those that wait for something included; more are refused.
 _UNDER_WAY: Final = 1024
+#: How long the beginning of a call, which waits for nothing, may take before the client is read on.
+_BEGINNING_S: Final = 1.0
 
 
 @attrs.define(slots=True, eq=False)
@@ -95,7 +97,7 @@ class Desk:
             return await self._refuse(call, error)
         self._start(call, method, run, turn)
         # What has begun is taken in, whatever becomes of the transport: a method runs until it first waits.
-        with trio.CancelScope(shield=True):
+        with trio.move_on_after(_BEGINNING_S, shield=True):
             await turn.waits.wait()
         return None
 

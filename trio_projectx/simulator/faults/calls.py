@@ -38,7 +38,8 @@ async def _lost(line: Line, armed: Armed, turn: Turn, run: Run) -> str:
 
 
 async def _hang(line: Line, armed: Armed, turn: Turn, run: Run) -> NoReturn:
-    del line, armed, turn, run
+    del line, armed, run
+    turn.waits.set()  # the client is read on
     await trio.sleep_forever()
 
 

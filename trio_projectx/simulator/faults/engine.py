@@ -169,8 +169,7 @@ class Faults:
                 continue
             await trio.sleep(armed.fault.delay_s)
             if armed.fault.name == "hang":
-                await line.wait_left()
-                return Raw(lambda: iter(()))
+                return Raw(lambda: iter(()), hangs=True)
             return REQUESTS[armed.fault.name](armed, request)
         return None
 

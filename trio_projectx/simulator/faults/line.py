@@ -10,7 +10,6 @@ What the server sends comes here in units that mean something: one HTTP answer, 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
 
 import trio
@@ -71,11 +70,16 @@ class Line(trio.abc.Stream):
             self._is_met = True
             await self.strike_due()  # what was meant for the moment of being accepted
         data = await self._hear(max_bytes)
-        self.progress.bytes_in += len(data)
-        if not self.where.hub and self.progress.see(data):
-            await self._begin_request()
+        is_new = not self.where.hub and self.progress.see(data)
+        if is_new:
+            self._note_request()
         if self._pending and data:
-            data = await self._cut_in(data)
+            data = self._cut_in(data)
+        self.progress.bytes_in += len(data)
+        if self._pending and (is_new or not self._in_turn):
+            await self.strike_due()
+        elif self._pending:
+            self._owner.start_soon(self._strike_outside)
         return data
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -130,15 +134,15 @@ class Line(trio.abc.Stream):
     async def at_request(self, path: str) -> None:
         """Note that a request for ``path`` (lower case) is there to be answered; strike what is due then."""
         if self.progress.begin_request(path):
-            await self._begin_request()
+            self._note_request()
+            await self.strike_due()
 
-    async def _begin_request(self) -> None:
+    def _note_request(self) -> None:
         if self.where.hub == "control":
             self._pending.clear()
         elif not self.where.nth or self.phase == "upgrade":
             self.where.nth = self._owner.nth(self)
         self._settle()
-        await self.strike_due()
 
     def _settle(self) -> None:
         is_free = not (self._pending or self._modes or self._pump or self._flip)
@@ -378,22 +382,13 @@ class Line(trio.abc.Stream):
                 return data
             self._held = data
 
-    async def _cut_in(self, data: bytes) -> bytes:
-        """Return ``data`` up to where a fault strikes that counts what is read; it has struck then."""
-        before = self.progress.bytes_in - len(data)
+    def _cut_in(self, data: bytes) -> bytes:
+        """Return ``data`` up to where a fault strikes that counts what is read; the rest is kept."""
         cuts = [
-            armed.fault.after_bytes - before
+            armed.fault.after_bytes - self.progress.bytes_in
             for armed, _ in self._pending
             if armed.fault.after_bytes is not None and armed.fault.direction == "in"
         ]
         cut = min([len(data), *(each for each in cuts if each > 0)])
-        self._held, data = data[cut:] + self._held, data[:cut]
-        self.progress.bytes_in -= len(self._held)
-        await self.in_turn(self.strike_due, preempts=self._in_turn)
-        return data
-
-    async def wait_left(self) -> None:
-        """Read and forget what the client sends until it is gone."""
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while await self.receive_some():
-                pass
+        self._held = data[cut:] + self._held
+        return data[:cut]

@@ -77,9 +77,9 @@ class Fault:
     :raises ConfigError: if it cannot be done, in a sentence.
     """
 
-    name: str
+    name: str = attrs.field(validator=_TEXT)
     hub: str = attrs.field(default="*", kw_only=True)
-    phase: str = attrs.field(default="", kw_only=True)
+    phase: str = attrs.field(default="", kw_only=True, validator=_TEXT)
     path: str = attrs.field(default="*", kw_only=True, validator=_TEXT)
     connection: str = attrs.field(default="all", kw_only=True, validator=_CONNECTION)
     count: int = attrs.field(default=1, kw_only=True, validator=_whole(0, 1_000_000))
@@ -96,7 +96,7 @@ class Fault:
     status: int = attrs.field(default=503, kw_only=True, validator=_whole(200, 599))
     retry_after_s: int | None = attrs.field(default=None, kw_only=True, validator=_whole(0, 1_000_000))
     body: str = attrs.field(default="", kw_only=True, validator=_TEXT)
-    kind: str = attrs.field(default="", kw_only=True)
+    kind: str = attrs.field(default="", kw_only=True, validator=_TEXT)
     url: str = attrs.field(default="http://127.0.0.2:1/", kw_only=True, validator=_TEXT)
     policy: str = attrs.field(default="close", kw_only=True)
     bytes_per_s: int = attrs.field(default=100, kw_only=True, validator=_whole(1, _BYTES_MAX))
