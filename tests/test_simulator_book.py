@@ -178,6 +178,9 @@ def test_tags_are_unique_for_ever() -> None:
             book.place(ticket(2, tag=tag), 1)
     with pytest.raises(Refused, match="Custom tag"):
         book.place(ticket(2, tag="t-TP"), 1)
+    book.place(ticket(2, tag="u-TP"), 1)
+    with pytest.raises(Refused, match="Custom tag"):  # a leg of it would have the same
+        book.place(ticket(2, tag="u", take_profit=PROFIT), 1)
 
 
 def test_what_the_account_does_not_bear() -> None:

@@ -53,6 +53,16 @@ def test_a_candle_can_be_put_together(trades: list, at: int) -> None:
         assert first.merged(second) == whole
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9).map(float), st.just(1)), min_size=2),
+    st.integers(1, 9),
+)
+def test_of_equal_stamps_the_first_comes_first_also_over_a_seam(trades: list, at: int) -> None:
+    first, second = (fold(part, 10**12).get(0) for part in (trades[:at], trades[at:]))
+    if first is not None and second is not None:
+        assert first.merged(second) == fold(trades, 10**12)[0]
+
+
 def test_a_record_is_bounded_and_says_from_when_on_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candles, "SECONDS_KEPT", 10)
     monkeypatch.setattr(candles, "MINUTES_KEPT", 2)

@@ -166,6 +166,17 @@ def test_a_minute_never_changes_once_it_was_told(monkeypatch: pytest.MonkeyPatch
     assert 20 < len(dense) < len(told)
 
 
+def test_a_minute_in_which_nothing_was_streamed_is_empty() -> None:
+    rates = Rates()
+    rates.change(NOW, 0.0)
+    recorded = past(rates)
+    recorded.begin_record(NOW)
+    for later in range(1, 500, 20):
+        assert recorded.minute(MINUTE + later, NOW + later * MINUTE_NS) is None
+        assert recorded.seconds(MINUTE + later, NOW + later * MINUTE_NS) == {}
+        recorded.look(NOW + later * MINUTE_NS)
+
+
 def test_a_tapes_past_is_what_it_played() -> None:
     played = Past.of_tape()
     assert played.minute(5, NOW) is None

@@ -34,6 +34,7 @@ def test_good_tickets(made, prices: Prices) -> None:  # type: ignore[no-untyped-
         (ticket(1, limit_price=-5), "limit price"), (ticket(4), "stop price"), (ticket(5), "trail price"),
         (ticket(6, Side.SELL), "side"), (ticket(7, Side.BUY), "side"),
         (ticket(2, stop_loss=Bracket(10, OrderType.STOP)), "stop loss. Ticks must be less than zero when going long"),
+        (ticket(2, stop_loss=Bracket(0, OrderType.STOP)), "stop loss"),
         (ticket(2, Side.SELL, stop_loss=LOSS), "greater than zero when going short"),
         (ticket(2, stop_loss=Bracket(-10, OrderType.LIMIT)), "stop loss"),
         (ticket(2, take_profit=Bracket(-20, OrderType.LIMIT)), "take profit. Ticks must be greater"),

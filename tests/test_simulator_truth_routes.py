@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
@@ -8,7 +9,8 @@ import trio
 from simulator_rest import MNQ, running, send
 from simulator_tools import open_hub
 
-from trio_projectx.simulator import Simulator, truth
+from trio_projectx.simulator import Simulator, breakable_pair, truth
+from trio_projectx.simulator.http import Conversation, Response
 
 MES = "CON.F.US.MES.U26"
 
@@ -66,6 +68,28 @@ async def test_deliveries(autojump_clock: object) -> None:
 async def test_what_makes_no_sense_is_a_400(autojump_clock: object, query: str) -> None:
     async with running() as (sim, _):
         assert (await send(sim, "GET", f"/control/truth?{query}")).status == 400
+
+
+async def test_what_is_sent_in_pieces_is_made_as_it_is_read(autojump_clock: object) -> None:
+    made = []
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(1000):
+            made.append(number)
+            yield b"x" * 10_000
+
+    ours, theirs = breakable_pair()
+    async with theirs, trio.open_nursery() as nursery:
+        nursery.start_soon(Conversation(ours, lambda _: Response(chunks=pieces)).run)
+        await theirs.send_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b"chunked" in await theirs.receive_some(200)
+        await trio.sleep(1)
+        assert 0 < len(made) < 500
+        wire = 0
+        while not (data := await theirs.receive_some(1 << 20)).endswith(b"0\r\n\r\n"):
+            wire += len(data)
+        assert wire > 9_000_000
+    assert len(made) == 1000
 
 
 async def test_a_long_truth_is_streamed_past_one_that_leaves(autojump_clock: object) -> None:

@@ -104,7 +104,7 @@ class Server:
 
     async def _counted(self, name: str, count: int) -> dict[str, Any]:
         with trio.fail_after(10):
-            while (state := await self.state())[name] < count:  # noqa: ASYNC110 -- it is another process
+            while (state := await self.state())[name] < count:
                 await trio.sleep(0.01)
         return state
 

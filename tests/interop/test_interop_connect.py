@@ -160,7 +160,7 @@ async def test_calls_under_way_fail_with_the_connection(meet: Meet) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(slow)
-            while not any(r.get("target") == "Slow" for r in await client.records("out")):  # noqa: ASYNC110
+            while not any(r.get("target") == "Slow" for r in await client.records("out")):
                 await trio.sleep(0.01)
             await server.control("drop")
         assert failures == [DROPPED]

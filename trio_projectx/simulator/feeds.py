@@ -73,9 +73,10 @@ class MarketFeed:
         self._subscribers[link] = self._subscribers.get(link, Kind(0)) | kind
         # Trades are made in any case: they move the price. The rest is made only for somebody.
         wanted = self._wanted() & ~Kind.TRADES
-        if is_first or wanted & ~self._market.wanted:
+        now_ns = self._clock.now_ns() if is_first else self._market.now_ns
+        if now_ns > self._market.now_ns or wanted & ~self._market.wanted:
             self._market.wanted = wanted
-            self._market.jump(self._clock.now_ns() if is_first else self._market.now_ns)
+            self._market.jump(now_ns)
         if kind is Kind.DEPTH:
             link.outbox.offer(self._market.book())
         if kind is Kind.TRADES:

@@ -109,13 +109,13 @@ class Past:
             self.record.add(trades)
 
     def look(self, now_ns: int) -> None:
-        """Somebody looks at ``now_ns``: decide where the past is dense. That of a tape is what it is."""
-        if self._listing is None:
+        """Somebody looks at ``now_ns``: decide where the past is dense, if that is not decided already."""
+        if self._listing is None or self.record is not None:
             return
         minute = now_ns // MINUTE_NS
         if not self._dense:
             self._dense.append([minute - DENSE_BEFORE, minute + 1])
-        elif self.record is not None or minute - self._dense[-1][1] <= DENSE_AFTER:
+        elif minute - self._dense[-1][1] <= DENSE_AFTER:
             self._dense[-1][1] = max(self._dense[-1][1], minute + 1)
         else:
             self._dense.append([minute - DENSE_BEFORE, minute + 1])
