@@ -16,7 +16,7 @@ def test_the_window_slides() -> None:
     assert buckets.take("b", 10.5) == 0  # each token has its own
 
 
-@given(st.lists(st.floats(0, 3), max_size=60))
+@given(st.lists(st.integers(0, 24).map(lambda eighths: eighths / 8), max_size=60))
 def test_never_more_than_so_many_in_any_window(steps: list[float]) -> None:
     buckets, now, passed = Buckets(Limit(4, 5.0)), 0.0, []
     for step in steps:

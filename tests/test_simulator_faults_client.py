@@ -308,7 +308,9 @@ async def test_trades_are_replayed_after_a_reconnect(autojump_clock: object) -> 
         async with gateway.open_trades(CONTRACT) as trades:
             second = [await trades.receive() for _ in range(60)]
         assert handle.struck == 1
-        before, after = ([(each.ts_event, each.price, each.volume) for each in got] for got in (first, second))
+        before, after = (
+            [(each.ts_event, each.price, each.volume) for each in got] for got in (first, second)
+        )
         again = [trade for trade in after if trade in before]
         assert len(again) >= 4
         assert again == before[-len(again) :] == after[: len(again)]

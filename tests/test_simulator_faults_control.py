@@ -125,6 +125,35 @@ async def test_paths_of_requests(autojump_clock: object) -> None:
         assert fault.struck == 2
 
 
+async def test_an_expired_token_is_refused_until_somebody_logs_in(autojump_clock: object) -> None:
+    async with open_sim() as sim:
+        token = sim.mint_token()
+        async with open_hub(sim, token=token) as hub:
+            sim.inject(Fault("token_expiry", policy="logout"))
+            assert (await hub.records(1))[0]["target"] == "GatewayLogout"
+            with pytest.raises(ExceptionGroup) as refused:
+                async with open_hub(sim, token=token):
+                    pass
+            assert "(401, " in repr(refused.value.exceptions[0])
+            assert (await hub.call("Add", 1, 1))["result"] == 2
+        async with open_hub(sim):
+            pass
+
+
+async def test_stop_ends_what_a_fault_keeps_open_too(autojump_clock: object) -> None:
+    for fault in (Fault("half_open"), Fault("hang", phase="stream"), Fault("throttle", bytes_per_s=1)):
+        async with open_sim() as sim, open_hub(sim) as hub:
+            await hub.call("Nothing")
+            sim.inject(fault)
+            await trio.sleep(1)
+            started = trio.current_time()
+            await ask(sim, "POST", "/control/stop")
+            with trio.fail_after(1):
+                await sim.stopped.wait()
+            await trio.sleep(0.1)
+            assert sim.statistics().hub_connections_open == 0, (fault, started)
+
+
 # -- what only sockets show
 
 

@@ -10,7 +10,9 @@ import trio_projectx as px
 from trio_projectx.simulator import Fault, Simulator
 
 #: Silence is found after these, so that a stall costs little; the deadlines themselves are tested elsewhere.
-QUICK = px.Timeouts(connect_s=0.3, handshake_s=0.3, subscribe_s=0.3, server_s=0.4, keep_alive_s=0.2, close_s=0.1)
+QUICK = px.Timeouts(
+    connect_s=0.3, handshake_s=0.3, subscribe_s=0.3, server_s=0.4, keep_alive_s=0.2, close_s=0.1
+)
 #: Upgrade, handshake, the subscription's answer and some records.
 BYTES = 400
 
@@ -31,7 +33,7 @@ async def outcome(gateway: px.Gateway) -> tuple[int, px.TrioProjectXError]:
 async def gone(gateway: px.Gateway) -> None:
     """Wait until the hub is lost, which outlives its streams: after a silence."""
     with trio.fail_after(4):
-        while gateway.statistics().is_live:  # noqa: ASYNC110
+        while gateway.statistics().is_live:
             await trio.sleep(0.1)
 
 

@@ -135,8 +135,7 @@ class Gateway:
         pipe: Pipe[Bar] = make_pipe(name, limit, overflow, stamp=_bar_stamp, key=_bar_key)
         outlet = BarOutlet(bars, Feed(pipe), before=pipeline.counts.built, since=self._market.serial)
         with _attached(pipeline, outlet, pipe):
-            async with self._subscribed(Kind.TRADES, pipeline):
-                outlet.joined = self._market.serial
+            async with self._subscribed(Kind.TRADES, pipeline) as outlet.joined:
                 yield BarStream(pipe, bars, instrument.contract_id)
 
     @overload
@@ -213,11 +212,11 @@ class Gateway:
         )
 
     @asynccontextmanager
-    async def _subscribed(self, kind: Kind, pipeline: ContractPipeline) -> AsyncGenerator[None]:
+    async def _subscribed(self, kind: Kind, pipeline: ContractPipeline) -> AsyncGenerator[int]:
         wanted = Subscription(kind, pipeline.contract_id)
-        await self._hub.subscribe(wanted)
+        joined = await self._hub.subscribe(wanted)
         try:
-            yield
+            yield joined
         finally:
             self._hub.release(wanted)
 

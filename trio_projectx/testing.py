@@ -162,7 +162,6 @@ def _trio_fixture(function: _F) -> _F:
     return cast("_F", pytest_trio.trio_fixture(function))  # pyright: ignore[reportUnknownMemberType]
 
 
-
 def pytest_configure(config: pytest.Config) -> None:
     """Make the two marks known."""
     config.addinivalue_line(

@@ -19,6 +19,8 @@ class Call:
     done: trio.Event = attrs.Factory(trio.Event)
     result: JsonValue = None
     error: TrioProjectXError | None = None
+    position: int = 0
+    """Where in the market data the outcome was read: what comes later has a greater position."""
 
     async def wait(self, seconds: float) -> JsonValue:
         """Return the result.
@@ -50,11 +52,12 @@ class PendingCalls:
         call = self._calls[invocation_id] = Call(target)
         return call
 
-    def settle(self, event: CallCompleted | CallFailed) -> None:
+    def settle(self, event: CallCompleted | CallFailed, position: int = 0) -> None:
         """Give a call its outcome; an id that nobody waits for is not ours any more and is left."""
         call = self._calls.pop(event.invocation_id, None)
         if call is None:
             return
+        call.position = position
         if isinstance(event, CallCompleted):
             call.result = event.result
         else:

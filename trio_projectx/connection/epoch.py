@@ -85,6 +85,7 @@ class Epoch:
         config: GatewayConfig,
         deliver: Deliver,
         counts: EpochCounts | None = None,
+        position: Callable[[], int] = int,
     ) -> None:
         self.name = name
         self._address = address
@@ -99,6 +100,7 @@ class Epoch:
         self._malformed_told = -math.inf
         self._mute = False  # the writer has met the end of the connection; the reader meets it in its turn
         self.counts = counts or EpochCounts()
+        self._position = position
         self.settled = trio.Event()
         """Set when the epoch is live, or has failed to become so."""
         self.over = trio.Event()
@@ -329,7 +331,8 @@ class Epoch:
                 found.append(self._decoder.invocation(invocation.target, invocation.arguments))
                 self._answer(invocation)
             case CallCompleted() | CallFailed():
-                self._calls.settle(event)
+                # Data found before it in the same text is passed on after it, and is not later than it.
+                self._calls.settle(event, self._position() + bool(found))
             case CloseReceived(error=error, allow_reconnect=allowed):
                 again = "" if allowed else ", and asked not to come back"
                 why = error or "no reason given"

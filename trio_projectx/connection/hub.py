@@ -99,7 +99,13 @@ class MarketHub:
 
     def _connect(self) -> Epoch:
         epoch = Epoch(
-            "market hub", self._address, self._tokens, self._config, self._pipeline.deliver, self.counts
+            "market hub",
+            self._address,
+            self._tokens,
+            self._config,
+            self._pipeline.deliver,
+            self.counts,
+            self._position,
         )
         self._tasks.start_soon(self._run, epoch, name="market hub")
         self._epoch = epoch
@@ -119,8 +125,11 @@ class MarketHub:
         if isinstance(epoch.error, ConnectionLost):
             await self._pipeline.lose(epoch.error)
 
-    async def subscribe(self, wanted: Subscription) -> None:
-        """Count one more user of ``wanted`` and return when the hub has acknowledged it.
+    def _position(self) -> int:
+        return self._pipeline.serial
+
+    async def subscribe(self, wanted: Subscription) -> int:
+        """Count one more user of ``wanted`` and return when the hub has acknowledged it: the position of that.
 
         :raises SubscriptionError: if the hub refuses it or does not answer in time; the user is not counted
             then.
@@ -133,6 +142,7 @@ class MarketHub:
             if call is None or call.error is not None:
                 call = self._asked[wanted] = epoch.invoke(wanted.subscribe, wanted.contract_id)
             await call.wait(self._config.timeouts.subscribe_s)
+            return call.position
         except BaseException:  # also when cancelled: whoever is not subscribed is no user
             self.release(wanted)
             raise

@@ -111,8 +111,8 @@ class Desk:
     def close(self, book: Book, contract_id: str, size: int | None, *, pending: int, wrong: int) -> None:
         """Close all (None) or ``size`` of a position by a market order.
 
-        :raises Refused: 2 if there is none, 3 if there is no such contract; ``pending`` while another closing is under way; ``wrong`` if the
-            size is not of the position.
+        :raises Refused: 2 if there is none, 3 if there is no such contract; ``pending`` while another closing
+            is under way; ``wrong`` if the size is not of the position.
         """
         held = book.ledger.positions.get(contract_id)
         if held is None:

@@ -64,7 +64,9 @@ class Simulator:
         self._exchange = Exchange(settings, self._clock, tasks, self._counters)
         if tape is not None:
             self._exchange.put_on(tape)
-        self._faults = Faults(tasks, self._counters, self._tokens.expire_all, settings.keep_alive_s)
+        self._faults = Faults(
+            tasks, self._counters, self._tokens.expire_all, settings.keep_alive_s, settings.seed
+        )
         self._hubs = Hubs(settings, self._tokens, self._exchange, self._counters, self._faults.around)
         desk = Desk(settings, self._exchange, self._hubs.publish)
         self._rest = RestApi(settings, self._clock, self._tokens, self._exchange, desk)

@@ -43,6 +43,8 @@ class Armed:
     on_over: Callable[[Armed], None]
     """Called when it has struck for the last time."""
     struck: int = 0
+    seed: str = ""
+    """What its random choices are made from: the simulator's seed and its own id."""
     is_removed: bool = False
     memory: deque[str] = attrs.Factory(deque[str])
     """What a fault has to remember from one connection to the next."""

@@ -45,11 +45,13 @@ class Faults:
         counters: Counters,
         expire_tokens: Callable[[], object],
         keep_alive_s: float = 15.0,
+        seed: int = 0,
     ) -> None:
         self._tasks = tasks
         self._counters = counters
         self._expire_tokens = expire_tokens
         self._keep_alive_s = keep_alive_s
+        self._seed = seed
         self._armed: dict[str, Armed] = {}
         """In place, by id, oldest first."""
         self._past: dict[str, Armed] = {}
@@ -72,7 +74,15 @@ class Faults:
                 raise ConfigError(f"there are {FAULTS_MAX} faults in place; take some out")
             del self._past[next(iter(self._past))]
         self._made += 1
-        armed = Armed(f"f{self._made}", fault, trio.current_time(), self._accepted, self._retire)
+        name = f"f{self._made}"
+        armed = Armed(
+            name,
+            fault,
+            trio.current_time(),
+            self._accepted,
+            self._retire,
+            seed=f"{self._seed}/fault/{name}",
+        )
         self._armed[armed.id] = armed
         if fault.level in _OF_LINES:
             for line in list(self._lines.values()):

@@ -122,7 +122,7 @@ async def _unknown_target(line: Line, _: Armed) -> None:
 
 
 async def _unknown_type(line: Line, _: Armed) -> None:
-    await line.emit_records('{"type":99,"x":[1,2]}')
+    await line.emit(write_frame(b'{"type":99,"x":[1,2]}\x1e'))
 
 
 async def _unknown_completion(line: Line, _: Armed) -> None:

@@ -48,6 +48,7 @@ class Line(trio.abc.Stream):
         self._in_turn = False
         self._is_closed = False
         self._is_met = False
+        self._ear = trio.CancelScope()
         self._moved = trio.lowlevel.ParkingLot()
 
     # -- for whoever serves the connection
@@ -114,6 +115,8 @@ class Line(trio.abc.Stream):
         was_closed, self._is_closed = self._is_closed, True
         self._moved.unpark_all()
         is_kept = any(mode.keeps_open for mode in self._modes)
+        if is_kept:
+            self._ear.cancel(reason="the server has closed what a fault keeps open")
         if is_kept and not was_closed:
             self._owner.leave(self)
             self._owner.keep(self._stream)
@@ -314,10 +317,6 @@ class Line(trio.abc.Stream):
             data = data[cut:]
         await self.strike_due(in_frame=True)
 
-    async def emit_records(self, *records: str) -> None:
-        """Send records as one text; the caller has the turn."""
-        await self.emit(text_frame(*records))
-
     def send_later(self, after_s: float, *records: str) -> None:
         """Send records as one text after a while, if there is still somebody to send to."""
         self._owner.start_soon(self._send_later, after_s, text_frame(*records))
@@ -377,7 +376,11 @@ class Line(trio.abc.Stream):
                 await trio.lowlevel.checkpoint()
                 data, self._held = self._held, b""
                 return data
-            data = bytes(await self._stream.receive_some(max_bytes))
+            data, self._ear = b"", trio.CancelScope()
+            with self._ear:
+                data = bytes(await self._stream.receive_some(max_bytes))
+            if self._ear.cancelled_caught:
+                raise trio.ClosedResourceError("this end of the stream is closed")
             if not any(mode.is_deaf for mode in self._modes):
                 return data
             self._held = data

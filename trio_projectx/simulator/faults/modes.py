@@ -84,7 +84,7 @@ class Pump:
         self._is_over = False
         self._is_finishing = False
         self._moved = trio.lowlevel.ParkingLot()
-        self._random = random.Random("jitter")
+        self._randoms: dict[str, random.Random] = {}
 
     async def put(self, data: bytes) -> None:
         """Take ``data`` in, waiting while `_PUMP_BYTES` are on their way."""
@@ -111,7 +111,9 @@ class Pump:
     def _late_s(self) -> float:
         late = 0.0
         for mode in self._modes:
-            late += max(0.0, mode.latency_s + mode.jitter_s * self._random.uniform(-1, 1))
+            seed = mode.armed.seed
+            dice = self._randoms.setdefault(seed, random.Random(seed))
+            late += max(0.0, mode.latency_s + mode.jitter_s * dice.uniform(-1, 1))
         return late
 
     async def run(self, push: Callable[[bytes], Awaitable[None]]) -> None:

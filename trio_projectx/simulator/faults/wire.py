@@ -64,8 +64,8 @@ async def _garbage(line: Line, armed: Armed) -> None:
 
 
 def noise(armed: Armed) -> bytes:
-    """Return the random bytes of a fault; the same for the same fault."""
-    return random.Random(f"{armed.id}/{armed.struck}").randbytes(armed.fault.size_bytes)
+    """Return the random bytes of a fault; the same for the same seed, fault and strike."""
+    return random.Random(f"{armed.seed}/{armed.struck}").randbytes(armed.fault.size_bytes)
 
 
 WIRE: Final[Mapping[str, Now]] = MappingProxyType(
