@@ -134,7 +134,7 @@ async def test_an_expired_token_is_refused_until_somebody_logs_in(autojump_clock
             with pytest.raises(ExceptionGroup) as refused:
                 async with open_hub(sim, token=token):
                     pass
-            assert "(401, " in repr(refused.value.exceptions[0])
+            assert "401" in repr(refused.value.exceptions[0])
             assert (await hub.call("Add", 1, 1))["result"] == 2
         async with open_hub(sim):
             pass
