@@ -25,7 +25,7 @@ def virtual_wall() -> int:
 async def until(condition: Callable[[], object], within_s: float) -> None:
     """Wait until ``condition()`` holds; fail after ``within_s``."""
     with trio.fail_after(within_s):
-        while not condition():  # noqa: ASYNC110 -- there is no event for what the tests look at from outside
+        while not condition():
             await trio.sleep(0.01)
 
 

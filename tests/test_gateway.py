@@ -447,7 +447,9 @@ async def life(at: float) -> int:
         trio.lowlevel.add_instrument(instrument)
         started = trio.current_time()
         try:
-            async with open_simulator(port=None, replay=TAPE, contract=contract, wall_clock=virtual_wall) as sim:
+            async with open_simulator(
+                port=None, replay=TAPE, contract=contract, wall_clock=virtual_wall
+            ) as sim:
                 async with px.open_gateway(config_for(sim)) as gateway:
                     async with gateway.open_bars(contract, "1s") as bars, gateway.open_quotes(contract):
                         await bars.receive()
