@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import shutil
 from pathlib import Path
 
 import nox
@@ -40,32 +41,27 @@ def tests_all(session: nox.Session) -> None:
     run_tests(session)
 
 
-def run_tests(session: nox.Session) -> None:
-    install(session, "test")
-    data = Path(session.create_tmp()).resolve() / "coverage"
-    session.env["COVERAGE_FILE"] = str(data / ".coverage")
-    data.mkdir(exist_ok=True)
-    # -P: the installed package is tested, not the folder that happens to stand here.
-    session.run("python", "-P", "-m", "coverage", "run", "-m", "pytest", *session.posargs)
-    session.run("coverage", "combine", "--quiet", str(data))
-    session.run(
-        "coverage", "report", "--skip-covered", "--precision=1", "--fail-under=0" if session.posargs else "-q"
-    )
-
-
 @nox.session
-def interop(session: nox.Session) -> None:
-    """Hold the simulator against the official client, and the client against a real ASP.NET Core hub."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        session.skip("node and npm are not installed, and the official SignalR client needs them")
+def coverage(session: nox.Session) -> None:
+    """Measure what the tests reach, the simulator included; slower than `tests`, which measures the client alone."""
+    run_tests(session, omit="")
+
+
+def run_tests(session: nox.Session, omit: str = "*/simulator/*,*/testing.py") -> None:
+    """Two processes, each measured; whoever gives arguments wants one process and the plain report of pytest."""
     install(session, "test")
-    kit = Path(session.create_tmp()).resolve() / "kit"
-    session.run("python", "tests/interop/kit.py", str(kit))
-    missing = json.loads((kit / "kit.json").read_text())["no_client"]
-    if missing:
-        session.skip(f"the official SignalR client could not be installed: {missing}")
-    env = {"TRIO_PROJECTX_INTEROP": str(kit)}
-    session.run("python", "-P", "-m", "pytest", "tests/interop", *session.posargs, env=env)
+    if session.posargs:
+        session.run("python", "-P", "-m", "pytest", *session.posargs)
+        return
+    data = Path(session.create_tmp()).resolve() / "coverage"
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir()
+    session.env["COVERAGE_FILE"] = str(data / ".coverage")
+    # -P: the installed package is tested, not the folder that happens to stand here.
+    measured = ("-m", "coverage", "run", f"--omit={omit}", "-m", "pytest", "-n", "2", "--dist", "worksteal")
+    session.run("python", "-P", *measured)
+    session.run("coverage", "combine", "--quiet", str(data))
+    session.run("coverage", "report", "--skip-covered", "--precision=1", "--fail-under=90")
 
 
 @nox.session
