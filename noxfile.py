@@ -50,16 +50,17 @@ def coverage(session: nox.Session) -> None:
 def run_tests(session: nox.Session, omit: str = "*/simulator/*,*/testing.py") -> None:
     """Two processes, each measured; whoever gives arguments wants one process and the plain report of pytest."""
     install(session, "test")
+    # The installed package is tested, by the workers too, and not the folder that happens to stand here.
+    session.env["PYTHONSAFEPATH"] = "1"
     if session.posargs:
-        session.run("python", "-P", "-m", "pytest", *session.posargs)
+        session.run("python", "-m", "pytest", *session.posargs)
         return
     data = Path(session.create_tmp()).resolve() / "coverage"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir()
     session.env["COVERAGE_FILE"] = str(data / ".coverage")
-    # -P: the installed package is tested, not the folder that happens to stand here.
     measured = ("-m", "coverage", "run", f"--omit={omit}", "-m", "pytest", "-n", "2", "--dist", "worksteal")
-    session.run("python", "-P", *measured)
+    session.run("python", *measured)
     session.run("coverage", "combine", "--quiet", str(data))
     session.run("coverage", "report", "--skip-covered", "--precision=1", "--fail-under=90")
 
