@@ -96,7 +96,8 @@ class Transport:
         with trio.move_on_after(timeout_s):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.ws.aclose)
-                for _ in range(_STEPS):  # in the first step of its closing, trio-websocket says why; no event tells
+                # trio-websocket says why in the first step of its closing; no event tells.
+                for _ in range(_STEPS):
                     if self._reason() is None:
                         await trio.lowlevel.checkpoint()
                 # trio-websocket notes its own close first, and the client's, if one comes, in its place.
