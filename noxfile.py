@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,21 @@ def run_tests(session: nox.Session, omit: str = "*/simulator/*,*/testing.py") ->
     session.run("python", *measured)
     session.run("coverage", "combine", "--quiet", str(data))
     session.run("coverage", "report", "--skip-covered", "--precision=1", "--fail-under=90")
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Hold the simulator against the official client, and the client against a real ASP.NET Core hub."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        session.skip("node and npm are not installed, and the official SignalR client needs them")
+    install(session, "test")
+    kit = Path(session.create_tmp()).resolve() / "kit"
+    session.run("python", "tests/interop/kit.py", str(kit))
+    missing = json.loads((kit / "kit.json").read_text())["no_client"]
+    if missing:
+        session.skip(f"the official SignalR client could not be installed: {missing}")
+    env = {"TRIO_PROJECTX_INTEROP": str(kit)}
+    session.run("python", "-P", "-m", "pytest", "tests/interop", *session.posargs, env=env)
 
 
 @nox.session

@@ -56,6 +56,13 @@ def test_ci_calls_the_commands_that_are_printed() -> None:
         assert command in script.splitlines()
 
 
+def test_every_session_that_is_named_is_there() -> None:
+    there = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
+    listed = README.split("`nox -l` lists the rest:")[1].split(".")[0]
+    named = set(re.findall(r"`(\w+)`", listed)) | set(re.findall(r"nox -s (\w+)", README))
+    assert {"tests", "demo", "interop", "bench"} <= named <= there
+
+
 @pytest.mark.parametrize("timeframe", ["1d", "1w", "1M"])
 def test_what_is_said_to_be_refused_is_refused(timeframe: str) -> None:
     assert f"`{timeframe}`" in README
