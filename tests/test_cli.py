@@ -119,6 +119,9 @@ async def test_sim_serves_until_it_is_told_to_stop(trades: Path) -> None:
         (("demo", "--replay", "/nonexistent/file.parquet"), "file.parquet"),
         (("sim", "--host", "0.0.0.0"), "allow_remote"),  # noqa: S104  refused: that is the test
         (("sim", "--replay", "/nonexistent/file.parquet"), "file.parquet"),
+        (("sim", "--port", "99999"), "0 to 65535"),
+        (("demo", "--seconds", "-5"), "--seconds must be above 0"),
+        (("demo", "--speed", "-1"), "--speed must be above 0"),
     ],
 )
 async def test_errors_are_one_sentence(arguments: tuple[str, ...], says: str) -> None:

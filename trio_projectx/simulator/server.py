@@ -38,6 +38,7 @@ from trio_projectx.simulator.settings import (
     Settings,
     SimulatorStatistics,
     check_host,
+    check_port,
 )
 from trio_projectx.simulator.streams import breakable_pair, reset_stream
 from trio_projectx.simulator.tokens import TokenOffice
@@ -338,6 +339,7 @@ async def open_simulator(
     :raises OSError: if the port cannot be bound.
     """
     check_host(host, allow_remote=allow_remote)
+    check_port(port)
     if replay is None:
         _check_without_replay(speed, contract)
     settings = Settings(

@@ -114,6 +114,15 @@ class SimulatorStatistics:
     """Bugs: connections that failed inside the simulator. The log has the traceback; a test may ask for 0."""
 
 
+def check_port(port: int | None) -> None:
+    """Refuse what is no TCP port: the system would take it modulo 65,536.
+
+    :raises ConfigError: for anything but None and 0 to 65,535.
+    """
+    if port is not None and not (isinstance(port, int) and 0 <= port < 1 << 16):
+        raise ConfigError(f"a port is a number from 0 to 65535, not {port!r:.40}")
+
+
 def check_host(host: str, *, allow_remote: bool) -> None:
     """Refuse an address that other machines can reach, unless that was asked for.
 
