@@ -43,10 +43,10 @@ def tests_all(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Measure what the tests reach, the simulator included; slower than `tests`, which measures the client alone."""
-    run_tests(session, omit="")
+    run_tests(session, "--branch", omit="")
 
 
-def run_tests(session: nox.Session, omit: str = "*/simulator/*,*/testing.py") -> None:
+def run_tests(session: nox.Session, *how: str, omit: str = "*/simulator/*,*/testing.py") -> None:
     """Two processes, each measured; whoever gives arguments wants one process and the plain report of pytest."""
     install(session, "test")
     # The installed package is tested, by the workers too, and not the folder that happens to stand here.
@@ -58,7 +58,19 @@ def run_tests(session: nox.Session, omit: str = "*/simulator/*,*/testing.py") ->
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir()
     session.env["COVERAGE_FILE"] = str(data / ".coverage")
-    measured = ("-m", "coverage", "run", f"--omit={omit}", "-m", "pytest", "-n", "2", "--dist", "worksteal")
+    measured = (
+        "-m",
+        "coverage",
+        "run",
+        *how,
+        f"--omit={omit}",
+        "-m",
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "worksteal",
+    )
     session.run("python", *measured)
     session.run("coverage", "combine", "--quiet", str(data))
     session.run("coverage", "report", "--skip-covered", "--precision=1", "--fail-under=90")
