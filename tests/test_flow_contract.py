@@ -142,7 +142,7 @@ async def test_quotes_are_merged_and_given_whole() -> None:
         (1.0, 1.25),
     ]
     pipeline.detach_quotes(feed)
-    await pipeline.merge(WireQuote(best_ask=1.5), 3)
+    await pipeline.merge(WireQuote(best_ask=1.5, timestamp="2026-08-19T20:51:31Z"), 3)
     with pytest.raises(trio.WouldBlock):
         pipe.take()
     assert pipeline.statistics().quotes == 3
@@ -288,3 +288,19 @@ async def test_one_stamp_in_the_future_does_not_silence_a_stream_untold() -> Non
             await bars.receive()
         assert all(row.balanced for row in rows(pipeline))
         nursery.cancel_scope.cancel()
+
+
+async def test_after_a_loss_no_old_field_of_a_quote_is_taken_for_a_new_one() -> None:
+    pipeline = ContractPipeline(ID, GRID, Limits())
+    pipes: list[Pipe[Quote]] = []
+    for _ in range(2):
+        pipe: Pipe[Quote] = make_pipe("q", 9, Overflow.ERROR, stamp=lambda q: q.ts_event, key=lambda q: 0)
+        pipes.append(pipe)
+    pipeline.attach_quotes(Feed(pipes[0]))
+    await pipeline.merge(WireQuote(best_bid=1.0, best_ask=1.25, timestamp="2026-08-19T20:51:30Z"), 1)
+    pipeline.victims(ConnectionLost("gone")).tell()
+    pipeline.attach_quotes(Feed(pipes[1]))
+    await pipeline.merge(WireQuote(best_ask=2.5, timestamp="2026-08-19T20:59:30Z"), 2)
+    quote = pipes[1].take()
+    assert isinstance(quote, Quote)
+    assert (quote.bid, quote.ask) == (None, 2.5)

@@ -110,8 +110,13 @@ class ContractPipeline:
         self._quote_feeds = (*self._quote_feeds, feed)
 
     def detach_quotes(self, feed: Feed[Quote]) -> None:
-        """Give ``feed`` nothing more."""
+        """Give ``feed`` nothing more; with the last one goes what is known of the quote.
+
+        From then on updates are missed, and a sparse quote says only what changed: an old field is no fact any more.
+        """
         self._quote_feeds = tuple(each for each in self._quote_feeds if each is not feed)
+        if not self._quote_feeds:
+            self._quotes.forget()
 
     async def judge(self, trades: list[WireTrade], ts_recv: int, serial: int = 0) -> None:
         """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
