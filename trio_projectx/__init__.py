@@ -85,6 +85,7 @@ from trio_projectx._events import (
 )
 from trio_projectx._timeframe import Timeframe as Timeframe
 from trio_projectx.bars import Anchor as Anchor
+from trio_projectx.bars import Sessions as Sessions
 from trio_projectx.flow.bar_stream import BarStream as BarStream
 from trio_projectx.flow.stream import Stream as Stream
 from trio_projectx.flow.stream import StreamStatistics as StreamStatistics

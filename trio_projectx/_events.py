@@ -62,7 +62,8 @@ class Quote:
 class Bar:
     """One bar: the trades of ``contract_id`` with ``start <= ts_event < end``, ordered by (stamp, arrival).
 
-    ``trade_date`` is None under an anchor without sessions. ``buy_volume + sell_volume`` is less than
+    ``trade_date`` is None under an anchor without sessions, and where ``scheduled`` is false: the bar holds
+    trades of hours in which its sessions are closed. ``buy_volume + sell_volume`` is less than
     ``volume`` by the trades whose side the wire did not say. ``partial`` is true where the interval was not
     seen whole (the bar that was forming when the subscription began).
     """
@@ -84,6 +85,7 @@ class Bar:
     first_ts: int
     last_ts: int
     partial: bool = False
+    scheduled: bool = True
 
     @property
     def start_time(self) -> pendulum.DateTime:

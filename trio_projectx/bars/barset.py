@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import attrs
 import pyarrow as pa
@@ -11,9 +12,12 @@ from trio_projectx._errors import ConfigError, TimeframeError
 from trio_projectx._events import Bar
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars.accumulator import OpenBar
-from trio_projectx.bars.anchor import INT64_MAX, Anchor
+from trio_projectx.bars.anchor import Anchor
 from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts, Builder
 from trio_projectx.bars.columns import BarColumns
+from trio_projectx.bars.edges import DAY_NS, INT64_MAX
+from trio_projectx.bars.gate import Gate
+from trio_projectx.bars.session_edges import Outside
 from trio_projectx.market.batch import TradeBatch
 from trio_projectx.market.grid import PriceGrid
 
@@ -46,6 +50,10 @@ class BarSet:
     :param grid: turns ticks into prices.
     :param lateness_ns: whole nanoseconds, 0 or more.
     :param bars_kept: closed bars kept per timeframe for `table` (at least; see `BarColumns` for at most).
+    :param outside: what becomes of trades in closed hours of a session anchor: "own" gives them bars of their
+        own on the grid of UTC (``scheduled`` false, no trade date), cut where sessions begin and end;
+        "attach" puts them into the first bar of the session that follows (its ``first_ts`` is then before
+        its ``start``); "drop" leaves them out, as though they had not come. They are counted.
     :param partial_first: mark the bars that began at or before the stamp of the first trade as ``partial``:
         the feed was joined while they were forming.
     :raises TimeframeError: if a timeframe is not one, or the anchor does not offer it.
@@ -62,13 +70,16 @@ class BarSet:
         lateness_ns: int,
         bars_kept: int = 100_000,
         partial_first: bool = False,
+        outside: Outside = "own",
     ) -> None:
         self._contract_id = contract_id
         self._timeframes = _frames(timeframes)
         self._grid = grid
         self._lateness = _whole("lateness_ns", lateness_ns, 0)
         self._partial_first = partial_first
-        self._rungs = _cascade(self._timeframes, anchor, _whole("bars_kept", bars_kept, 1))
+        sessions = anchor.sessions
+        self._gate = None if sessions is None else Gate(contract_id, sessions, check_outside(outside))
+        self._rungs = _cascade(self._timeframes, anchor, outside, _whole("bars_kept", bars_kept, 1))
         self._roots = [rung.builder for rung in self._rungs.values() if rung.builder.source is None]
         edges = [anchor.edges(frame) for frame in self._timeframes]
         self._first_allowed = max(each.first_ts for each in edges)
@@ -98,6 +109,15 @@ class BarSet:
         ordered = sorted(ts)  # cheaper than min() and max(), for they usually are
         low, high = ordered[0], ordered[-1]
         self._check(batch, low, high)
+        if self._gate is not None:
+            admitted = self._gate.admit(batch, low, high)
+            if admitted is not batch:
+                self._received += len(ts) - len(admitted)
+                if not admitted.ts_event:
+                    return []
+                batch, ts = admitted, admitted.ts_event
+                ordered = sorted(ts)
+                low, high = ordered[0], ordered[-1]
         if self._seen_from is None:
             self._seen_from = ts[0]
         in_order, youngest, changed = ts == ordered, self._youngest, False
@@ -133,7 +153,8 @@ class BarSet:
         """
         builder = self._rung(timeframe).builder
         forming = sum(part.trades for part in builder.open_parts())
-        return BarCounts(self._received, builder.in_bars, forming, builder.late)
+        outside, unscheduled = (0, 0) if self._gate is None else (self._gate.left_out, self._gate.unscheduled)
+        return BarCounts(self._received, builder.in_bars, forming, builder.late, outside, unscheduled)
 
     def table(self, timeframe: Timeframe | str) -> pa.Table:
         """Return the closed bars kept of one timeframe, oldest first; immutable, and no bar is copied.
@@ -194,7 +215,7 @@ class BarSet:
             close=bar.close * num / den,
             volume=bar.volume,
             trades=bar.trades,
-            trade_date=None,
+            trade_date=bar.trade_date,
             buy_volume=bar.buy_volume,
             sell_volume=bar.sell_volume,
             vwap=bar.notional
@@ -203,6 +224,7 @@ class BarSet:
             first_ts=bar.first_ts,
             last_ts=bar.last_ts,
             partial=self._partial_first and self._seen_from is not None and bar.start <= self._seen_from,
+            scheduled=bar.is_scheduled,
         )
 
 
@@ -225,12 +247,32 @@ def _frames(timeframes: Sequence[Timeframe | str]) -> tuple[Timeframe, ...]:
     return frames
 
 
-def _cascade(frames: Sequence[Timeframe], anchor: Anchor, bars_kept: int) -> dict[Timeframe, _Rung]:
+def check_outside(outside: object) -> Outside:
+    """Return ``outside`` if it is one.
+
+    :raises ConfigError: if it is none.
+    """
+    if outside == "own" or outside == "attach" or outside == "drop":
+        return outside
+    raise ConfigError(f'outside must be "own", "attach" or "drop", not {outside!r:.40}')
+
+
+_USUAL_DAYS: Final = {"d": 1, "w": 7, "M": 30}
+
+
+def _usual_length(frame: Timeframe) -> int:
+    step = frame.step_ns
+    return _USUAL_DAYS[frame.unit] * frame.n * DAY_NS if step is None else step
+
+
+def _cascade(
+    frames: Sequence[Timeframe], anchor: Anchor, outside: Outside, bars_kept: int
+) -> dict[Timeframe, _Rung]:
     """Build the builders from the finest to the coarsest, each on the coarsest that nests in it."""
     rungs: dict[Timeframe, _Rung] = {}
-    edges = {frame: anchor.edges(frame) for frame in frames}
-    for rank, frame in enumerate(sorted(frames, key=lambda each: each.step_ns or 0)):
-        finer = [rung.builder for rung in rungs.values() if anchor.nests(rung.timeframe, frame)]
+    edges = {frame: anchor.edges(frame, outside) for frame in frames}
+    for rank, frame in enumerate(sorted(frames, key=_usual_length)):
+        finer = [rung.builder for rung in rungs.values() if anchor.nests(rung.timeframe, frame, outside)]
         builder = Builder(frame, edges[frame], finer[-1] if finer else None)
         rungs[frame] = _Rung(frame, rank, builder, BarColumns(bars_kept))
     return rungs

@@ -20,7 +20,7 @@ import attrs
 
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars.accumulator import OpenBar
-from trio_projectx.bars.anchor import Edges
+from trio_projectx.bars.edges import Edges, Slot
 from trio_projectx.market.batch import TradeBatch
 
 #: Before every stamp and after every edge, whatever lateness is taken from them; no int64 reaches them.
@@ -31,9 +31,16 @@ _SHORT_RUN: Final = 6
 _by_start: Final = operator.attrgetter("start")
 
 
+def _place_start(place: tuple[Slot, OpenBar]) -> int:
+    return place[0].start
+
+
 @attrs.frozen(slots=True)
 class BarCounts:
-    """Where the trades of one timeframe went: at every instant ``received == in_bars + forming + late``."""
+    """Where the trades of one timeframe went.
+
+    At every instant ``received == in_bars + forming + late + outside``.
+    """
 
     received: int
     """Trades handed to the bar set."""
@@ -43,6 +50,10 @@ class BarCounts:
     """Trades in bars that are open."""
     late: int
     """Trades whose interval was final when they came; they are in no bar of this timeframe."""
+    outside: int = 0
+    """Trades in closed hours that were left out (``outside="drop"``)."""
+    unscheduled: int = 0
+    """Trades in closed hours, whatever became of them: advice, no term of the equation."""
 
 
 class Builder:
@@ -55,7 +66,9 @@ class Builder:
 
     __slots__ = (
         "_current",
-        "_interval",
+        "_high",
+        "_locate",
+        "_low",
         "_open",
         "children",
         "closed",
@@ -74,9 +87,10 @@ class Builder:
         self.in_bars = 0
         self.late = 0
         self.next_end = AFTER_ALL
-        self._interval = edges.interval
+        self._locate = edges.locate
         self._open: dict[int, OpenBar] = {}
         self._current: OpenBar | None = None  # the open bar last added to; never one that is final
+        self._low = self._high = 0  # stamps from low to below high are all its; with none, there are none
         if source is not None:
             source.children.append(self)
 
@@ -89,7 +103,7 @@ class Builder:
         stamp before it.
         """
         bar = self._current
-        if bar is not None and bar.start <= low_ts and high_ts < bar.end:
+        if bar is not None and self._low <= low_ts and high_ts < self._high:
             # Every stamp is below the end of an open bar, so none of them can make it final for the next one.
             columns = batch.ts_event, batch.ticks, batch.volume, batch.side
             if len(batch.ts_event) > _SHORT_RUN:
@@ -110,7 +124,7 @@ class Builder:
         at, count = 0, len(ts)
         while at < count:
             bar = self.bar_at(ts[at], ticks[at])
-            end, far = bar.end, at + _SHORT_RUN
+            end, far = self._high, at + _SHORT_RUN
             if far < count and ts[far] < end:
                 stop = bisect_left(ts, end, far, count)
                 run = slice(at, stop)
@@ -127,7 +141,7 @@ class Builder:
             batch.ts_event, batch.ticks, batch.volume, batch.side, strict=True
         ):
             bar = self._current
-            if bar is not None and bar.start <= ts < bar.end:
+            if bar is not None and self._low <= ts < self._high:
                 bar.add(ts, ticks, volume, side)
             else:
                 self.offer(ts, ticks, volume, side, youngest - lateness)
@@ -136,7 +150,7 @@ class Builder:
 
     def offer(self, ts: int, ticks: int, volume: int, side: int, watermark: int) -> None:
         """Add one trade, or count it as late and offer it to the coarser builders."""
-        if self._interval(ts)[1] > watermark:
+        if self._locate(ts).end > watermark:
             self.bar_at(ts, ticks).add(ts, ticks, volume, side)
             return
         self.late += 1
@@ -147,12 +161,12 @@ class Builder:
     def bar_at(self, ts: int, ticks: int) -> OpenBar:
         """Return the open bar of ``ts``, opening it if needed; its interval must not be final."""
         bar = self._current
-        if bar is not None and bar.start <= ts < bar.end:
+        if bar is not None and self._low <= ts < self._high:
             return bar
-        start, end = self._interval(ts)
+        start, end, self._low, self._high, trade_date, is_scheduled = self._locate(ts)
         bar = self._open.get(start)
         if bar is None:
-            bar = self._open[start] = OpenBar(start, end, ticks)
+            bar = self._open[start] = OpenBar(start, end, ticks, trade_date, is_scheduled)
             if end < self.next_end:
                 self.next_end = end
         self._current = bar
@@ -174,6 +188,7 @@ class Builder:
         self.closed += due
         self.next_end = min((bar.end for bar in self._open.values()), default=AFTER_ALL)
         self._current = None
+        self._low = self._high = 0
 
     def open_parts(self) -> list[OpenBar]:
         """Return the open bars here and of all finer sources: what this timeframe's open bars are made of."""
@@ -189,11 +204,11 @@ class Builder:
         parts = self.open_parts()
         if not parts:
             return None
-        youngest = max(parts, key=_by_start)
-        start, end = self._interval(youngest.start)
-        whole = OpenBar(start, end, youngest.open)
-        for part in parts:
-            if start <= part.start < end:
+        places = [(self._locate(part.start), part) for part in parts]
+        youngest, part = max(places, key=_place_start)
+        whole = OpenBar(youngest.start, youngest.end, part.open, youngest.trade_date, youngest.is_scheduled)
+        for place, part in places:
+            if place.start == youngest.start:
                 whole.fold(part)
         return whole
 

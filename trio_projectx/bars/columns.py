@@ -2,8 +2,8 @@
 
 Memory comes in chunks of a fixed number of rows, each one allocation. A chunk's record batch is made once,
 over all of its rows; a snapshot is a slice of it, so it costs the same whatever the chunk holds. Rows below
-the length of any snapshot are never written again. Where bars share a byte (the bits of ``partial``), the
-write changes only the bits of the new row. Arrays are made over read-only views: who holds a snapshot
+the length of any snapshot are never written again. Where bars share a byte (flags, and whether there is a
+trade date), the write changes only the bits of the new row. Arrays are made over read-only views: who holds a snapshot
 cannot write into it either.
 """
 
@@ -16,6 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from trio_projectx._events import Bar
+from trio_projectx.bars.edges import EPOCH
 
 _STAMP: Final = pa.timestamp("ns", "UTC")
 _INT: Final = pa.int64()
@@ -36,37 +37,48 @@ _FIELDS: Final[dict[str, pa.DataType]] = {
     "first_ts": _INT,
     "last_ts": _INT,
     "partial": pa.bool_(),
+    "scheduled": pa.bool_(),
 }
 SCHEMA: Final = pa.schema(_FIELDS)
-#: The columns of 8 bytes a row, which are kept; trade_date is null throughout, partial is kept as bits.
-_WIDE: Final = tuple(name for name in _FIELDS if name not in ("trade_date", "partial"))
+#: Columns kept as bits; so is, behind them, whether a row has a trade date.
+FLAGS: Final = ("partial", "scheduled")
+#: The columns of 8 bytes a row; trade_date has 4.
+_WIDE: Final = tuple(name for name in _FIELDS if name not in ("trade_date", *FLAGS))
 _values: Final = operator.attrgetter(*_WIDE)
 _CHUNK_ROWS: Final = 8192
 _MIN_ROWS: Final = 64  # keeps every column of a chunk on an Arrow boundary of 64 bytes
 
 
 class _Chunk:
-    """A fixed number of rows in one allocation: the wide columns one after the other, then the bits."""
+    """A fixed number of rows in one allocation: wide columns one after the other, the dates, then the bits."""
 
-    __slots__ = ("_batch", "_bits", "_columns", "length")
+    __slots__ = ("_batch", "_bits", "_columns", "_dates", "length")
 
     def __init__(self, rows: int) -> None:
         size = 8 * rows
-        memory = memoryview(pa.allocate_buffer(len(_WIDE) * size + rows // 8)).cast("B")
+        dates = len(_WIDE) * size
+        bits = dates + 4 * rows
+        memory = memoryview(pa.allocate_buffer(bits + (len(FLAGS) + 1) * rows // 8)).cast("B")
         self.length = 0
-        self._bits = memory[len(_WIDE) * size :]
         self._columns = [
             memory[i * size : (i + 1) * size].cast("d" if _FIELDS[name] == _FLOAT else "q")
             for i, name in enumerate(_WIDE)
         ]
+        self._dates = memory[dates:bits].cast("i")
+        ends = range(bits, bits + (len(FLAGS) + 1) * rows // 8, rows // 8)
+        self._bits = [memory[at : at + rows // 8] for at in ends]
         shared = pa.py_buffer(memory.toreadonly())
+        shares = [shared.slice(at, rows // 8) for at in ends]
         arrays: dict[str, pa.Array[Any]] = {
             name: pa.Array.from_buffers(_FIELDS[name], rows, [None, shared.slice(i * size, size)], 0)
             for i, name in enumerate(_WIDE)
         }
-        arrays["trade_date"] = pa.nulls(rows, pa.date32())
-        arrays["partial"] = pa.Array.from_buffers(
-            pa.bool_(), rows, [None, shared.slice(len(_WIDE) * size)], 0
+        for name, share in zip(FLAGS, shares, strict=False):
+            arrays[name] = pa.Array.from_buffers(pa.bool_(), rows, [None, share], 0)
+        # How many are null changes as rows are written: each snapshot counts for itself.
+        known = shares[len(FLAGS)]
+        arrays["trade_date"] = pa.Array.from_buffers(
+            pa.date32(), rows, [known, shared.slice(dates, 4 * rows)], -1
         )
         self._batch = pa.RecordBatch.from_arrays(  # pyright: ignore[reportUnknownMemberType]
             [arrays[name] for name in _FIELDS], schema=SCHEMA
@@ -76,8 +88,11 @@ class _Chunk:
         row = self.length
         for column, value in zip(self._columns, _values(bar), strict=True):
             column[row] = value
+        date = bar.trade_date
+        self._dates[row] = 0 if date is None else date.toordinal() - EPOCH
         byte, bit = row >> 3, 1 << (row & 7)
-        self._bits[byte] = self._bits[byte] | bit if bar.partial else self._bits[byte] & ~bit
+        for bits, is_set in zip(self._bits, (bar.partial, bar.scheduled, date is not None), strict=True):
+            bits[byte] = bits[byte] | bit if is_set else bits[byte] & ~bit
         self.length = row + 1  # last: a row that could not be written does not count
 
     def snapshot(self) -> pa.RecordBatch:

@@ -2,7 +2,7 @@
 
 Per contract and timeframe of an open stream, in trades, at every instant::
 
-    received = before + in_bars + forming + late + rejected + builder_failed + in_flight
+    received = before + in_bars + forming + late + outside + rejected + builder_failed + in_flight
 
 The counts are made at different places by different code (the reader, the channels, the validator, the builders);
 the equation is what ties them. ``before`` is what had passed the builders when the stream was opened, so that each
@@ -49,12 +49,14 @@ class LedgerRow:
     builder_failed: int
     in_flight: int
     """In the channels between reader, validator and builders."""
+    outside: int = 0
+    """In closed hours, and left out for that (``outside="drop"``)."""
 
     @property
     def balanced(self) -> bool:
         """Whether every trade received is accounted for."""
-        there = self.in_bars + self.forming + self.late + self.rejected + self.builder_failed + self.in_flight
-        return self.received == self.before + there
+        built = self.in_bars + self.forming + self.late + self.outside
+        return self.received == self.before + built + self.rejected + self.builder_failed + self.in_flight
 
 
 @attrs.frozen(slots=True)

@@ -87,6 +87,7 @@ class BarOutlet:
                 rejected=counts.rejected,
                 builder_failed=self.builder_failed,
                 in_flight=counts.waiting_raw + counts.waiting_valid + self.due,
+                outside=mine.outside,
             )
 
 

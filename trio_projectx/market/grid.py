@@ -70,7 +70,9 @@ class PriceGrid:
         binary = cls(1, max((p.as_integer_ratio()[1] for p in prices), default=1))
         grid = cls(1, 1)
         for price in prices:
-            while grid.ticks(price) is None:  # grids of powers of ten nest: what lay on the last lies on the next
+            while (
+                grid.ticks(price) is None
+            ):  # grids of powers of ten nest: what lay on the last lies on the next
                 if grid.den >= _DECIMAL_MOST:
                     return binary
                 grid = cls(1, grid.den * 10)
