@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -13,10 +13,11 @@ from trio_projectx.bars.session_edges import Outside, SessionEdges, TradeDateEdg
 from trio_projectx.bars.sessions import Sessions
 from trio_projectx.bars.zones import WallEdges, Zone
 
-_KINDS = ("utc", "wall", "session")
+Kind = Literal["utc", "wall", "session"]
+_KINDS: Final = ("utc", "wall", "session")
 
 
-def _known(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+def _known(instance: object, attribute: attrs.Attribute[Kind], value: str) -> None:
     if value not in _KINDS:
         raise ConfigError(
             f"{value!r:.40} is not an anchor; make one with Anchor.utc(), .wall(zone) or .session(sessions)"
@@ -27,7 +28,7 @@ def _known(instance: object, attribute: attrs.Attribute[str], value: str) -> Non
 class Anchor:
     """Where bars begin; made by `utc`, `wall` or `session`. Series of two anchors are never comparable."""
 
-    kind: Literal["utc", "wall", "session"] = attrs.field(validator=_known)
+    kind: Kind = attrs.field(validator=_known)
     zone: Zone | None = None
     sessions: Sessions | None = None
 

@@ -137,6 +137,11 @@ class BarSet:
         self._flushed = True
         return self._settle(AFTER_ALL)
 
+    @property
+    def is_beyond_known(self) -> bool:
+        """Whether a trade came of a date whose holidays are not in the table of the sessions (also logged)."""
+        return self._gate is not None and self._gate.is_beyond_known
+
     def forming(self, timeframe: Timeframe | str) -> Bar | None:
         """Return the youngest open bar as it is now, or None if none is open.
 
@@ -247,14 +252,14 @@ def _frames(timeframes: Sequence[Timeframe | str]) -> tuple[Timeframe, ...]:
     return frames
 
 
-def check_outside(outside: object) -> Outside:
+def check_outside(outside: Outside) -> Outside:
     """Return ``outside`` if it is one.
 
     :raises ConfigError: if it is none.
     """
-    if outside == "own" or outside == "attach" or outside == "drop":
-        return outside
-    raise ConfigError(f'outside must be "own", "attach" or "drop", not {outside!r:.40}')
+    if outside not in ("own", "attach", "drop"):
+        raise ConfigError(f'outside must be "own", "attach" or "drop", not {outside!r:.40}')
+    return outside
 
 
 _USUAL_DAYS: Final = {"d": 1, "w": 7, "M": 30}

@@ -243,9 +243,11 @@ def parse_week(rule: str) -> tuple[Hours, ...]:
 
 def _weekdays(text: str) -> range:
     first, _, last = text.partition("-")
-    if first not in _WEEKDAYS or (last or first) not in _WEEKDAYS:
-        raise ConfigError(f'{escape(text, 40)!r} is no weekday such as "Mon", nor a run such as "Mon-Fri"')
-    return range(_WEEKDAYS.index(first), _WEEKDAYS.index(last or first) + 1)
+    if first in _WEEKDAYS and (last or first) in _WEEKDAYS:
+        found = range(_WEEKDAYS.index(first), _WEEKDAYS.index(last or first) + 1)
+        if found:
+            return found
+    raise ConfigError(f'{escape(text, 40)!r} is no weekday such as "Mon", nor a run such as "Mon-Fri"')
 
 
 def day_number(date: object) -> int:
