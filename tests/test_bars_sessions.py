@@ -7,11 +7,12 @@ import zoneinfo
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from test_bars_reference import GRID, S, Tick, batch
 
 from trio_projectx import ConfigError
-from trio_projectx.bars import Anchor, BarSet, Sessions
+from trio_projectx.bars import Anchor, BarSet, Sessions, aggregate
 from trio_projectx.market import products
 
 CHICAGO = zoneinfo.ZoneInfo("America/Chicago")
@@ -227,6 +228,17 @@ def test_trades_in_closed_hours_are_kept_by_policy_and_counted(outside: str) -> 
     assert [str(date)[8:] for date in bars.table("1m")["trade_date"].to_pylist()] == [
         each[3] for each in wanted[outside]
     ]
+
+
+def test_rows_are_sorted_by_start_also_where_bars_of_closed_hours_lie_inside_others() -> None:
+    stamps = [ns(f"2025-11-2{day}:30") for day in ("4T10", "4T16", "5T10", "8T13", "8T20")]
+    table = pa.table({"ts_event": stamps, "price": [1.0] * 5, "volume": [1] * 5})
+    got = aggregate(table, "1w", anchor=Anchor.session(Sessions.cme("EQ")))
+    assert got["trades"].to_pylist() == [2, 1, 2]
+    assert [str(date) for date in got["trade_date"].to_pylist()] == ["2025-11-28", "None", "None"]
+    starts = got["start"].cast(pa.int64()).to_pylist()
+    assert starts == sorted(starts)
+    assert got.schema.metadata == {b"late": b"0", b"outside": b"0", b"unscheduled": b"3"}
 
 
 def test_an_unscheduled_halt_or_opening_breaks_nothing() -> None:

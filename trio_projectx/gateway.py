@@ -13,7 +13,7 @@ from trio_projectx._errors import ConfigError, TimeframeError
 from trio_projectx._events import Bar, Dropped, Quote, Trade
 from trio_projectx._redact import install_redaction
 from trio_projectx._timeframe import Timeframe
-from trio_projectx.bars import Anchor, BarSet
+from trio_projectx.bars import Anchor, BarSet, Sessions
 from trio_projectx.connection.auth import TokenSource
 from trio_projectx.connection.directory import ContractDirectory
 from trio_projectx.connection.hub import Kind, MarketHub, Subscription
@@ -25,6 +25,7 @@ from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline, PipelineStatistics
 from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
+from trio_projectx.market import ContractId
 
 T = TypeVar("T")
 Lossless = Literal[Overflow.ERROR, Overflow.BLOCK]
@@ -95,9 +96,9 @@ class Gateway:
     ) -> AsyncGenerator[BarStream[Bar]]:
         """Stream the closed bars of ``contract`` in ``timeframes``, live, in the order in which they close.
 
-        ``contract`` is a product ("MNQ"), a ticker ("ES") or a full contract id; a timeframe is "1s", "5m", "4h"
-        and its like. Entering returns once the hub has acknowledged the subscription; the first bar of each
-        timeframe is ``partial``. ``anchor`` is `Anchor.utc` for now. ``capacity`` is how many bars wait for you at
+        ``contract`` is a product ("MNQ"), a ticker ("ES") or a full contract id; a timeframe is "1s", "5m", "4h",
+        "1d" and its like. Entering returns once the hub has acknowledged the subscription; the first bar of each
+        timeframe is ``partial``. ``anchor`` None is the session of the product (`Sessions.for_product`). ``capacity`` is how many bars wait for you at
         most, ``overflow`` what happens to the next one. Leaving the block, in any way, ends the subscription.
 
         :raises ConfigError: (`TimeframeError`, `ContractError`) for what cannot be honoured.
@@ -107,9 +108,10 @@ class Gateway:
         """
         _refuse_what_is_not_there(history, updates, events)
         frames = _timeframes(timeframes)
-        chosen = _anchor(anchor, frames)
+        _check_anchor(anchor, frames)
         limit = self._capacity(capacity, overflow)
         instrument = await self._directory.resolve(contract)
+        chosen = _session_of(instrument.contract_id) if anchor is None else anchor
         pipeline = self._market.contract(instrument.contract_id, instrument.grid)
         limits = self._config.limits
         bars = BarSet(
@@ -267,13 +269,17 @@ def _refuse_what_is_not_there(history: int, updates: object, events: bool) -> No
         )
 
 
-def _anchor(anchor: Anchor | None, frames: tuple[Timeframe, ...]) -> Anchor:
+def _check_anchor(anchor: Anchor | None, frames: tuple[Timeframe, ...]) -> None:
+    """Refuse what an anchor does not offer, before anything is asked of the service."""
     chosen = Anchor.utc() if anchor is None else anchor
     if not isinstance(chosen, Anchor):
         raise ConfigError(f"anchor must be an Anchor such as Anchor.utc(), not {anchor!r:.40}")
     for frame in frames:
-        chosen.edges(frame)  # refuses what it does not offer, before anything is asked of the service
-    return chosen
+        chosen.edges(frame)
+
+
+def _session_of(contract_id: str) -> Anchor:
+    return Anchor.session(Sessions.for_product(ContractId.parse(contract_id).product))
 
 
 def _timeframes(labels: tuple[str, ...]) -> tuple[Timeframe, ...]:

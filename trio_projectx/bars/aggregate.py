@@ -87,6 +87,9 @@ def _finished(bars: BarSet, frame: Timeframe, anchor: Anchor, *, with_sides: boo
         for name in ("buy_volume", "sell_volume"):
             table = table.set_column(table.schema.get_field_index(name), name, unknown)
     counts = bars.counts(frame)
+    if counts.unscheduled and frame.step_ns is None:
+        # Bars come in order of their ends: one of closed hours inside a week ends before the week does.
+        table = table.sort_by("start")
     told = {"late": counts.late}
     if anchor.sessions is not None:
         told |= {"outside": counts.outside, "unscheduled": counts.unscheduled}
