@@ -43,6 +43,8 @@ def test_adding_gives_what_sorting_gives(rows: list[Tick]) -> None:
         "end": 100,
         "trade_date": None,
         "is_scheduled": True,
+        "is_partial": None,
+        "late_trades": 0,
         "open": ordered[0].ticks,
         "close": ordered[-1].ticks,
         "high": max(row.ticks for row in rows),

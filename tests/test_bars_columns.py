@@ -33,6 +33,7 @@ FIELDS = (
     ("last_ts", "int64"),
     ("partial", "bool"),
     ("scheduled", "bool"),
+    ("synthetic", "bool"),
 )
 
 
@@ -57,6 +58,7 @@ def bar(n: int, *, partial: bool = False) -> Bar:
         last_ts=n * 60 + 59,
         partial=partial,
         scheduled=n % 5 != 0,
+        synthetic=n % 7 == 0,
     )
 
 

@@ -69,6 +69,9 @@ from trio_projectx._events import (
     Bar as Bar,
 )
 from trio_projectx._events import (
+    BarRevised as BarRevised,
+)
+from trio_projectx._events import (
     Dropped as Dropped,
 )
 from trio_projectx._events import (

@@ -98,8 +98,9 @@ class Gateway:
 
         ``contract`` is a product ("MNQ"), a ticker ("ES") or a full contract id; a timeframe is "1s", "5m", "4h",
         "1d" and its like. Entering returns once the hub has acknowledged the subscription; the first bar of each
-        timeframe is ``partial``. ``anchor`` None is the session of the product (`Sessions.for_product`). ``capacity`` is how many bars wait for you at
-        most, ``overflow`` what happens to the next one. Leaving the block, in any way, ends the subscription.
+        timeframe is ``partial``. ``anchor`` None is the session of the product (`Sessions.for_product`).
+        ``capacity`` is how many bars wait for you at most, ``overflow`` what happens to the next one. Leaving the
+        block, in any way, ends the subscription.
 
         :raises ConfigError: (`TimeframeError`, `ContractError`) for what cannot be honoured.
         :raises SubscriptionError: if the hub refuses, or does not answer within ``timeouts.subscribe_s``.

@@ -37,6 +37,9 @@ class OpenBar:
     high: int
     trade_date: datetime.date | None = None
     is_scheduled: bool = True
+    is_partial: bool | None = None
+    """None until the bar was given out for the first time."""
+    late_trades: int = 0
     low: int = attrs.field(init=False)
     open: int = attrs.field(init=False)
     close: int = attrs.field(init=False)

@@ -11,8 +11,9 @@ import pyarrow as pa
 from trio_projectx._errors import ConfigError
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars.anchor import Anchor
-from trio_projectx.bars.barset import BarSet, check_outside
+from trio_projectx.bars.barset import BarSet
 from trio_projectx.bars.columns import FLAGS
+from trio_projectx.bars.rungs import check_outside
 from trio_projectx.bars.trades import TickSize, TradeTable
 
 #: Trades per batch: bounds the memory of Python integers, whatever the table's size.
@@ -89,7 +90,7 @@ def _finished(bars: BarSet, frame: Timeframe, anchor: Anchor, *, with_sides: boo
     counts = bars.counts(frame)
     if counts.unscheduled and frame.step_ns is None:
         # Bars come in order of their ends: one of closed hours inside a week ends before the week does.
-        table = table.sort_by("start")
+        table = table.sort_by("start")  # pyright: ignore[reportUnknownMemberType]
     told = {"late": counts.late}
     if anchor.sessions is not None:
         told |= {"outside": counts.outside, "unscheduled": counts.unscheduled}

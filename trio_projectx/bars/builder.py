@@ -5,9 +5,9 @@ it is open, and within the lateness several are. Whether a trade is late is deci
 arrived before it and by nothing else, so how they were cut into batches changes no bar and no count.
 
 Builders form trees. A builder hands each bar it closes to its ``children``, the coarser timeframes that are
-made of whole bars of it. A trade that is late for it may be in time for them: it is offered to them one by
-one, after everything that is final has been handed on, so that a tie of stamps is still resolved by order
-of arrival.
+made of whole bars of it. A trade that is late for it (and counted, or put into its past) may be in time for
+them: it is offered to them one by one, after everything that is final has been handed on, so that a tie of
+stamps is still resolved by order of arrival.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import attrs
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.edges import Edges, Slot
+from trio_projectx.bars.past import Past
 from trio_projectx.market.batch import TradeBatch
 
 #: Before every stamp and after every edge, whatever lateness is taken from them; no int64 reaches them.
@@ -54,6 +55,8 @@ class BarCounts:
     """Trades in closed hours that were left out (``outside="drop"``)."""
     unscheduled: int = 0
     """Trades in closed hours, whatever became of them: advice, no term of the equation."""
+    revised: int = 0
+    """Trades that came late and were put into their bars nevertheless; they are counted in ``in_bars``."""
 
 
 class Builder:
@@ -75,15 +78,19 @@ class Builder:
         "in_bars",
         "late",
         "next_end",
+        "past",
         "source",
         "timeframe",
     )
 
-    def __init__(self, timeframe: Timeframe, edges: Edges, source: Builder | None) -> None:
+    def __init__(
+        self, timeframe: Timeframe, edges: Edges, source: Builder | None, past: Past | None = None
+    ) -> None:
         self.timeframe = timeframe
         self.source = source
         self.children: list[Builder] = []
         self.closed: list[OpenBar] = []
+        self.past = past
         self.in_bars = 0
         self.late = 0
         self.next_end = AFTER_ALL
@@ -150,11 +157,15 @@ class Builder:
 
     def offer(self, ts: int, ticks: int, volume: int, side: int, watermark: int) -> None:
         """Add one trade, or count it as late and offer it to the coarser builders."""
-        if self._locate(ts).end > watermark:
+        slot = self._locate(ts)
+        if slot.end > watermark:
             self.bar_at(ts, ticks).add(ts, ticks, volume, side)
             return
-        self.late += 1
         self.settle(watermark)
+        if self.past is not None and self.past.revise(slot, ts, ticks, volume, side):
+            self.in_bars += 1
+        else:
+            self.late += 1
         for child in self.children:
             child.offer(ts, ticks, volume, side, watermark)
 
@@ -186,6 +197,8 @@ class Builder:
             for child in self.children:
                 child.bar_at(bar.start, bar.open).fold(bar)
         self.closed += due
+        if self.past is not None:
+            self.past.keep(due)
         self.next_end = min((bar.end for bar in self._open.values()), default=AFTER_ALL)
         self._current = None
         self._low = self._high = 0
@@ -215,4 +228,6 @@ class Builder:
     def take_closed(self) -> list[OpenBar]:
         """Return what `closed` has collected, and begin anew."""
         closed, self.closed = self.closed, []
+        if self.past is not None:
+            closed += self.past.give(closed)
         return closed
