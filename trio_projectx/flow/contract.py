@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 import trio
 
@@ -10,6 +12,7 @@ from trio_projectx._errors import ConnectionLost
 from trio_projectx._events import Quote
 from trio_projectx.flow.ledger import TradeCounts
 from trio_projectx.flow.outlets import TradeOutlet
+from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.stream import Feed
 from trio_projectx.market import (
     PriceGrid,
@@ -70,7 +73,10 @@ class ContractPipeline:
         )
         self._outlets: tuple[TradeOutlet, ...] = ()
         self._quote_feeds: tuple[Feed[Quote], ...] = ()
-        self._send, self._receive = trio.open_memory_channel[TradeBatch | Loss](limits.batches_in_flight)
+        self._send, self._receive = trio.open_memory_channel[TradeBatch | Loss | None](
+            limits.batches_in_flight
+        )
+        self._clock: EventClock | None = None  # None while no live hub feeds us
 
     @property
     def outlets(self) -> tuple[TradeOutlet, ...]:
@@ -102,6 +108,8 @@ class ContractPipeline:
         if batch is not None:
             self.counts.waiting_valid += good
             await self._post(batch)
+        else:
+            self._nudge()
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count trades, or fields of a quote, that the decoder could not even read."""
@@ -111,6 +119,7 @@ class ContractPipeline:
         self._validator.refuse(refusal.reason, refusal.detail, ts_recv, refusal.count)
         self.counts.waiting_raw -= refusal.count
         self.counts.rejected += refusal.count
+        self._nudge()
 
     async def merge(self, quote: WireQuote, ts_recv: int) -> None:
         """Merge a sparse quote and give the whole state to the quote streams."""
@@ -132,13 +141,46 @@ class ContractPipeline:
         await self._post(loss)
 
     async def run(self) -> None:
-        """The contract task: build bars and fill streams."""
-        async for item in self._receive:
-            if isinstance(item, Loss):
+        """The contract task: build bars, fill streams, and close the bars of a market that has gone quiet."""
+        while True:
+            item = await self._next()
+            if isinstance(item, TradeBatch):
+                await self._build(item)
+            elif isinstance(item, Loss):
+                self._clock = None
                 for outlet in item.outlets:
                     outlet.fail(item.error)
             else:
-                await self._build(item)
+                await self._wake()
+
+    async def _next(self) -> TradeBatch | Loss | None:
+        """Wait for the next item, or until something is due without one; sleeps, and asks no clock meanwhile."""
+        try:
+            return self._receive.receive_nowait()
+        except trio.WouldBlock:
+            pass
+        with trio.move_on_at(self._wake_at()):
+            return await self._receive.receive()
+        return None
+
+    def _wake_at(self) -> float:
+        clock = self._quiet_clock()
+        return min((outlet.wake_at(clock) for outlet in self._outlets), default=math.inf)
+
+    async def _wake(self) -> None:
+        clock, now = self._quiet_clock(), trio.current_time()
+        for outlet in self._outlets:
+            if outlet.wake_at(clock) <= now:
+                await outlet.wake(clock)
+
+    def _quiet_clock(self) -> EventClock | None:
+        """Return the event clock, unless trades are on their way: they, not the clock, close bars then."""
+        return None if self.counts.waiting_raw or self.counts.waiting_valid else self._clock
+
+    def _nudge(self) -> None:
+        """Let the contract task look again when what was on its way has come to nothing."""
+        if not self.counts.waiting_raw and self._receive.statistics().tasks_waiting_receive:
+            self._send.send_nowait(None)
 
     def end(self) -> None:
         """End all streams: the gateway is closing."""
@@ -168,6 +210,9 @@ class ContractPipeline:
     async def _build(self, batch: TradeBatch) -> None:
         n = len(batch)
         outlets = self._outlets
+        youngest = max(batch.ts_event)
+        if self._clock is None or youngest > self._clock.ts_event:
+            self._clock = EventClock(youngest, trio.current_time())
         # In one step without a checkpoint, so that every trade is in exactly one place whenever somebody looks.
         self.counts.waiting_valid -= n
         self.counts.built += n
