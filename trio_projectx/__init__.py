@@ -86,6 +86,7 @@ from trio_projectx._events import (
 from trio_projectx._events import (
     to_datetime as to_datetime,
 )
+from trio_projectx._timeframe import BarKind as BarKind
 from trio_projectx._timeframe import Timeframe as Timeframe
 from trio_projectx.bars import Anchor as Anchor
 from trio_projectx.bars import Sessions as Sessions

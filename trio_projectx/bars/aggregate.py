@@ -9,10 +9,11 @@ from typing import Final, Literal
 import pyarrow as pa
 
 from trio_projectx._errors import ConfigError
-from trio_projectx._timeframe import Timeframe
+from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars.anchor import Anchor
 from trio_projectx.bars.barset import BarSet
 from trio_projectx.bars.columns import FLAGS
+from trio_projectx.bars.edges import FixedEdges
 from trio_projectx.bars.rungs import check_outside
 from trio_projectx.bars.trades import TickSize, TradeTable
 
@@ -34,7 +35,7 @@ def aggregate(
     :param trades: columns ``ts_event`` (int64 ns since 1970, or timestamp[ns], one without a zone being
         UTC), ``price`` (float64, whole numbers or decimals, above 0), ``volume`` (whole numbers above 0)
         and, if you have it, ``side`` (whole numbers, the values of `Side`); other columns are ignored.
-    :param timeframe: a timeframe that ``anchor`` offers.
+    :param timeframe: a timeframe that ``anchor`` offers, or a kind of bars (`BarKind`), such as "tick:500".
     :param outside: what becomes of trades outside all sessions: "own" gives them bars of their own, with no
         ``trade_date``; "attach" makes them part of the first bar of the session that follows; "drop" leaves
         them out. Under an anchor without sessions there are none, and it changes nothing.
@@ -55,7 +56,8 @@ def aggregate(
     frame = Timeframe(timeframe)
     check_outside(outside)
     lateness_ns = 0 if lateness is None else _nanoseconds(lateness)
-    table = TradeTable.read(trades, anchor.edges(frame), tick_size)
+    edges = FixedEdges(2) if isinstance(frame, BarKind) else anchor.edges(frame)
+    table = TradeTable.read(trades, edges, tick_size)
     bars = BarSet(
         "",
         [frame],
@@ -88,7 +90,7 @@ def _finished(bars: BarSet, frame: Timeframe, anchor: Anchor, *, with_sides: boo
         for name in ("buy_volume", "sell_volume"):
             table = table.set_column(table.schema.get_field_index(name), name, unknown)
     counts = bars.counts(frame)
-    if counts.unscheduled and frame.step_ns is None:
+    if counts.unscheduled and frame.step_ns is None and not isinstance(frame, BarKind):
         # Bars come in order of their ends: one of closed hours inside a week ends before the week does.
         table = table.sort_by("start")  # pyright: ignore[reportUnknownMemberType]
     told = {"late": counts.late}

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import attrs
 
 from trio_projectx._errors import ConfigError, TimeframeError
-from trio_projectx._timeframe import NS_PER_SECOND, Timeframe
+from trio_projectx._timeframe import NS_PER_SECOND, BarKind, Timeframe
 from trio_projectx.bars.edges import DAY_NS, DateEdges, DateGroups, Edges, FixedEdges, UtcDays
 from trio_projectx.bars.session_edges import Outside, SessionEdges, TradeDateEdges
 from trio_projectx.bars.sessions import Sessions
@@ -66,6 +66,8 @@ class Anchor:
         :raises TimeframeError: if it is not a timeframe, or its bars are longer than int64 nanoseconds hold.
         """
         frame = Timeframe(timeframe)
+        if isinstance(frame, BarKind):
+            raise TimeframeError(f'"{frame}" bars do not end by time, so they have no edges')
         if frame.step_ns is None:
             first, last = DateGroups.of(frame).whole_days()
             if first > last:

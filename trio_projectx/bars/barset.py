@@ -9,15 +9,18 @@ import pyarrow as pa
 
 from trio_projectx._errors import ConfigError, TimeframeError
 from trio_projectx._events import Bar, BarRevised
-from trio_projectx._timeframe import Timeframe
+from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.anchor import Anchor
 from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts
-from trio_projectx.bars.edges import INT64_MAX
+from trio_projectx.bars.columns import BarColumns
+from trio_projectx.bars.edges import INT64_MAX, FixedEdges
 from trio_projectx.bars.gate import Gate
+from trio_projectx.bars.kinds import KindBuilder
 from trio_projectx.bars.past import Past
 from trio_projectx.bars.rungs import (
     Fill,
+    KindRung,
     Late,
     Rung,
     cascade,
@@ -44,7 +47,8 @@ class BarSet:
     so a bar of a market that has gone quiet stays open until the next trade, `advance` or `flush`.
 
     :param contract_id: the contract of each batch, and of each `Bar` that comes out.
-    :param timeframes: at least one, each at most once.
+    :param timeframes: at least one, each at most once; kinds of bars (`BarKind`) are among them. Those take
+        trades by arrival, know no lateness and no revision, and come behind the others that a call returns.
     :param grid: turns ticks into prices.
     :param lateness_ns: whole nanoseconds, 0 or more.
     :param bars_kept: closed bars kept per timeframe for `table` (at least; see `BarColumns` for at most).
@@ -85,9 +89,15 @@ class BarSet:
         self._gate = None if sessions is None else Gate(contract_id, sessions, check_outside(outside))
         check_late_and_fill(late, fill, anchor)
         keep = partial(make_rung, anchor, outside, late, fill, _whole("bars_kept", bars_kept, 1))
-        self._rungs = cascade(self._timeframes, anchor, outside, keep)
+        by_time = [frame for frame in self._timeframes if not isinstance(frame, BarKind)]
+        self._rungs = cascade(by_time, anchor, outside, keep)
+        self._kinds = {
+            frame: KindRung(frame, KindBuilder(frame, grid), BarColumns(bars_kept))
+            for frame in self._timeframes
+            if isinstance(frame, BarKind)
+        }
         self._roots = [rung.builder for rung in self._rungs.values() if rung.builder.source is None]
-        edges = [anchor.edges(frame) for frame in self._timeframes]
+        edges = [anchor.edges(frame) for frame in by_time] or [FixedEdges(2)]
         self._first_allowed = max(each.first_ts for each in edges)
         self._last_allowed = min(each.last_ts for each in edges)
         self._youngest = BEFORE_ALL
@@ -134,7 +144,19 @@ class BarSet:
         if high > youngest:
             self._youngest = youngest = high
         watermark = youngest - self._lateness
-        return self._settle(watermark) if changed or watermark >= self._due else []
+        closed = self._settle(watermark) if changed or watermark >= self._due else []
+        for kind in self._kinds.values():
+            closed += self._keep(kind, kind.builder.update(batch))
+        return closed
+
+    def _keep(self, kind: KindRung, completed: list[OpenBar]) -> list[Bar]:
+        bars: list[Bar] = []
+        for bar in completed:
+            if bar.is_partial is None:
+                bar.is_partial = self._partial_first and not len(kind.columns)
+            bars.append(self._freeze(kind.kind, bar, closed=True))
+            kind.columns.append(bars[-1])
+        return bars
 
     @property
     def due_ns(self) -> int | None:
@@ -169,7 +191,10 @@ class BarSet:
         No batch is taken after that: it could only reopen bars that were given out as closed.
         """
         self._flushed = True
-        return self._settle(AFTER_ALL)
+        closed = self._settle(AFTER_ALL)
+        for kind in self._kinds.values():
+            closed += self._keep(kind, kind.builder.flush())
+        return closed
 
     @property
     def is_beyond_known(self) -> bool:
@@ -181,6 +206,10 @@ class BarSet:
 
         :raises TimeframeError: if ``timeframe`` is not in this set.
         """
+        kind = self._kind(timeframe)
+        if kind is not None:
+            growing = kind.builder.forming
+            return None if growing is None else self._freeze(kind.kind, growing, closed=False)
         rung = self._rung(timeframe)
         bar = rung.builder.forming()
         return None if bar is None else self._freeze(rung.timeframe, bar, closed=False)
@@ -190,9 +219,14 @@ class BarSet:
 
         :raises TimeframeError: if ``timeframe`` is not in this set.
         """
+        outside, unscheduled = (0, 0) if self._gate is None else (self._gate.left_out, self._gate.unscheduled)
+        kind = self._kind(timeframe)
+        if kind is not None:
+            growing = kind.builder.forming
+            in_growing = 0 if growing is None else growing.trades
+            return BarCounts(self._received, kind.builder.in_bars, in_growing, 0, outside, unscheduled)
         builder = self._rung(timeframe).builder
         forming = sum(part.trades for part in builder.open_parts())
-        outside, unscheduled = (0, 0) if self._gate is None else (self._gate.left_out, self._gate.unscheduled)
         revised = 0 if builder.past is None else builder.past.trades
         return BarCounts(
             self._received, builder.in_bars, forming, builder.late, outside, unscheduled, revised
@@ -210,7 +244,12 @@ class BarSet:
 
         :raises TimeframeError: if ``timeframe`` is not in this set.
         """
-        return self._rung(timeframe).columns.table(start, end)
+        kind = self._kind(timeframe)
+        return (self._rung(timeframe) if kind is None else kind).columns.table(start, end)
+
+    def _kind(self, timeframe: Timeframe | str) -> KindRung | None:
+        frame = Timeframe(timeframe)
+        return self._kinds.get(frame) if isinstance(frame, BarKind) else None
 
     def _rung(self, timeframe: Timeframe | str) -> Rung:
         try:
@@ -230,7 +269,10 @@ class BarSet:
             raise ConfigError("these bars were flushed: they take no more trades")
         total = sum(batch.volume)
         if self._volume_bound + total > INT64_MAX:  # the bound has only grown since it was last exact
-            self._volume_bound = sum(rung.builder.own_open_volume() for rung in self._rungs.values())
+            of_kinds = sum(kind.builder.open_volume for kind in self._kinds.values())
+            self._volume_bound = of_kinds + sum(
+                rung.builder.own_open_volume() for rung in self._rungs.values()
+            )
             if self._volume_bound + total > INT64_MAX:
                 raise ConfigError("the volumes of the open bars and of this batch do not fit into int64")
         self._volume_bound += total
@@ -240,7 +282,7 @@ class BarSet:
             root.settle(watermark)
         rungs = self._rungs.values()
         closed = [(bar.end, rung.rank, rung, bar) for rung in rungs for bar in rung.take_closed(watermark)]
-        self._due = min(rung.next_end for rung in rungs)
+        self._due = min((rung.next_end for rung in rungs), default=AFTER_ALL)
         closed.sort(key=_by_end_and_rank)
         bars = [(rung.columns, self._give(rung.timeframe, bar)) for _, _, rung, bar in closed]
         for columns, frozen in bars:
@@ -270,7 +312,7 @@ class BarSet:
     def _freeze(self, timeframe: Timeframe, bar: OpenBar, *, closed: bool) -> Bar:
         num, den = self._grid.num, self._grid.den
         close = bar.close * num / den
-        if bar.trades:
+        if bar.volume:
             first_ts, last_ts = bar.first_ts, bar.last_ts
             # Exact but for this one, correctly rounded, division.
             vwap = bar.notional * num / (den * bar.volume)
@@ -296,7 +338,7 @@ class BarSet:
             last_ts=last_ts,
             partial=self._is_partial(bar) if bar.is_partial is None else bar.is_partial,
             scheduled=bar.is_scheduled,
-            synthetic=not bar.trades,
+            synthetic=not bar.volume,
             closed=closed,
         )
 

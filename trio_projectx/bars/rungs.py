@@ -8,13 +8,14 @@ from typing import Final, Literal
 import attrs
 
 from trio_projectx._errors import ConfigError
-from trio_projectx._timeframe import Timeframe
+from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.anchor import Anchor
 from trio_projectx.bars.builder import AFTER_ALL, Builder
 from trio_projectx.bars.columns import BarColumns
 from trio_projectx.bars.edges import DAY_NS
 from trio_projectx.bars.fill import Filler
+from trio_projectx.bars.kinds import KindBuilder
 from trio_projectx.bars.past import Past
 from trio_projectx.bars.session_edges import Outside
 
@@ -70,6 +71,15 @@ _USUAL_DAYS: Final = {"d": 1, "w": 7, "M": 30}
 def _usual_length(frame: Timeframe) -> int:
     step = frame.step_ns
     return _USUAL_DAYS[frame.unit] * frame.n * DAY_NS if step is None else step
+
+
+@attrs.frozen(slots=True, eq=False)
+class KindRung:
+    """One kind of bars that do not end by time."""
+
+    kind: BarKind
+    builder: KindBuilder
+    columns: BarColumns
 
 
 def check_late_and_fill(late: Late, fill: Fill, anchor: Anchor) -> None:

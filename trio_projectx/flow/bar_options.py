@@ -10,7 +10,7 @@ import attrs
 
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import Bar, BarRevised
-from trio_projectx._timeframe import Timeframe
+from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars import Anchor, Sessions
 from trio_projectx.bars.rungs import Fill, Late, check_late_and_fill, check_outside
 from trio_projectx.bars.session_edges import Outside
@@ -82,7 +82,8 @@ def check_anchor(anchor: Anchor | None, frames: tuple[Timeframe, ...], policy: B
         raise ConfigError(f"anchor must be an Anchor such as Anchor.utc(), not {anchor!r:.40}")
     check_late_and_fill(policy.late, policy.fill, chosen)
     for frame in frames:
-        chosen.edges(frame)
+        if not isinstance(frame, BarKind):
+            chosen.edges(frame)
 
 
 def session_of(contract_id: str) -> Anchor:
