@@ -194,9 +194,9 @@ async def test_every_update_is_conflated_and_gives_way_to_the_closed_bar(autojum
     async with running() as pipeline:
         stream = outlet_of(pipeline, update_every_s=0.0)
         for k in range(5):
-            await receive(pipeline, wire(0.1 * k, 100.25 + k))
+            await receive(pipeline, wire(0.1 * k, 100.25 + k / 4))
         assert waiting(stream) == [("1s", 0, False), ("5s", 0, False)]
-        await receive(pipeline, wire(0.9, 7.0))
+        await receive(pipeline, wire(0.9, 99.0))
         await receive(pipeline, wire(1.2))
         assert waiting(stream) == [("1s", 0, True), ("5s", 0, False), ("1s", 1, False)]
         counts = stream.statistics()
@@ -211,13 +211,13 @@ async def test_updates_at_an_interval_are_no_more_often_and_the_last_one_comes(
         stream = outlet_of(pipeline, update_every_s=10.0, frames=("1m",))
         await receive(pipeline, wire(0))
         assert waiting(stream) == [("1m", 0, False)]
-        await receive(pipeline, wire(1, 90.0))
-        await receive(pipeline, wire(2, 95.0))
+        await receive(pipeline, wire(1, 98.0))
+        await receive(pipeline, wire(2, 99.0))
         assert waiting(stream) == []
         began = trio.current_time()
         item = await stream.receive()
         assert isinstance(item, Bar)
-        assert (item.low, item.close, item.closed) == (90.0, 95.0, False)
+        assert (item.low, item.close, item.closed) == (98.0, 99.0, False)
         assert trio.current_time() - began == pytest.approx(10.0)
         await trio.sleep(30)
         assert waiting(stream) == []

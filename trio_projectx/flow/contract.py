@@ -67,6 +67,8 @@ class ContractPipeline:
             stamp_min_ns=limits.stamp_min_ns,
             stamp_max_ns=limits.stamp_max_ns,
             trade_size_max=limits.trade_size_max,
+            price_band=limits.price_band,
+            band_confirm=limits.price_band_confirm,
         )
         self._quotes = QuoteMerger(
             contract_id, grid, stamp_min_ns=limits.stamp_min_ns, stamp_max_ns=limits.stamp_max_ns
@@ -103,8 +105,10 @@ class ContractPipeline:
         """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
         batch = self._validator.validate(trades, ts_recv)
         good = 0 if batch is None else len(batch)
+        held = self._validator.held
         self.counts.waiting_raw -= len(trades)
-        self.counts.rejected += len(trades) - good
+        self.counts.rejected += len(trades) - good - (held - self.counts.held)
+        self.counts.held = held
         if batch is not None:
             self.counts.waiting_valid += good
             await self._post(batch)
@@ -127,6 +131,11 @@ class ContractPipeline:
         if merged is None:
             return
         self._quotes_merged += 1
+        released = self._validator.confirm(merged.bid, merged.ask, ts_recv)
+        if released is not None:
+            self.counts.held -= len(released)
+            self.counts.waiting_valid += len(released)
+            await self._post(released)
         for feed in self._quote_feeds:
             await feed.deliver((merged,))
 
@@ -136,6 +145,7 @@ class ContractPipeline:
 
     async def lose(self, loss: Loss) -> None:
         """Tell the streams, behind everything that came before the loss."""
+        self._validator.expect_replay()
         for feed in loss.quote_feeds:
             feed.fail(loss.error)
         await self._post(loss)
@@ -197,7 +207,7 @@ class ContractPipeline:
             received=c.received,
             accepted=self._validator.accepted,
             rejected=self._validator.rejected,
-            in_flight=c.waiting_raw + c.waiting_valid,
+            in_flight=c.waiting_raw + c.held + c.waiting_valid,
             quotes=self._quotes_merged,
         )
 

@@ -26,6 +26,8 @@ class TradeCounts:
     """Up by the reader, down by the validator task: what is between them."""
     rejected: int = 0
     """By the validator task."""
+    held: int = 0
+    """By the validator task: trades in quarantine, which is a part of ``in_flight``."""
     waiting_valid: int = 0
     """Up by the validator task, down by the contract task when all its outlets had the batch."""
     built: int = 0
@@ -48,7 +50,7 @@ class LedgerRow:
     rejected: int
     builder_failed: int
     in_flight: int
-    """In the channels between reader, validator and builders."""
+    """In the channels between reader, validator and builders, or in the validator's quarantine."""
     outside: int = 0
     """In closed hours, and left out for that (``outside="drop"``)."""
 

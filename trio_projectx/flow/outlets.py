@@ -142,7 +142,7 @@ class BarOutlet:
                 late=mine.late,
                 rejected=counts.rejected,
                 builder_failed=self.builder_failed,
-                in_flight=counts.waiting_raw + counts.waiting_valid + self.due,
+                in_flight=counts.waiting_raw + counts.held + counts.waiting_valid + self.due,
                 outside=mine.outside,
             )
 

@@ -38,6 +38,10 @@ class Reason(enum.StrEnum):
     """The stamp is no ISO 8601 date and time with a zone, or one that does not exist."""
     STAMP_RANGE = "stamp_range"
     """The stamp is outside the bounds of the configuration, or of int64 nanoseconds."""
+    PRICE_BAND = "price_band"
+    """The price was far from those before it, and the ones after it did not confirm it."""
+    REPLAYED = "replayed"
+    """It was had before a reconnect, and was sent again after it."""
 
 
 @attrs.frozen(slots=True)
@@ -62,6 +66,8 @@ class RejectedCounts:
     size: int = 0
     stamp_form: int = 0
     stamp_range: int = 0
+    price_band: int = 0
+    replayed: int = 0
 
     @property
     def total(self) -> int:
