@@ -248,3 +248,33 @@ def test_an_unscheduled_halt_or_opening_breaks_nothing() -> None:
     assert [wall(b.start) for b in bars.update(batch(halted))] == ["2025-11-27T20:43", "2025-11-28T07:30"]
     opened = [Tick(ns("2025-11-29T10:00")), Tick(ns("2025-11-29T10:01"))]
     assert [b.scheduled for b in bars.update(batch(opened))] == [True, False]
+
+
+@pytest.mark.parametrize("anchor", [Anchor.wall("America/Chicago"), Anchor.session(Sessions.cme("CRYPTO"))])
+def test_a_change_of_the_clocks_in_use_is_told_once_with_the_bars_around_it(
+    anchor: Anchor, caplog: pytest.LogCaptureFixture
+) -> None:
+    bars = BarSet("C", ["1h", "4h"], anchor=anchor, grid=GRID, lateness_ns=0)
+    with caplog.at_level(logging.INFO, "trio_projectx"):
+        for hour in range(60):
+            bars.update(batch([Tick(ns("2026-10-31T00:00") + hour * 3600 * S)]))
+    told = [r.getMessage() for r in caplog.records if "clocks" in r.getMessage()]
+    starts = "C: the clocks of America/Chicago went from -18000 to -21600 s off UTC at 2026-11-01T07:00:00Z; "
+    assert [each[: len(starts)] for each in told] == [starts]
+    around = {
+        "wall": "1h: 2026-11-01T06:00:00Z to 2026-11-01T07:00:00Z, 1h: 2026-11-01T07:00:00Z to "
+        "2026-11-01T08:00:00Z, 4h: 2026-11-01T05:00:00Z to 2026-11-01T10:00:00Z",
+        "session": "1h: 2026-11-01T06:00:00Z to 2026-11-01T07:00:00Z, 1h: 2026-11-01T07:00:00Z to "
+        "2026-11-01T08:00:00Z, 4h: 2026-11-01T05:00:00Z to 2026-11-01T09:00:00Z",
+    }[anchor.kind]
+    assert told[0].endswith(f"the bars there are {around}")
+
+
+def test_nothing_is_told_of_clocks_that_are_not_in_use(caplog: pytest.LogCaptureFixture) -> None:
+    listed = Anchor.session(Sessions.from_segments([("2026-11-02", 0, 1 << 62)]))
+    with caplog.at_level(logging.INFO, "trio_projectx"):
+        for anchor in (Anchor.utc(), Anchor.wall("UTC"), listed):
+            bars = BarSet("C", ["1h"], anchor=anchor, grid=GRID, lateness_ns=0)
+            for day in range(0, 900, 30):
+                bars.update(batch([Tick(ns("2025-01-01T00:00") + day * 86_400 * S)]))
+    assert [r for r in caplog.records if "clocks" in r.getMessage()] == []

@@ -205,6 +205,31 @@ def test_what_is_remembered_is_bounded() -> None:
     assert replayed(it, old) == [20_000]
 
 
+# --- bursts of rejections
+
+
+def test_a_burst_of_rejections_is_told_once_until_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    it = validator(price_band=0)
+    for _ in range(99):
+        feed(it, -1.0)
+    assert it.rejection_bursts == 0
+    for _ in range(500):
+        feed(it, -1.0)
+    assert it.rejection_bursts == 1
+    it.validate([trade(1.0)] * 401, 1)
+    for _ in range(300):
+        feed(it, -1.0, 20_000.0)
+    assert it.rejection_bursts == 1  # it goes on
+    for _ in range(2):
+        it.validate([trade(1.0)] * 1000, 1)
+    feed(it, *[-1.0] * 100)
+    assert it.rejection_bursts == 2
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{MNQ}: a burst of rejected records (so far: price_not_positive 100); see the statistics",
+        f"{MNQ}: a burst of rejected records (so far: price_not_positive {it.rejected.total}); see the statistics",
+    ]
+
+
 # --- through the pipeline of a contract
 
 

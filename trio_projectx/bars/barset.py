@@ -29,6 +29,7 @@ from trio_projectx.bars.rungs import (
     make_rung,
 )
 from trio_projectx.bars.session_edges import Outside
+from trio_projectx.bars.zone_watch import ZoneWatch
 from trio_projectx.market.batch import TradeBatch
 from trio_projectx.market.grid import PriceGrid
 
@@ -107,6 +108,10 @@ class BarSet:
         self._volume_bound = 0  # no open bar holds more
         self._flushed = False
         self._revised: list[BarRevised] = []
+        self._edges = dict(zip(by_time, edges, strict=False))
+        self._zone = anchor.zone if anchor.sessions is None else anchor.sessions.zone
+        self._watch: ZoneWatch | None = None
+        self._watch_from = AFTER_ALL if self._zone is None else BEFORE_ALL
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
@@ -143,11 +148,22 @@ class BarSet:
         self._received += len(ts)
         if high > youngest:
             self._youngest = youngest = high
+            if high >= self._watch_from:
+                self._watch_zone(high)
         watermark = youngest - self._lateness
         closed = self._settle(watermark) if changed or watermark >= self._due else []
         for kind in self._kinds.values():
             closed += self._keep(kind, kind.builder.update(batch))
         return closed
+
+    def _watch_zone(self, ts: int) -> None:
+        if self._zone is None:
+            return
+        if self._watch is None:
+            self._watch = ZoneWatch(self._contract_id, self._zone, self._edges, ts)
+        else:
+            self._watch.pass_to(ts)
+        self._watch_from = self._watch.until_ns
 
     def _keep(self, kind: KindRung, completed: list[OpenBar]) -> list[Bar]:
         bars: list[Bar] = []

@@ -171,6 +171,11 @@ class Sessions:
             each = self.source.around(each.close - 1).after or self.source.first_from(each.day + 1)
         return found
 
+    @property
+    def zone(self) -> Zone | None:
+        """The zone on whose clock the rules are written; None for sessions that were listed."""
+        return self.source.zone if isinstance(self.source, Weekly) else None
+
     def is_known(self, date: datetime.date) -> bool:
         """Whether the holidays of a trade date are in the table."""
         if self.known_from is None or self.known_through is None:

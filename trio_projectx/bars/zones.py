@@ -94,6 +94,14 @@ class Zone:
         pieces = _block(self, seconds // _BLOCK)
         return pieces[bisect_right(pieces, seconds, key=_start) - 1]
 
+    def last_change(self, seconds: int) -> int:
+        """Return the last instant up to ``seconds`` at which the offset changed (or the start of the first year)."""
+        piece = self.piece(seconds)
+        first = FIRST_DAY * _DAY
+        while piece.start > first and self.piece(piece.start - 1).offset == piece.offset:
+            piece = self.piece(piece.start - 1)
+        return piece.start
+
     def first_instant(self, local: int) -> int:
         """Return the first second at which the local clock has shown ``local`` or more, for the first time.
 

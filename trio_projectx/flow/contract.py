@@ -37,6 +37,8 @@ class ContractStatistics:
     rejected: RejectedCounts
     in_flight: int
     quotes: int
+    rejection_bursts: int
+    """Times at which a tenth of the trades or more were rejected; each is logged as it begins."""
 
 
 @attrs.frozen(slots=True)
@@ -209,6 +211,7 @@ class ContractPipeline:
             rejected=self._validator.rejected,
             in_flight=c.waiting_raw + c.held + c.waiting_valid,
             quotes=self._quotes_merged,
+            rejection_bursts=self._validator.rejection_bursts,
         )
 
     async def _post(self, item: TradeBatch | Loss) -> None:

@@ -100,9 +100,15 @@ class Validator:
         """The last rejected ones, oldest first."""
         return self._rejections.last
 
+    @property
+    def rejection_bursts(self) -> int:
+        """How many bursts of rejections there were: 100 of at most 1,000 in a row (each is logged as it begins)."""
+        return self._rejections.bursts
+
     def refuse(self, reason: Reason, detail: str, ts_recv: int, count: int = 1) -> None:
         """Count trades of this contract that the decoder already refused (`decode.Refusal`)."""
         self._rejections.add(reason, detail, ts_recv, count)
+        self._rejections.judged(count, self.contract_id)
 
     def expect_replay(self) -> None:
         """A connection was lost: trades that were accepted already may come again, and are then rejected."""
@@ -162,6 +168,7 @@ class Validator:
             add_ticks(ticks)
             add_volume(volume)
             add_side(trade.type if trade.type in (0, 1) else _UNKNOWN)
+        self._rejections.judged(len(trades), contract_id)
         return self._accepted_batch(batch)
 
     def _accepted_batch(self, batch: TradeBatch) -> TradeBatch | None:
