@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import nox
@@ -52,6 +54,21 @@ def run_tests(session: nox.Session) -> None:
 
 
 @nox.session
+def interop(session: nox.Session) -> None:
+    """Hold the simulator against the official client, and the client against a real ASP.NET Core hub."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        session.skip("node and npm are not installed, and the official SignalR client needs them")
+    install(session, "test")
+    kit = Path(session.create_tmp()).resolve() / "kit"
+    session.run("python", "tests/interop/kit.py", str(kit))
+    missing = json.loads((kit / "kit.json").read_text())["no_client"]
+    if missing:
+        session.skip(f"the official SignalR client could not be installed: {missing}")
+    env = {"TRIO_PROJECTX_INTEROP": str(kit)}
+    session.run("python", "-P", "-m", "pytest", "tests/interop", *session.posargs, env=env)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Stream live bars from a simulated gateway on loopback. Arguments: --forever, --speed N, --replay FILE."""
     install(session)
@@ -72,7 +89,7 @@ def lint(session: nox.Session) -> None:
     session.install("-q", "--disable-pip-version-check", *nox.project.dependency_groups(PROJECT, "lint"))
     session.run("ruff", "check", *CODE)
     session.run("ruff", "format", "--check", *CODE)
-    session.run("flake8", "--select=ASYNC", "--max-line-length=110", "trio_projectx", "examples")
+    session.run("flake8", "trio_projectx", "examples", "benchmarks")
 
 
 @nox.session

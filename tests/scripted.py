@@ -188,11 +188,11 @@ class Hub:
         return self.seen[-1]
 
     async def call(self) -> tuple[str, str, list[Json]]:
-        """Return id, method and arguments of the client's next call; pings are passed over."""
+        """Return id ("" if no answer is wanted), method and arguments of the next call; pings are passed over."""
         while True:
             got = await self.record()
             if got["type"] == 1:
-                call_id, target, arguments = got["invocationId"], got["target"], got["arguments"]
+                call_id, target, arguments = got.get("invocationId", ""), got["target"], got["arguments"]
                 assert isinstance(call_id, str)
                 assert isinstance(target, str)
                 assert isinstance(arguments, list)
@@ -206,7 +206,8 @@ class Hub:
         """Complete every call until the client has gone."""
         while True:
             call_id, _, _ = await self.call()
-            await self.send(completion(call_id))
+            if call_id:
+                await self.send(completion(call_id))
 
     async def until_gone(self) -> None:
         """Read until the client has gone."""
@@ -308,7 +309,7 @@ async def open_network(
 def config_for(network: Network, **changes: object) -> GatewayConfig:
     config = GatewayConfig(
         credentials=Credentials("me", API_KEY),
-        endpoint=Endpoint(REST_URL, HUB_URL, "http://hub.test/hubs/user"),
+        endpoints=Endpoint(REST_URL, HUB_URL, "http://hub.test/hubs/user"),
         wall_clock=virtual_wall,
         connect=network.connect,
     )
@@ -317,7 +318,7 @@ def config_for(network: Network, **changes: object) -> GatewayConfig:
 
 def rest_for(config: GatewayConfig) -> RestClient:
     return RestClient(
-        config.endpoint.rest_url,
+        config.endpoints.rest_url,
         connect=config.connect,
         deadline_s=config.timeouts.rest_s,
         body_limit=config.limits.rest_body_bytes,
@@ -338,4 +339,4 @@ class Service:
 async def open_service(config: GatewayConfig) -> AsyncGenerator[Service]:
     async with rest_for(config) as rest:
         tokens = TokenSource(config.credentials, rest.login)
-        yield Service(config, rest, tokens, HubAddress(config.endpoint.market_hub_url, config, rest))
+        yield Service(config, rest, tokens, HubAddress(config.endpoints.market_hub_url, config, rest))

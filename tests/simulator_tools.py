@@ -15,6 +15,7 @@ from trio_projectx.simulator import Simulator
 #: 2026-08-19T20:51:00Z: the start of a minute.
 START_NS = 1_787_172_660_000_000_000
 HANDSHAKE = '{"protocol":"json","version":1}\x1e'
+HANDSHAKE_2 = '{"protocol":"json","version":2}\x1e'
 
 
 def virtual_wall() -> int:
@@ -24,7 +25,7 @@ def virtual_wall() -> int:
 async def until(condition: Callable[[], object], within_s: float) -> None:
     """Wait until ``condition()`` holds; fail after ``within_s``."""
     with trio.fail_after(within_s):
-        while not condition():  # noqa: ASYNC110 -- there is no event for what the tests look at from outside
+        while not condition():
             await trio.sleep(0.01)
 
 
@@ -135,3 +136,58 @@ async def open_hub(
             await client.shake_hands()
         yield client
         nursery.cancel_scope.cancel()
+
+
+async def ask(sim: Simulator, method: str, path: str) -> dict:
+    async with await sim.connect("h", 1, tls=False) as stream:
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n"
+        await stream.send_all(f"{head}Authorization: Bearer {sim.mint_token()}\r\n\r\n".encode())
+        answer = b""
+        while data := await stream.receive_some():
+            answer += data
+    return json.loads(answer.partition(b"\r\n\r\n")[2] or b"{}")
+
+
+async def negotiate(sim: Simulator) -> str:
+    answer = await ask(sim, "POST", "/hubs/market/negotiate?negotiateVersion=1&useStatefulReconnect=true")
+    assert list(answer) == [
+        "useStatefulReconnect",
+        "negotiateVersion",
+        "connectionId",
+        "connectionToken",
+        "availableTransports",
+    ]
+    return answer["connectionToken"]
+
+
+@asynccontextmanager
+async def transport(sim: Simulator, ticket: str, token: str | None = None) -> AsyncGenerator[HubClient]:
+    stream = await sim.connect("h", 1, tls=False)
+    bearer = (token or sim.mint_token()).encode()
+    async with stream, trio.open_nursery() as nursery:
+        ws = await wrap_client_stream(
+            nursery,
+            stream,
+            "h",
+            f"/hubs/market?id={ticket}",
+            extra_headers=[(b"Authorization", b"Bearer " + bearer)],
+            message_queue_size=1000,
+            max_message_size=1 << 24,
+        )
+        client = HubClient(ws)
+        client.stream = stream  # type: ignore[attr-defined]
+        yield client
+        nursery.cancel_scope.cancel()
+
+
+async def begin(client: HubClient, version: int = 2) -> None:
+    await client.ws.send_message(HANDSHAKE_2.replace("2", str(version)))
+    assert await client.frame() == "{}\x1e"
+
+
+async def lose(client: HubClient) -> None:
+    """Break the stream, as a network does."""
+    client.stream.reset()  # type: ignore[attr-defined]
+    with suppress(ConnectionClosed):
+        while True:
+            await client.ws.get_message()

@@ -305,7 +305,7 @@ def test_a_gap_too_long_is_left_and_told(caplog: pytest.LogCaptureFixture) -> No
 def test_what_was_open_or_began_during_an_interruption_is_partial() -> None:
     bars = make(["1s", "5s"], lateness=S, partial_first=True)
     bars.update(batch([Tick(0), Tick(6 * S), Tick(11 * S)]))
-    bars.interrupt()
+    bars.rejoin()
     forming = bars.forming("5s")
     assert forming is not None
     assert forming.partial
@@ -321,10 +321,19 @@ def test_what_was_open_or_began_during_an_interruption_is_partial() -> None:
     ]
 
 
+def test_the_clock_closes_bars_also_while_nothing_came_since_an_interruption() -> None:
+    bars = make(["1s"], partial_first=True)
+    bars.update(batch([Tick(0), Tick(S)]))
+    bars.rejoin()
+    assert bars.due_ns == 2 * S
+    assert [(bar.start, bar.partial) for bar in bars.advance(2 * S)] == [(S, True)]
+    assert bars.due_ns is None
+
+
 def test_a_revision_does_not_change_whether_a_bar_was_seen_whole() -> None:
     bars = make(["1s"], late="revise", partial_first=True)
     bars.update(batch([Tick(0), Tick(S), Tick(2 * S)]))
-    bars.interrupt()
+    bars.rejoin()
     bars.update(batch([Tick(9 * S), Tick(S + 1)]))
     assert [(e.bar.start, e.bar.partial) for e in bars.take_revised()] == [(S, False)]
 

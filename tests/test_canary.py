@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import attrs
 import pytest
 import trio
+import trio.testing
 
 import trio_projectx as px
 from trio_projectx.simulator import open_simulator
@@ -113,3 +114,34 @@ async def test_an_unreachable_hub_prints_no_secret(printed: io.StringIO) -> None
         async with px.open_gateway(config) as gateway, gateway.open_bars("CON.F.US.MNQ.Z26", "1s"):
             pass
     assert_clean("".join(traceback.format_exception(info.value)) + printed.getvalue(), token)
+
+
+async def test_a_service_that_echoes_what_it_was_sent_makes_us_print_no_secret(printed: io.StringIO) -> None:
+    """By value, for neither an opaque token nor an API key has a form that could be known."""
+    key, token = "canary-key-of-no-form", "canary-token-of-no-form"
+
+    async def echo(stream: trio.abc.Stream) -> None:
+        async with stream:
+            request = await stream.receive_some(65536)
+            body = b"HTTP/1.1 500 Oh\r\nContent-Length: %d\r\n\r\n%s" % (len(request), bytes(request))
+            await stream.send_all(body)
+
+    async with trio.open_nursery() as nursery:
+
+        async def connect(host: str, port: int, *, tls: bool) -> trio.abc.Stream:
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(echo, theirs)
+            return ours
+
+        for credentials in (px.Credentials("me", key), px.Credentials.from_token(token)):
+            config = attrs.evolve(
+                px.GatewayConfig.simulated("http://h"), credentials=credentials, connect=connect
+            )
+            for negotiate in (False, True):
+                with pytest.raises(px.TrioProjectXError) as info:
+                    async with px.open_gateway(attrs.evolve(config, negotiate=negotiate)) as gateway:
+                        async with gateway.open_bars("CON.F.US.MNQ.Z26", "1s"):
+                            pass
+                text = "".join(traceback.format_exception(info.value)) + repr(info.value.args)
+                assert_clean(text + printed.getvalue(), key, token)
+        nursery.cancel_scope.cancel()

@@ -86,7 +86,17 @@ async def test_the_demo_goes_on_forever_until_it_is_interrupted() -> None:
 
 @pytest.mark.slow
 async def test_sim_serves_until_it_is_told_to_stop(trades: Path) -> None:
-    arguments = ["sim", "--port", "0", "--seed", "9", "--replay", str(trades), "--contract", "CON.F.US.MGC.Z26"]
+    arguments = [
+        "sim",
+        "--port",
+        "0",
+        "--seed",
+        "9",
+        "--replay",
+        str(trades),
+        "--contract",
+        "CON.F.US.MGC.Z26",
+    ]
     process = await trio.lowlevel.open_process([*COMMAND, *arguments, "--speed", "0"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     with trio.fail_after(50):

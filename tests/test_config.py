@@ -21,8 +21,8 @@ def test_from_env_reads_what_the_docs_name() -> None:
         }
     )
     assert config.credentials.reveal() == (SECRET, "api_key")
-    assert config.endpoint.rest_url == "https://api.example.com"
-    assert config.endpoint.user_hub_url == "https://rtc.topstepx.com/hubs/user"
+    assert config.endpoints.rest_url == "https://api.example.com"
+    assert config.endpoints.user_hub_url == "https://rtc.topstepx.com/hubs/user"
     assert SECRET not in repr(config)
 
 
@@ -34,7 +34,7 @@ def test_from_env_uses_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_simulated_is_all_on_one_base() -> None:
-    endpoint = GatewayConfig.simulated("http://127.0.0.1:9/").endpoint
+    endpoint = GatewayConfig.simulated("http://127.0.0.1:9/").endpoints
     assert endpoint == Endpoint(
         "http://127.0.0.1:9", "http://127.0.0.1:9/hubs/market", "http://127.0.0.1:9/hubs/user"
     )
@@ -80,7 +80,7 @@ def test_a_bad_url_is_refused_and_named(url: str) -> None:
 @pytest.mark.parametrize("group", [Timeouts, Limits])
 def test_numbers_are_checked_and_named(group: type) -> None:
     for field in attrs.fields(group):
-        if field.validator is None:
+        if field.name.startswith("stamp_"):  # may be below 0; see test_limits_are_a_whole
             continue
         for bad in (-1, "5", None, True):
             with pytest.raises(ConfigError, match=rf"{group.__name__}\.{field.name}"):
@@ -96,3 +96,78 @@ def test_zero_is_refused_except_where_it_means_none() -> None:
 def test_token_transport_is_one_of_two() -> None:
     with pytest.raises(ValueError, match="token_transport"):
         GatewayConfig(credentials=Credentials("a", "b"), token_transport="cookie")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stamp_min_ns": "x"},
+        {"stamp_max_ns": 10**30},
+        {"stamp_min_ns": 5, "stamp_max_ns": 4},
+        {"lateness_ms": float("inf")},
+        {"lateness_ms": float("nan")},
+        {"lateness_ms": 1e300},
+    ],
+)
+def test_limits_are_a_whole(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"Limits\."):
+        Limits(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("username", "secrets"),
+    [
+        ("", {"api_key": SECRET}),
+        (None, {"api_key": SECRET}),
+        ("  ", {"api_key": SECRET}),
+        ("me", {"api_key": SECRET, "token": SECRET}),
+        ("me", {"api_key": "two words"}),
+        ("me", {}),
+    ],
+)
+def test_credentials_that_cannot_work_are_refused(username: str, secrets: dict[str, str]) -> None:
+    with pytest.raises(ConfigError) as info:
+        Credentials(username, **secrets)
+    assert SECRET not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"credentials": SECRET},
+        {"timeouts": None},
+        {"limits": 5},
+        {"endpoints": "https://h"},
+        {"negotiate": "no"},
+        {"wall_clock": 5},
+        {"connect": 5},
+    ],
+)
+def test_every_option_of_the_wrong_kind_is_refused_where_it_is_given(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=rf"GatewayConfig\.{next(iter(options))}") as info:
+        GatewayConfig(**{"credentials": Credentials("me", SECRET), **options})  # type: ignore[arg-type]
+    assert SECRET not in str(info.value)
+
+
+def test_the_fields_come_in_the_order_of_the_docs() -> None:
+    credentials, endpoint = Credentials("me", SECRET), Endpoint()
+    config = GatewayConfig(credentials, endpoint, Timeouts(), Limits())
+    assert (config.credentials, config.endpoints) == (credentials, endpoint)
+
+
+def test_a_bad_url_of_the_environment_is_named_by_its_variable() -> None:
+    with pytest.raises(ConfigError, match="PROJECTX_REST_URL"):
+        GatewayConfig.from_env(
+            {"PROJECTX_USERNAME": "a", "PROJECTX_API_KEY": "b", "PROJECTX_REST_URL": "nonsense"}
+        )
+
+
+def test_pretty_printers_show_no_secret() -> None:
+    pretty = pytest.importorskip("rich.pretty")
+    for credentials in (Credentials("me", SECRET), Credentials.from_token(SECRET)):
+        assert SECRET not in pretty.pretty_repr(GatewayConfig(credentials))
+
+
+def test_simulated_wants_a_url() -> None:
+    with pytest.raises(ConfigError, match="URL of a simulator"):
+        GatewayConfig.simulated(None)  # type: ignore[arg-type]

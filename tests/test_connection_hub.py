@@ -53,7 +53,7 @@ class Bench:
 @asynccontextmanager
 async def running(script: Script, **changes: object) -> AsyncGenerator[Bench]:
     async with open_network(script) as network, open_service(config_for(network, **changes)) as service:
-        async with open_background_tasks() as tasks:
+        async with open_background_tasks("gateway") as tasks:
             market = MarketPipeline(service.config.limits, tasks)
             hub = MarketHub(service.address, service.tokens, service.config, market, tasks)
             yield Bench(network, hub)
@@ -316,6 +316,57 @@ async def test_a_dead_connection_is_told_before_it_is_closed(autojump_clock: Moc
         assert trio.current_time() == pytest.approx(30)
         assert not gateway.statistics().is_live
         assert gateway.statistics().round_trip_s is None
+
+
+async def test_a_pending_subscription_does_not_wait_for_the_closing_either(autojump_clock: MockClock) -> None:
+    async def silent(wire: Wire, request: Request) -> None:
+        await (await wire.accept()).shake()
+        await trio.sleep_forever()
+
+    async with running(silent, timeouts=Timeouts(server_s=10)) as bench:
+        with pytest.raises(ConnectionLost, match="no record for 10 s"):
+            await bench.hub.subscribe(TRADES)
+        assert trio.current_time() == pytest.approx(10)
+
+
+async def test_who_comes_at_the_instant_of_a_loss_is_told_or_served(autojump_clock: MockClock) -> None:
+    """Never both: a stream on a new connection does not break with the old one."""
+    told = 0
+    for _ in range(30):  # trio shuffles what is due together
+        calls = Calls()
+        async with whole_gateway(calls) as gateway, gateway.open_trades(MNQ):
+            epoch = await gateway._hub.live()
+            await calls.hubs[0].send(record(type=7))
+            await epoch.over.wait()
+            try:
+                async with gateway.open_trades(MNQ) as stream:
+                    await calls.hubs[1].send(trade(2.0))
+                    assert (await stream.receive()).price == 2.0
+            except ConnectionLost:
+                told += 1
+                assert gateway.statistics().connects == 1
+    assert 0 < told < 30
+
+
+async def test_who_comes_at_the_instant_of_a_refusal_is_asked_for_anew(autojump_clock: MockClock) -> None:
+    for _ in range(30):
+        calls = Calls(delay_s=1)
+        calls.refuse.add(MNQ)
+        async with running(calls) as bench:
+
+            async def refused(bench: Bench = bench) -> None:
+                with pytest.raises(SubscriptionError):
+                    await bench.hub.subscribe(TRADES)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(refused)
+                nursery.start_soon(refused)
+                await trio.sleep(0.5)
+                await bench.hub._asked[TRADES].done.wait()
+                calls.refuse.clear()
+                await bench.hub.subscribe(TRADES)
+            assert calls.targets == ["SubscribeContractTrades"] * 2
+            assert calls.held == [[("Trades", MNQ)]]
 
 
 async def test_released_while_the_connection_closes_nothing_is_sent(autojump_clock: MockClock) -> None:

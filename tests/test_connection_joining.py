@@ -183,7 +183,7 @@ wire = st.builds(
 def test_wsproto_sees_the_same_with_and_without(
     data: bytes, places: list[int], join_limit: int, hold_limit: int
 ) -> None:
-    alone, joined = both_ways(cut(data, places), FrameJoiner(join_limit, hold_limit))
+    alone, joined = both_ways(cut(data, places), FrameJoiner(join_limit, hold_limit, claim_limit=1 << 63))
     assert joined == alone
 
 
@@ -191,7 +191,9 @@ def test_wsproto_sees_the_same_with_and_without(
 @given(wire, st.sampled_from([50, HOLD_LIMIT]))
 def test_byte_by_byte_too(data: bytes, hold_limit: int) -> None:
     data = data[:4000]
-    alone, joined = both_ways([data[i : i + 1] for i in range(len(data))], FrameJoiner(hold_limit=hold_limit))
+    alone, joined = both_ways(
+        [data[i : i + 1] for i in range(len(data))], FrameJoiner(hold_limit=hold_limit, claim_limit=1 << 63)
+    )
     assert joined == alone
 
 
@@ -495,3 +497,12 @@ async def test_it_is_a_stream_like_any_other() -> None:
     await stream.aclose()
     with pytest.raises(trio.ClosedResourceError):
         await stream.send_all(b"x")
+
+
+def test_a_claim_of_a_length_that_is_never_taken_in_ends_it_at_once() -> None:
+    """FAULTS.md row 61: what came before goes on, and nothing of it or behind it does."""
+    good = b"\x81\x02hi"
+    joiner = FrameJoiner()
+    assert joiner.feed(good + b"\x81\x7f" + (1 << 62).to_bytes(8, "big") + b"xx") == good
+    assert joiner.claimed == 1 << 62
+    assert FrameJoiner().feed(b"\x81\x7f" + (1 << 20).to_bytes(8, "big")) != b""

@@ -81,3 +81,49 @@ async def test_cancel_ends_the_block_quietly() -> None:
         tasks.cancel("enough")
         await trio.sleep_forever()
     assert tasks.failure is None
+
+
+async def test_ctrl_c_in_a_task_goes_before_what_the_body_makes_of_it() -> None:
+    """The body sees the consequence first (a stream broke) and raises that; it must not hide the cause."""
+    with pytest.raises(KeyboardInterrupt) as info:
+        async with open_background_tasks() as tasks:
+            tasks.start_soon(fail, KeyboardInterrupt())
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise OSError("the stream broke")
+    assert info.value.__notes__ == ["the block also failed: OSError('the stream broke')"]
+
+
+async def test_ctrl_c_is_found_in_groups_of_ours() -> None:
+    async def at_once(exc: BaseException) -> None:
+        raise exc  # without a checkpoint, at which the other's failure would cancel it
+
+    async def nursery_of_a_library() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(at_once, KeyboardInterrupt())
+            nursery.start_soon(at_once, ValueError("bystander"))
+
+    with pytest.raises(KeyboardInterrupt):
+        async with open_background_tasks() as tasks:
+            tasks.start_soon(nursery_of_a_library)
+            await trio.sleep_forever()
+
+
+async def test_a_group_of_one_in_a_task_is_that_one() -> None:
+    async def nursery_of_a_library() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail, ValueError("alone"))
+
+    with pytest.raises(ValueError, match="alone"):
+        async with open_background_tasks() as tasks:
+            tasks.start_soon(nursery_of_a_library)
+            await trio.sleep_forever()
+
+
+async def test_after_the_end_nothing_can_be_started() -> None:
+    async with open_background_tasks("shop") as tasks:
+        pass
+    with pytest.raises(trio.ClosedResourceError, match="the shop was closed"):
+        tasks.start_soon(trio.sleep_forever)
+    assert tasks.statistics().alive == 0

@@ -15,6 +15,7 @@ from trio_projectx import (
     ConnectionLost,
     Limits,
     Overflow,
+    ProtocolError,
     Quote,
     SlowConsumer,
     Trade,
@@ -35,13 +36,13 @@ def wire(ts_s: float, price: float = 100.25, volume: int = 1) -> WireTrade:
 
 
 def bar_outlet(
-    pipeline: ContractPipeline, capacity: int = 1000, overflow: Overflow = Overflow.ERROR
+    pipeline: ContractPipeline, capacity: int = 1000, overflow: Overflow = Overflow.ERROR, since: int = -1
 ) -> tuple[Stream[Bar], BarOutlet]:
     bars = BarSet(ID, ["1s", "1m"], anchor=Anchor.utc(), grid=GRID, lateness_ns=0, partial_first=True)
     pipe: Pipe[Bar] = make_pipe(
         "bars", capacity, overflow, stamp=lambda b: b.start, key=lambda b: b.timeframe
     )
-    outlet = BarOutlet(bars, Feed(pipe), before=pipeline.counts.built)
+    outlet = BarOutlet(bars, Feed(pipe), before=pipeline.counts.built, since=since, joined=since)
     pipeline.attach(outlet)
     return Stream(pipe), outlet
 
@@ -50,11 +51,11 @@ def rows(pipeline: ContractPipeline) -> list[LedgerRow]:
     return [row for outlet in pipeline.outlets for row in outlet.rows(ID, pipeline.counts)]
 
 
-async def receive(pipeline: ContractPipeline, trades: list[WireTrade]) -> None:
+async def receive(pipeline: ContractPipeline, trades: list[WireTrade], serial: int = 1) -> None:
     """What the reader does with trades, and the validator task after it."""
     pipeline.counts.received += len(trades)
     pipeline.counts.waiting_raw += len(trades)
-    await pipeline.judge(trades, ts_recv=0)
+    await pipeline.judge(trades, ts_recv=0, serial=serial)
 
 
 async def test_trades_become_bars_and_trades(autojump_clock: trio.testing.MockClock) -> None:
@@ -220,3 +221,70 @@ def test_the_ledger_balances_after_every_step_whatever_is_done(steps: list[tuple
             nursery.cancel_scope.cancel()
 
     trio.run(main)
+
+
+async def test_what_was_read_before_a_stream_was_opened_is_not_for_it() -> None:
+    """Trades of a lost connection may still wait: a bar made of them and of the next one's would have a hole."""
+    pipeline = ContractPipeline(ID, GRID, Limits())
+    await receive(pipeline, [wire(1_000_000_000)], serial=7)
+    bars, outlet = bar_outlet(pipeline, since=7)
+    await receive(pipeline, [wire(1_000_000_009), wire(1_000_000_070)], serial=8)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run)
+        assert (await bars.receive()).start == 1_000_000_009 * 10**9
+        assert outlet.before == 1
+        assert all(row.balanced and row.received == 3 for row in rows(pipeline))
+        nursery.cancel_scope.cancel()
+
+
+async def test_until_the_first_trade_after_the_acknowledgement_all_bars_are_partial() -> None:
+    pipeline = ContractPipeline(ID, GRID, Limits())
+    bars, outlet = bar_outlet(pipeline)
+    outlet.joined = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run)
+        await receive(pipeline, [wire(999_999_960), wire(999_999_961)], serial=1)  # left over from before
+        await wait_all_tasks_blocked()
+        outlet.joined = 1
+        await receive(pipeline, [wire(1_000_000_015), wire(1_000_000_016), wire(1_000_000_090)], serial=2)
+        got = [await bars.receive() for _ in range(5)]
+        nursery.cancel_scope.cancel()
+    partial = {(b.timeframe, b.start // 10**9): b.partial for b in got}
+    assert partial == {
+        ("1s", 999_999_960): True,
+        ("1s", 999_999_961): True,
+        ("1s", 1_000_000_015): True,
+        ("1s", 1_000_000_016): False,
+        ("1m", 999_999_960): True,
+    }
+
+
+async def test_a_lost_streams_table_stays_as_it_was() -> None:
+    pipeline = ContractPipeline(ID, GRID, Limits())
+    _, outlet = bar_outlet(pipeline)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run)
+        await receive(pipeline, [wire(1_000_000_000), wire(1_000_000_001)])
+        await pipeline.lose(pipeline.victims(ConnectionLost("gone")))
+        await receive(pipeline, [wire(1_000_000_002), wire(1_000_000_003)])
+        await wait_all_tasks_blocked()
+        assert outlet.bars.table("1s").num_rows == 1
+        assert outlet.bars.counts("1s").received == 2
+        assert pipeline.outlets == ()
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_stamp_in_the_future_does_not_silence_a_stream_untold() -> None:
+    pipeline = ContractPipeline(ID, GRID, Limits())
+    bars, _ = bar_outlet(pipeline)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run)
+        await receive(pipeline, [wire(1_000_000_000), wire(1_030_000_000)])
+        assert (await bars.receive()).timeframe == "1s"
+        assert (await bars.receive()).timeframe == "1m"
+        for second in range(20):
+            await receive(pipeline, [wire(1_000_000_001 + second)] * 10)
+        with pytest.raises(ProtocolError, match="stamp in the future"):
+            await bars.receive()
+        assert all(row.balanced for row in rows(pipeline))
+        nursery.cancel_scope.cancel()

@@ -19,7 +19,7 @@ BATCH = TradeBatch("CON.F.US.GCE.Z26", [10, 20, 30], [13137, 13138, 1], [1, 2, 3
 async def test_trades_are_exactly_the_rows_of_the_batch() -> None:
     pipe: Pipe[Trade] = make_pipe("t", 9, Overflow.ERROR, stamp=lambda t: t.ts_event, key=lambda t: 0)
     outlet = TradesOutlet(GRID, Feed(pipe), due=3)
-    await outlet.take(BATCH)
+    await outlet.take(BATCH, 1)
     assert [pipe.take() for _ in range(3)] == [
         Trade("CON.F.US.GCE.Z26", 10, 99, 1313.7, 1, Side.BUY),
         Trade("CON.F.US.GCE.Z26", 20, 99, 1313.8, 2, Side.SELL),

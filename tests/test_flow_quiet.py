@@ -54,6 +54,7 @@ def outlet_of(
             bars,
             Feed(pipe),
             before=0,
+            joined=-1,
             update_every_s=update_every_s,
             skip_first=skip_first,
             tell_revisions=late == "revise",
@@ -65,7 +66,7 @@ def outlet_of(
 async def receive(pipeline: ContractPipeline, *trades: WireTrade) -> None:
     pipeline.counts.received += len(trades)
     pipeline.counts.waiting_raw += len(trades)
-    await pipeline.judge(list(trades), ts_recv=0)
+    await pipeline.judge(list(trades), ts_recv=0, serial=0)
     await wait_all_tasks_blocked()
 
 
@@ -168,7 +169,7 @@ async def test_when_what_was_on_its_way_comes_to_nothing_the_clock_goes_on(
         pipeline._nudge()
         await trio.sleep(50)
         if how == "rejected":
-            await pipeline.judge([wire(0.5, price=-1.0)], ts_recv=0)
+            await pipeline.judge([wire(0.5, price=-1.0)], ts_recv=0, serial=0)
         else:
             pipeline.refuse(Refusal("GatewayTrade", ID, Reason.SCHEMA, "price: bool", 1), 0)
         await wait_all_tasks_blocked()

@@ -14,8 +14,8 @@ ROOT = Path(trio_projectx.__file__).parent
 
 #: From the top: a module may import only from layers above its own, and from its own.
 LAYERS = [
-    "_errors",
     "_redact",
+    "_errors",
     "_timeframe",
     "_events",
     "_config",

@@ -243,7 +243,7 @@ async def test_the_quarantine_is_in_the_ledger_and_a_quote_or_a_reconnect_emptie
     async def receive(*trades: WireTrade) -> list[float]:
         pipeline.counts.received += len(trades)
         pipeline.counts.waiting_raw += len(trades)
-        await pipeline.judge(list(trades), ts_recv=0)
+        await pipeline.judge(list(trades), ts_recv=0, serial=0)
         await wait_all_tasks_blocked()
         return taken()
 

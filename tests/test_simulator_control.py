@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 import trio
-from simulator_tools import HubClient, open_hub, trades_in, virtual_wall
+from simulator_tools import HubClient, open_hub, trades_in, until, virtual_wall
 from trio_websocket import ConnectionClosed
 
 from trio_projectx.simulator import Simulator, open_simulator
@@ -70,6 +70,7 @@ async def test_the_orderly_ends(autojump_clock: object, sim: Simulator, route: s
         assert await ask(sim, "POST", f"/control/{route}") == (200, {"n": 1})
         assert await client.until_closed() == 1000
         assert client.frames[-1] == last
+    await until(lambda: sim.statistics().disconnects == 1, 1)
     _, state = await ask(sim, "GET", "/control/state")
     assert state["lastDisconnect"] == "graceful"
 

@@ -50,11 +50,15 @@ async def test_logging_in_gives_a_token_that_opens_the_rest(sim: Simulator, http
         assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("login", [{**KEY, "apiKey": "wrong"}, {**KEY, "userName": "nobody"}])
-async def test_a_bad_login_is_a_success_of_http_only(http: httpx2.AsyncClient, login: dict) -> None:
+@pytest.mark.parametrize(
+    ("login", "code"), [({**KEY, "apiKey": "wrong"}, 3), ({**KEY, "userName": "nobody"}, 1)]
+)
+async def test_a_bad_login_is_a_success_of_http_only(
+    http: httpx2.AsyncClient, login: dict, code: int
+) -> None:
     answer = await http.post("/api/Auth/loginKey", json=login)
     assert answer.status_code == 200
-    assert answer.json() == {"token": None, "success": False, "errorCode": 3, "errorMessage": None}
+    assert answer.json() == {"token": None, "success": False, "errorCode": code, "errorMessage": None}
 
 
 async def test_a_logged_out_token_is_refused(sim: Simulator, http: httpx2.AsyncClient) -> None:
@@ -354,7 +358,7 @@ def test_nothing_is_printed_of_a_request_that_breaks_a_route(
 
     async def main() -> None:
         async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
-            monkeypatch.setattr("trio_projectx.simulator.rest.available", broken)
+            monkeypatch.setattr("trio_projectx.simulator.rest_contracts.available", broken)
             async with await sim.connect("h", 1, tls=False) as stream:
                 token = sim.mint_token()
                 request = (

@@ -18,47 +18,77 @@ from trio_projectx.simulator import open_simulator
 CLOSE_WITH_ERROR = '{"type":7,"error":"Connection closed with an error.","allowReconnect":true}\x1e'
 ADD = {"type": 1, "invocationId": "1", "target": "Add", "arguments": [40, 2]}
 CASES = json.loads((Path(__file__).parent / "data" / "signalr_cases.json").read_text())["cases"]
-#: What a recorded case needs that comes with the full simulator, or cannot be cut out of its shortened text.
-LATER = {
-    "wire_stream_error": "server streams",
-    "wire_stream_cancel": "server streams",
-    "wire_client_result_ok": "client results",
-    "wire_record_of_32769_bytes": "shortened in the file; test_the_longest_record below",
-    "wire_many_small_messages_over_32k_total": "shortened; test_many_small_records below",
-    "wire_never_ending_record": "shortened; test_a_record_that_never_ends below",
-    "wire_server_ping_period": "times; test_pings_come_only_when_silent below",
+#: Cases that the file tells shortened, whole again. Their lengths are those in the file.
+NOTHING = '{{"type":1,"invocationId":"{}","target":"Nothing","arguments":[]}}\x1e'
+DONE = '{{"type":3,"invocationId":"{}","result":null}}\x1e'
+WHOLE = {
+    "wire_record_of_32769_bytes": (lambda: echo(32_769), 32_769, None),
+    "wire_many_small_messages_over_32k_total": (
+        lambda: "".join(NOTHING.format(at) for at in range(700)),
+        46_090,
+        lambda: "".join(DONE.format(at) for at in range(700)),
+    ),
+    "wire_never_ending_record": (lambda: "{" + " " * 40_000, 40_001, None),
 }
+#: Seconds before the steps, where the recording client waited.
+WAITS = {"wire_stream_cancel": [0, 0, 0.17], "wire_server_ping_period": [0, 0.8, 0.8]}
+SERVER = [case for case in CASES if case["level"] == "server"]
 
 
-def recorded() -> list:
-    cases = [case for case in CASES if case["level"] == "server" and case["name"] not in LATER]
-    return [pytest.param(case, id=case["name"]) for case in cases]
+def test_there_are_31_cases_and_what_was_shortened_is_whole_again() -> None:
+    assert len(SERVER) == 31
+    shortened = {
+        case["name"]: case for case in SERVER if any("chars)" in str(text) for text in case["input"])
+    }
+    assert set(shortened) == set(WHOLE)
+    for name, (text, length, _) in WHOLE.items():
+        assert len(text()) == length
+        assert f"...({length} chars)" in shortened[name]["input"][1]
+        assert text().startswith(shortened[name]["input"][1].partition("...(")[0])
 
 
-def test_the_cases_left_out_are_cases() -> None:
-    assert {case["name"] for case in CASES if case["level"] == "server"} >= set(LATER)
-    assert len(recorded()) >= 24
+def whole(case: dict) -> tuple[list[str | bytes], str]:
+    """Return what the client sends, and all that the server has to send."""
+    steps: list[str | bytes] = [
+        text if isinstance(text, str) else text["binary"].encode() for text in case["input"]
+    ]
+    sent = case["expect"]["server_sends"]
+    if case["name"] in WHOLE:
+        text, _, answer = WHOLE[case["name"]]
+        steps[1] = text()
+        if answer is not None:
+            assert f"...({len(answer())} chars)" in sent[1]
+            sent = [sent[0], answer()]
+    return steps, "".join(sent)
 
 
-@pytest.mark.parametrize("case", recorded())
+@pytest.mark.parametrize("case", [pytest.param(case, id=case["name"]) for case in SERVER])
 async def test_it_answers_as_the_recorded_server_did(case: dict, autojump_clock: object) -> None:
     # The recording server had these timers; every case is over within a second of the last thing sent.
     timers = {"keep_alive_s": 1.0, "client_timeout_s": 2.0, "handshake_s": 1.0}
-    async with (
-        open_simulator(port=None, wall_clock=virtual_wall, **timers) as sim,
-        open_hub(sim, hands=False) as client,
-    ):
-        with trio.move_on_after(0.99 if case["name"] != "wire_handshake_never_sent" else 1.5):
-            for text in case["input"]:
-                await client.ws.send_message(text if isinstance(text, str) else text["binary"].encode())
-                await trio.testing.wait_all_tasks_blocked()
-            code = await client.until_closed()
-        expected = case["expect"]
-        assert "".join(client.frames) == "".join(expected["server_sends"])
-        if expected["close"] is None:
-            assert client.ws.closed is None
-        else:
-            assert code == expected["close"]["code"] == 1000
+    steps, sent = whole(case)
+    async with open_simulator(port=None, wall_clock=virtual_wall, **timers) as sim:
+        if case["name"] == "wire_client_result_ok":  # that server had been asked twice before
+            async with open_hub(sim) as earlier:
+                await earlier.send(*({**ADD, "target": "AskClient", "arguments": ["give"]} for _ in range(2)))
+                assert [record["invocationId"] for record in await earlier.records(2)] == ["s1", "s2"]
+        async with open_hub(sim, hands=False, queue=100) as client:
+            with trio.move_on_after(0.99 if steps else 1.5) as scope:
+                for step, wait in zip(steps, WAITS.get(case["name"], [0] * 9), strict=False):
+                    await trio.sleep(wait)
+                    scope.deadline += wait
+                    await client.ws.send_message(step)
+                    await trio.testing.wait_all_tasks_blocked()
+                if case["name"] in WAITS:
+                    scope.deadline = trio.current_time() + 0.02
+                await client.until_closed()
+            assert "".join(client.frames) == sent
+            closed = client.ws.closed
+            if case["expect"]["close"] is None:
+                assert closed is None
+            else:
+                assert closed is not None
+                assert closed.code == case["expect"]["close"]["code"] == 1000
         assert sim.statistics().crashes == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -70,6 +71,27 @@ def _at_least_1(instance: object, attribute: attrs.Attribute[int], value: int) -
         )
 
 
+def _not_endless(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not math.isfinite(value) or value > 86_400_000:
+        raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be a day at most, not {value!r}")
+
+
+def _stamp(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if not (isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63):
+        raise ConfigError(
+            f"{type(instance).__name__}.{attribute.name} must be int64 nanoseconds, not {value!r:.60}"
+        )
+
+
+def _check_kinds(instance: object, kinds: Mapping[str, type]) -> None:
+    for name, kind in kinds.items():
+        value: object = getattr(instance, name)
+        if not isinstance(value, kind):
+            where = f"{type(instance).__name__}.{name}"
+            # Not the value: it may be a secret in the wrong place.
+            raise ConfigError(f"{where} must be a {kind.__name__}, not a {type(value).__name__}")
+
+
 _SCHEMES: Final = ("http", "https")
 
 
@@ -100,16 +122,21 @@ class Credentials:
     """A user name with an API key, or a token you already have. Its secret is in no repr and no pickle."""
 
     username: str
-    _api_key: str | None = attrs.field(default=None, alias="api_key")
-    _token: str | None = attrs.field(default=None, alias="token")
+    # repr=False on each: rich and others print attrs fields without asking for the repr
+    _api_key: str | None = attrs.field(default=None, alias="api_key", repr=False)
+    _token: str | None = attrs.field(default=None, alias="token", repr=False)
 
     def __attrs_post_init__(self) -> None:
+        if self._api_key is not None and self._token is not None:
+            raise ConfigError("Credentials take an API key or a token, not both")
+        if self._token is None and not (isinstance(self.username, str) and self.username.strip()):
+            raise ConfigError("Credentials need the user name that the API key belongs to")
         secret = self._api_key if self._token is None else self._token
         if not isinstance(secret, str) or not secret.strip():
             raise ConfigError(
                 "Credentials need a user name with an API key, or a token: one of them is empty"
             )
-        if not (secret.isascii() and secret.isprintable()):
+        if not (secret.isascii() and secret.isprintable()) or " " in secret:
             raise ConfigError(
                 "the API key or token holds a character that no key has (a line break at its end?)"
             )
@@ -168,9 +195,9 @@ class Limits:
     """Closed bars kept per timeframe of an open stream for `table()`; older ones go."""
     malformed_per_minute: int = attrs.field(default=60, validator=_at_least_1)
     """Records that cannot be read, per minute, above which a connection is given up."""
-    stamp_min_ns: int = 315_532_800_000_000_000
+    stamp_min_ns: int = attrs.field(default=315_532_800_000_000_000, validator=_stamp)
     """The earliest stamp a trade may carry (1980-01-01T00:00Z)."""
-    stamp_max_ns: int = 4_102_444_800_000_000_000
+    stamp_max_ns: int = attrs.field(default=4_102_444_800_000_000_000, validator=_stamp)
     """The latest (2100-01-01T00:00Z): a stamp is never judged by the local clock."""
     trade_size_max: int = attrs.field(default=1_000_000, validator=_at_least_1)
     price_band: float = attrs.field(default=0.1, validator=_share)
@@ -178,16 +205,21 @@ class Limits:
     quote, confirm that the market is there. 0 holds none."""
     price_band_confirm: int = attrs.field(default=3, validator=_at_least_1)
     """How many trades confirm, or contradict, a price that is held."""
-    lateness_ms: float = attrs.field(default=50.0, validator=_not_negative)
+    lateness_ms: float = attrs.field(default=50.0, validator=[_not_negative, _not_endless])
     """How much later than a younger trade a trade may arrive and still be put into its bar."""
 
+    def __attrs_post_init__(self) -> None:
+        if self.stamp_min_ns > self.stamp_max_ns:
+            raise ConfigError("Limits.stamp_min_ns must not be above Limits.stamp_max_ns")
 
-@attrs.frozen(slots=True, kw_only=True)
+
+@attrs.frozen(slots=True)
 class GatewayConfig:
     """Everything `open_gateway` needs; all of it has defaults but the credentials."""
 
     credentials: Credentials
-    endpoint: Endpoint = Endpoint()
+    endpoints: Endpoint = Endpoint()
+    """Where the service is: one `Endpoint` (failover to others is not offered yet)."""
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     token_transport: Literal["header", "query"] = attrs.field(
@@ -200,6 +232,14 @@ class GatewayConfig:
     """Wall time as int64 ns; it stamps ``ts_recv`` and decides nothing else."""
     connect: Connect | None = None
     """The door to the network; None is TCP, with TLS verified against the system's trust roots."""
+
+    def __attrs_post_init__(self) -> None:
+        kinds = {"credentials": Credentials, "endpoints": Endpoint, "timeouts": Timeouts, "limits": Limits}
+        _check_kinds(self, {**kinds, "negotiate": bool})
+        for name in ("wall_clock", "connect"):
+            value: object = getattr(self, name)
+            if not (callable(value) or (name == "connect" and value is None)):
+                raise ConfigError(f"GatewayConfig.{name} must be callable, not a {type(value).__name__}")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> GatewayConfig:
@@ -218,18 +258,32 @@ class GatewayConfig:
             )
         return cls(
             credentials=Credentials(env["PROJECTX_USERNAME"].strip(), env["PROJECTX_API_KEY"].strip()),
-            endpoint=Endpoint(
-                rest_url=env.get("PROJECTX_REST_URL") or TOPSTEPX_REST,
-                market_hub_url=env.get("PROJECTX_MARKET_HUB_URL") or TOPSTEPX_MARKET,
-                user_hub_url=env.get("PROJECTX_USER_HUB_URL") or TOPSTEPX_USER,
-            ),
+            endpoints=_endpoint_of(env),
         )
 
     @classmethod
     def simulated(cls, url: str) -> GatewayConfig:
         """Talk to a simulator whose base URL is ``url`` (``http://127.0.0.1:PORT``)."""
+        if not isinstance(url, str):
+            raise ConfigError(f"simulated() takes the URL of a simulator, not a {type(url).__name__}")
         base = url.rstrip("/")
         return cls(
             credentials=Credentials("simulator", "simulator-key"),
-            endpoint=Endpoint(base, f"{base}/hubs/market", f"{base}/hubs/user"),
+            endpoints=Endpoint(base, f"{base}/hubs/market", f"{base}/hubs/user"),
         )
+
+
+def _endpoint_of(env: Mapping[str, str]) -> Endpoint:
+    names = {
+        "PROJECTX_REST_URL": "rest_url",
+        "PROJECTX_MARKET_HUB_URL": "market_hub_url",
+        "PROJECTX_USER_HUB_URL": "user_hub_url",
+    }
+    endpoint = Endpoint()
+    for variable, field in names.items():
+        if env.get(variable):
+            try:
+                endpoint = attrs.evolve(endpoint, **{field: env[variable]})
+            except ConfigError as exc:
+                raise ConfigError(f"the environment variable {variable}: {exc}") from None
+    return endpoint

@@ -21,7 +21,11 @@ visible as ``__cause__``. No message ever holds a token, an API key or the query
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import trio
+
+from trio_projectx._redact import hide
 
 
 class TrioProjectXError(Exception):
@@ -101,4 +105,17 @@ def again(exc: TrioProjectXError) -> TrioProjectXError:
     """
     new = type(exc)(*exc.args)
     new.__cause__ = exc.__cause__
+    return new
+
+
+def cleaned(exc: TrioProjectXError, secrets: Iterable[str]) -> TrioProjectXError:
+    """Return ``exc``, or, if one of ``secrets`` stands in it or its causes, a new one without it."""
+    secrets = tuple(secrets)
+    args = tuple(hide(arg, secrets) if isinstance(arg, str) else arg for arg in exc.args)
+    cause = exc.__cause__
+    clean_cause = cleaned(cause, secrets) if isinstance(cause, TrioProjectXError) else cause
+    if args == exc.args and clean_cause is cause:
+        return exc
+    new = type(exc)(*args)
+    new.__cause__ = clean_cause
     return new

@@ -1,13 +1,15 @@
 """Nothing secret is printed: redaction of texts and of log records.
 
 Secrets are kept out of texts in the first place (tokens travel in a header, reprs hide them); this is the
-second line. It knows forms, not values, so that it has no list of secrets to keep or to leak.
+second line. `redact` knows forms, not values, so that it has no list of secrets to keep or to leak; where we know
+what was sent and the other side may echo it, `hide` takes the values.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 from typing import Final
 
 #: The loggers of what we stand on; trio-websocket logs URLs at DEBUG, httpx2 at INFO.
@@ -31,6 +33,14 @@ def redact(text: str) -> str:
     """Return ``text`` with everything that has the form of a token, an API key or a bearer header replaced."""
     for form in _FORMS:
         text = form.sub(rf"\1{_HIDDEN}", text)
+    return text
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Return ``text`` with each of ``secrets`` replaced: for texts that may echo what we sent."""
+    for secret in secrets:
+        if len(secret) > 3:  # a shorter one would tear holes into every sentence, and is no secret
+            text = text.replace(secret, _HIDDEN)
     return text
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import AsyncGenerator, Generator, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Literal, TypeVar, Unpack, cast, overload
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -45,6 +47,14 @@ class GatewayStatistics:
     """A snapshot of what a gateway has counted since it was opened."""
 
     market: PipelineStatistics
+    texts: int
+    """Texts received from the market hub; one may hold many records."""
+    bulk_texts: int
+    """Those of them that were decoded in one pass."""
+    malformed: int
+    """Records of the market hub that could not be read and were left out."""
+    ignored: int
+    """Records of which nothing is made: of an unknown type, or an answer nobody waits for."""
     connects: int
     """Connections that the market hub has tried to make."""
     logins: int
@@ -177,12 +187,13 @@ class Gateway:
             bars,
             Feed(pipe),
             before=pipeline.counts.built,
+            since=self._market.serial,
             update_every_s=every_s,
             skip_first=policy.skip_first,
             tell_revisions=events,
         )
         with _attached(pipeline, outlet, pipe):
-            async with self._subscribed(Kind.TRADES, pipeline):
+            async with self._subscribed(Kind.TRADES, pipeline) as outlet.joined:
                 # The overloads say what else than bars there may be.
                 yield cast("BarStream[Bar]", BarStream(pipe, bars, instrument.contract_id))
 
@@ -206,7 +217,7 @@ class Gateway:
         pipeline = self._market.contract(instrument.contract_id, instrument.grid)
         name = f"trades of {instrument.contract_id}"
         pipe: Pipe[Trade] = make_pipe(name, limit, overflow, stamp=_trade_stamp, key=_trade_key)
-        outlet = TradesOutlet(pipeline.grid, Feed(pipe))
+        outlet = TradesOutlet(pipeline.grid, Feed(pipe), since=self._market.serial)
         with _attached(pipeline, outlet, pipe):
             async with self._subscribed(Kind.TRADES, pipeline):
                 yield Stream(pipe)
@@ -246,8 +257,13 @@ class Gateway:
 
     def statistics(self) -> GatewayStatistics:
         """Return a snapshot of all counters."""
+        counts = self._hub.counts
         return GatewayStatistics(
             market=self._market.statistics(),
+            texts=counts.texts,
+            bulk_texts=counts.bulk_texts,
+            malformed=counts.malformed,
+            ignored=counts.ignored,
             connects=self._hub.connects,
             logins=self._directory.tokens.logins,
             is_live=self._hub.is_live,
@@ -255,11 +271,11 @@ class Gateway:
         )
 
     @asynccontextmanager
-    async def _subscribed(self, kind: Kind, pipeline: ContractPipeline) -> AsyncGenerator[None]:
+    async def _subscribed(self, kind: Kind, pipeline: ContractPipeline) -> AsyncGenerator[int]:
         wanted = Subscription(kind, pipeline.contract_id)
-        await self._hub.subscribe(wanted)
+        joined = await self._hub.subscribe(wanted)
         try:
-            yield
+            yield joined
         finally:
             self._hub.release(wanted)
 
@@ -282,9 +298,12 @@ async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
     :raises AuthError: if the service refuses the credentials.
     :raises ConnectError: if it is not reached within ``timeouts.rest_s``.
     """
+    if not isinstance(config, GatewayConfig):
+        raise ConfigError(f"open_gateway takes a GatewayConfig, not a {type(config).__name__}")
+    _refuse_clear_text(config)
     install_redaction()
     rest = RestClient(
-        config.endpoint.rest_url,
+        config.endpoints.rest_url,
         connect=config.connect,
         deadline_s=config.timeouts.rest_s,
         body_limit=config.limits.rest_body_bytes,
@@ -292,9 +311,9 @@ async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
     async with rest:
         tokens = TokenSource(config.credentials, rest.login)
         await tokens.token()
-        async with open_background_tasks() as tasks:
+        async with open_background_tasks("gateway") as tasks:
             market = MarketPipeline(config.limits, tasks)
-            address = HubAddress(config.endpoint.market_hub_url, config, rest)
+            address = HubAddress(config.endpoints.market_hub_url, config, rest)
             hub = MarketHub(address, tokens, config, market, tasks)
             directory = ContractDirectory(rest, tokens, config.wall_clock)
             try:
@@ -312,6 +331,23 @@ def _attached(pipeline: ContractPipeline, outlet: TradeOutlet, pipe: Pipe[T]) ->
     finally:
         pipeline.detach(outlet)
         pipe.close()
+
+
+def _refuse_clear_text(config: GatewayConfig) -> None:
+    """Refuse to send a secret over plain http to another machine; a door of the user's own is the user's matter."""
+    for url in (config.endpoints.rest_url, config.endpoints.market_hub_url) if config.connect is None else ():
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            raise ConfigError(
+                f"http://{parts.hostname} would carry the API key and the token in clear; use https"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _refuse_what_is_not_there(history: int) -> None:

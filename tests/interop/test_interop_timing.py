@@ -12,39 +12,43 @@ TIMEOUT = "Server timeout elapsed without receiving a message from the server."
 
 
 async def test_pings_both_ways_keep_a_quiet_connection(meet: Meet) -> None:
-    async with meet(keep_alive_s=0.3, client_timeout_s=0.9) as (server, client):
-        await client.do(
-            "open", url=server.hub(), token=await server.token(), skip=True, serverTimeout=900, keepAlive=300
-        )
-        await trio.sleep(3)
+    # The real server looks at its clock once a second only: its pings come every 1 to 2 s.
+    async with meet(keep_alive_s=1, client_timeout_s=4) as (server, client):
+        options = {"serverTimeout": 4000, "keepAlive": 300}
+        await client.do("open", url=server.hub(), token=await server.token(), skip=True, **options)
+        await trio.sleep(5.5)
         received, sent = await client.records("in"), await client.records("out")
         assert received[0] == {}
         assert all(record == PING for record in received[1:])
-        assert 5 <= len(received) - 1 <= 11
-        assert 5 <= sent.count(PING) <= 12
+        assert 2 <= len(received) - 1 <= 6
+        assert 2 <= sent.count(PING) <= 20  # the client looks at its own timer when something comes in
         assert await client.invoke("Add", 1, 1) == 2
         assert (await server.state())["disconnects"] == 0
 
 
-async def test_a_server_that_has_enough_to_send_does_not_ping(meet: Meet) -> None:
-    async with meet(keep_alive_s=0.5, hz=40) as (server, client):
+async def test_pings_come_among_other_events_too(meet: Meet) -> None:
+    async with meet(keep_alive_s=1, hz=50) as (server, client):
         await client.do("open", url=server.hub(), token=await server.token(), skip=True, on=["GatewayTrade"])
         await client.invoke("SubscribeContractTrades", CONTRACT)
         await client.do("events", target="GatewayTrade", count=1)
-        before = (await client.records()).count(PING)
-        await trio.sleep(1.5)
-        assert (await client.records()).count(PING) == before
+        await trio.sleep(5)
+        assert 2 <= (await client.records()).count(PING) <= 6
 
 
 async def test_a_silent_hub_lets_the_client_time_out(meet: Meet) -> None:
-    async with meet(keep_alive_s=0.2) as (server, client):
+    async with meet(keep_alive_s=1) as (server, client):
         began = trio.current_time()
         await client.do(
-            "open", url=server.hub("silent"), token=await server.token(), skip=True, serverTimeout=700, keepAlive=200
+            "open",
+            url=server.hub("silent"),
+            token=await server.token(),
+            skip=True,
+            serverTimeout=2500,
+            keepAlive=200,
         )
         log = await client.told("closed")
         assert log == [{"event": "closed", "error": TIMEOUT}]
-        assert 0.6 < trio.current_time() - began < 3
+        assert 2.4 < trio.current_time() - began < 5  # a hub that pings would have done so by then
         assert await client.records() == [{}]
         assert (await server.gone(1))["connections"] == []
 
@@ -73,7 +77,12 @@ async def test_a_client_that_falls_silent_is_closed_by_the_server(meet: Meet) ->
 async def test_a_stateful_reconnect_loses_nothing_and_repeats_nothing(meet: Meet) -> None:
     async with meet(hz=100) as (server, client):
         opened = await client.do(
-            "open", url=server.hub(), tokenUrl=server.token_url, skip=False, stateful=True, on=["GatewayTrade"]
+            "open",
+            url=server.hub(),
+            tokenUrl=server.token_url,
+            skip=False,
+            stateful=True,
+            on=["GatewayTrade"],
         )
         await client.invoke("SubscribeContractTrades", CONTRACT)
         seen = 0

@@ -55,6 +55,8 @@ def aggregate(
     """
     frame = Timeframe(timeframe)
     check_outside(outside)
+    if not isinstance(anchor, Anchor):
+        raise ConfigError(f"anchor must be an Anchor such as Anchor.utc(), not {anchor!r:.40}")
     lateness_ns = 0 if lateness is None else _nanoseconds(lateness)
     edges = FixedEdges(2) if isinstance(frame, BarKind) else anchor.edges(frame)
     table = TradeTable.read(trades, edges, tick_size)

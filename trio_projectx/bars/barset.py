@@ -185,21 +185,28 @@ class BarSet:
         Trades that come afterwards are late as though one of that stamp had come before them. An instant in
         the past changes nothing, nor does one before the first trade.
         """
-        if self._seen_from is None or ts_ns <= self._youngest or self._flushed:
+        if self._youngest == BEFORE_ALL or ts_ns <= self._youngest or self._flushed:
             return []
         self._youngest = ts_ns
         watermark = ts_ns - self._lateness
         return self._settle(watermark) if watermark >= self._due else []
 
-    def interrupt(self) -> None:
-        """Note that trades may be missing from here to the next one: bars that hold any of it are ``partial``."""
-        self._seen_from = None
-        self._partial_first = True
-
     def take_revised(self) -> list[BarRevised]:
         """Return the bars that late trades changed since the last call, each once, as they are now."""
         revised, self._revised = self._revised, []
         return revised
+
+    def rejoin(self) -> None:
+        """Mark as ``partial`` (under ``partial_first``) what is open or opens up to the next trade's stamp.
+
+        To be called where trades may be missing before the next batch.
+        """
+        self._seen_from = None
+
+    def late(self) -> int:
+        """Return how many trades were late for every timeframe (those late for the coarsest)."""
+        coarsest = max(self._rungs.values(), key=lambda rung: rung.rank, default=None)
+        return 0 if coarsest is None else coarsest.builder.late
 
     def flush(self) -> list[Bar]:
         """Close all open bars and return them, sorted as by `update`: the end of a table or of a replay.

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 import trio_projectx as px
 from trio_projectx.cli.demo import DemoOptions, run_demo
+from trio_projectx.cli.sim_view import watch_simulator
 from trio_projectx.simulator import serve
 
 app = App(
@@ -63,9 +64,12 @@ async def sim(
     speed: float = 1.0,
     replay: Path | None = None,
     contract: str | None = None,
+    faults: Path | None = None,
     allow_remote: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Run a simulated gateway until Ctrl-C; it prints one line with its URL when it is ready.
+
+    On a terminal a second line then shows who is connected, how many trades go out, and what has gone wrong.
 
     Parameters
     ----------
@@ -81,10 +85,15 @@ async def sim(
         A Parquet file of trades to play.
     contract
         The contract that the file is played as.
+    faults
+        A script of faults, as JSON: a list, or one object a line (docs/faults.md).
     allow_remote
         Listen on an address that other machines reach. The simulator lets everybody in.
     """
-    await serve(host, port, seed, speed, replay, contract, allow_remote=allow_remote)
+    watch = watch_simulator if sys.stdout.isatty() else None
+    await serve(
+        host, port, seed, speed, replay, contract, allow_remote=allow_remote, faults=faults, watch=watch
+    )
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import attrs
+import pyarrow as pa
 import pyarrow.parquet as pq
 import trio
 from rich.console import Console
@@ -35,6 +36,12 @@ class DemoOptions:
     contract: str | None
     seed: int
     seconds: float
+
+    def __attrs_post_init__(self) -> None:
+        if not self.seconds > 0:
+            raise px.ConfigError(f"--seconds must be above 0, not {self.seconds:g}")
+        if self.speed is not None and not (self.speed > 0 or (self.speed == 0 and self.replay is not None)):
+            raise px.ConfigError("--speed must be above 0 (or 0, as fast as it can be read, with --replay)")
 
     @property
     def chosen_contract(self) -> str:
@@ -139,5 +146,5 @@ def _rows(path: Path) -> int:
     try:
         # pyarrow-stubs leaves the kind of file open here
         return pq.ParquetFile(str(path)).metadata.num_rows
-    except OSError as exc:
+    except (OSError, pa.ArrowException) as exc:
         raise px.ConfigError(f"{path} cannot be read as a Parquet file: {exc}") from exc

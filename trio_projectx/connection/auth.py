@@ -12,7 +12,8 @@ from typing import TypeVar
 import trio
 
 from trio_projectx._config import Credentials
-from trio_projectx._errors import AuthError, TrioProjectXError, again
+from trio_projectx._errors import AuthError, TrioProjectXError, again, cleaned
+from trio_projectx._redact import hide
 
 Login = Callable[[str, str], Awaitable[str]]
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class TokenSource:
         self._login = login
         self._api_key = secret if kind == "api_key" else None
         self._token = secret if kind == "token" else None
+        self._refused: str | None = None
         self._asking: trio.Event | None = None
         self._error: TrioProjectXError | None = None
         self.logins = 0
@@ -81,7 +83,7 @@ class TokenSource:
             raise AuthError(
                 "the service refused the token that was given; get a new one, it cannot be renewed here"
             )
-        self._token = None
+        self._token, self._refused = None, refused
 
     async def _ask(self) -> None:
         done = self._asking = trio.Event()
@@ -100,6 +102,17 @@ class TokenSource:
         await asking.wait()
         if self._token is None and self._error is not None:
             raise again(self._error)
+
+    def hide(self, text: str) -> str:
+        """Return ``text`` without the secrets of this source: for what the other side may echo."""
+        return hide(text, self._secrets())
+
+    def cleaned(self, exc: TrioProjectXError) -> TrioProjectXError:
+        """Return ``exc``, or one like it, without the secrets of this source."""
+        return cleaned(exc, self._secrets())
+
+    def _secrets(self) -> list[str]:
+        return [each for each in (self._token, self._refused, self._api_key) if each]
 
     def __repr__(self) -> str:
         return f"<TokenSource {'with' if self._token else 'without'} token>"

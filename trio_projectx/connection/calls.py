@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import trio
 
@@ -17,6 +19,8 @@ class Call:
     done: trio.Event = attrs.Factory(trio.Event)
     result: JsonValue = None
     error: TrioProjectXError | None = None
+    position: int = 0
+    """Where in the market data the outcome was read: what comes later has a greater position."""
 
     async def wait(self, seconds: float) -> JsonValue:
         """Return the result.
@@ -28,7 +32,8 @@ class Call:
             await self.done.wait()
         if not self.done.is_set():
             raise SubscriptionError(
-                f"the hub did not acknowledge {self.target} within {seconds:g} s; try again"
+                f"the hub did not acknowledge {self.target} within {seconds:g} s (or a stream that is not read, "
+                "opened with overflow=BLOCK, held its answer back); try again"
             )
         if self.error is not None:
             raise again(self.error)
@@ -38,7 +43,8 @@ class Call:
 class PendingCalls:
     """The calls of one connection that have no outcome yet, by invocation id."""
 
-    def __init__(self) -> None:
+    def __init__(self, clean: Callable[[str], str] = str) -> None:
+        self._clean = clean
         self._calls: dict[str, Call] = {}
 
     def add(self, invocation_id: str, target: str) -> Call:
@@ -46,15 +52,17 @@ class PendingCalls:
         call = self._calls[invocation_id] = Call(target)
         return call
 
-    def settle(self, event: CallCompleted | CallFailed) -> None:
+    def settle(self, event: CallCompleted | CallFailed, position: int = 0) -> None:
         """Give a call its outcome; an id that nobody waits for is not ours any more and is left."""
         call = self._calls.pop(event.invocation_id, None)
         if call is None:
             return
+        call.position = position
         if isinstance(event, CallCompleted):
             call.result = event.result
         else:
-            call.error = SubscriptionError(f"the hub refused {call.target}: {event.error}", None, event.error)
+            text = self._clean(event.error)
+            call.error = SubscriptionError(f"the hub refused {call.target}: {text}", None, text)
         call.done.set()
 
     def fail_all(self, error: ConnectionLost) -> None:

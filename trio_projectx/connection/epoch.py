@@ -43,6 +43,7 @@ from trio_projectx.signalr import (
     HandshakeFailed,
     Handshaken,
     HubConnection,
+    Ignored,
     Invocation,
     InvocationReceived,
     JsonValue,
@@ -61,7 +62,7 @@ Deliver = Callable[[Decoded, int], Awaitable[None]]
 
 @attrs.define(slots=True)
 class EpochCounts:
-    """Plain counters of one epoch."""
+    """Plain counters of a hub's connections, one after the other."""
 
     texts: int = 0
     """Texts received after the handshake; one may hold many records."""
@@ -69,13 +70,22 @@ class EpochCounts:
     """Those of them that were decoded in one pass."""
     malformed: int = 0
     """Records that could not be read."""
+    ignored: int = 0
+    """Records of which nothing is made: of an unknown type, or an answer nobody waits for."""
 
 
 class Epoch:
     """One connection; make it, then let a task run `run`."""
 
     def __init__(
-        self, name: str, address: HubAddress, tokens: TokenSource, config: GatewayConfig, deliver: Deliver
+        self,
+        name: str,
+        address: HubAddress,
+        tokens: TokenSource,
+        config: GatewayConfig,
+        deliver: Deliver,
+        counts: EpochCounts | None = None,
+        position: Callable[[], int] = int,
     ) -> None:
         self.name = name
         self._address = address
@@ -84,12 +94,13 @@ class Epoch:
         self._deliver = deliver
         self._decoder = Decoder()
         self._hub = HubConnection(malformed="count", record_limit=config.limits.record_bytes)
-        self._calls = PendingCalls()
+        self._calls = PendingCalls(tokens.hide)
         self._outbox, self._to_send = trio.open_memory_channel[str](_OUTBOX)
         self._malformed_at: deque[float] = deque()
         self._malformed_told = -math.inf
         self._mute = False  # the writer has met the end of the connection; the reader meets it in its turn
-        self.counts = EpochCounts()
+        self.counts = counts or EpochCounts()
+        self._position = position
         self.settled = trio.Event()
         """Set when the epoch is live, or has failed to become so."""
         self.over = trio.Event()
@@ -129,7 +140,7 @@ class Epoch:
         finally:
             farewell = self._end()
             if transport is not None and farewell is not None:
-                await _say(transport, farewell)
+                await _say(transport, farewell)  # noqa: ASYNC102  it shields and bounds itself
 
     def fail_calls(self) -> None:
         """Fail what waits for an answer; for the owner of an epoch that is `over`, as `run` does it late."""
@@ -146,6 +157,12 @@ class Epoch:
         invocation_id, text = self._hub.invoke(target, *arguments)
         self._post(text)
         return self._calls.add(invocation_id, target)
+
+    def tell(self, target: str, *arguments: JsonValue) -> None:
+        """Send a call that is not answered, not even by an error; `ConnectionLost` as `invoke`."""
+        if not self.live:
+            raise ConnectionLost(f"{self.name}: not connected: {self.error or 'not yet'}")
+        self._post(self._hub.send_only(target, *arguments))
 
     def _post(self, text: str) -> None:
         try:
@@ -167,8 +184,8 @@ class Epoch:
             failure = error
         if failure is not error:
             failure.__cause__ = error
-        self.error = failure
-        _log.warning("%s", failure)
+        self.error = self._tokens.cleaned(failure)
+        _log.warning("%s", self.error)
 
     def _end(self) -> str | None:
         """End, and return the Close record to leave with if there is a hub to read it (official clients do so)."""
@@ -311,10 +328,11 @@ class Epoch:
     def _handle(self, event: Event, found: list[Decoded]) -> None:
         match event:
             case InvocationReceived(invocation=invocation):
-                self._answer(invocation)
                 found.append(self._decoder.invocation(invocation.target, invocation.arguments))
+                self._answer(invocation)
             case CallCompleted() | CallFailed():
-                self._calls.settle(event)
+                # Data found before it in the same text is passed on after it, and is not later than it.
+                self._calls.settle(event, self._position() + bool(found))
             case CloseReceived(error=error, allow_reconnect=allowed):
                 again = "" if allowed else ", and asked not to come back"
                 why = error or "no reason given"
@@ -322,7 +340,9 @@ class Epoch:
             case ConnectionFailed(reason=reason):
                 raise ConnectionLost(f"{self.name}: the hub broke the protocol: {reason}")
             case Malformed(reason=reason):
-                self._count_malformed(reason)
+                self._count_malformed(self._tokens.hide(reason))
+            case Ignored():
+                self.counts.ignored += 1
             case _:
                 pass
 

@@ -17,7 +17,7 @@ from trio_projectx._config import GatewayConfig
 from trio_projectx._errors import ConnectionLost, again
 from trio_projectx.connection.auth import TokenSource
 from trio_projectx.connection.calls import Call
-from trio_projectx.connection.epoch import Epoch
+from trio_projectx.connection.epoch import Epoch, EpochCounts
 from trio_projectx.connection.negotiator import HubAddress
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.flow.pipeline import MarketPipeline
@@ -68,6 +68,7 @@ class MarketHub:
         self._users: Counter[Subscription] = Counter()
         self._asked: dict[Subscription, Call] = {}
         self.connects = 0
+        self.counts = EpochCounts()
 
     @property
     def is_live(self) -> bool:
@@ -97,11 +98,16 @@ class MarketHub:
         return epoch
 
     def _connect(self) -> Epoch:
-        epoch = Epoch("market hub", self._address, self._tokens, self._config, self._pipeline.deliver)
-        try:
-            self._tasks.start_soon(self._run, epoch, name="market hub")
-        except RuntimeError:  # what trio says of a nursery that has ended
-            raise trio.ClosedResourceError("the gateway was closed") from None
+        epoch = Epoch(
+            "market hub",
+            self._address,
+            self._tokens,
+            self._config,
+            self._pipeline.deliver,
+            self.counts,
+            self._position,
+        )
+        self._tasks.start_soon(self._run, epoch, name="market hub")
         self._epoch = epoch
         self._asked.clear()
         return epoch
@@ -119,8 +125,11 @@ class MarketHub:
         if isinstance(epoch.error, ConnectionLost):
             await self._pipeline.lose(epoch.error)
 
-    async def subscribe(self, wanted: Subscription) -> None:
-        """Count one more user of ``wanted`` and return when the hub has acknowledged it.
+    def _position(self) -> int:
+        return self._pipeline.serial
+
+    async def subscribe(self, wanted: Subscription) -> int:
+        """Count one more user of ``wanted`` and return when the hub has acknowledged it: the position of that.
 
         :raises SubscriptionError: if the hub refuses it or does not answer in time; the user is not counted
             then.
@@ -133,6 +142,7 @@ class MarketHub:
             if call is None or call.error is not None:
                 call = self._asked[wanted] = epoch.invoke(wanted.subscribe, wanted.contract_id)
             await call.wait(self._config.timeouts.subscribe_s)
+            return call.position
         except BaseException:  # also when cancelled: whoever is not subscribed is no user
             self.release(wanted)
             raise
@@ -147,4 +157,4 @@ class MarketHub:
         if call is None or call.error is not None or self._epoch is None or not self._epoch.live:
             return
         with suppress(ConnectionLost):  # with the connection the subscription goes too
-            self._epoch.invoke(wanted.unsubscribe, wanted.contract_id)
+            self._epoch.tell(wanted.unsubscribe, wanted.contract_id)

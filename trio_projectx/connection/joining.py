@@ -24,6 +24,8 @@ from trio_projectx.connection.network import close_forcefully
 from trio_projectx.connection.upgrade import ANSWER_LIMIT
 
 READ_SIZE: Final = 64 << 10
+CLAIM_LIMIT: Final = 64 << 20
+"""A frame that claims to be longer ends the stream at once (one above ``max_message_bytes`` ends it with 1009)."""
 JOIN_LIMIT: Final = 256 << 10
 """The longest joined payload, in bytes; a single frame may be longer and goes up alone."""
 HOLD_LIMIT: Final = 64 << 10
@@ -45,7 +47,10 @@ class FrameJoiner:
     wsproto reads nothing more (a Close frame, or what RFC 6455 forbids).
     """
 
-    def __init__(self, join_limit: int = JOIN_LIMIT, hold_limit: int = HOLD_LIMIT) -> None:
+    def __init__(
+        self, join_limit: int = JOIN_LIMIT, hold_limit: int = HOLD_LIMIT, claim_limit: int = CLAIM_LIMIT
+    ) -> None:
+        self._claim_limit = claim_limit
         self.frames_in = 0
         self.frames_out = 0
         self._join_limit = join_limit
@@ -56,6 +61,8 @@ class FrameJoiner:
         self._through = 0  # payload bytes still to come of a frame that is not held
         self._fragmented = False
         self._over = False
+        self.claimed: int | None = None
+        """The length that a frame claimed to have which is never taken in; nothing behind it is passed."""
 
     def feed(self, data: bytes) -> bytes:
         """Take what was read; return what wsproto shall see of it now (perhaps nothing)."""
@@ -75,7 +82,7 @@ class FrameJoiner:
                 pos = self._join_run(data, pos, out)
             if pos == start and (pos := self._pass_one(data, pos, out)) == start:
                 break
-        if pos < len(data):
+        if pos < len(data) and self.claimed is None:
             self._held += data[pos:]
         return out[0] if len(out) == 1 else b"".join(out)
 
@@ -164,6 +171,10 @@ class FrameJoiner:
         size = int.from_bytes(data[pos + 2 : pos + 2 + field], "big") if field else code
         if size < _LEAST[field] or size >> 63:
             return self._pass_rest(data, pos, out)
+        if size > self._claim_limit:
+            self.claimed = size
+            self._over = True
+            return pos
         whole = 2 + field + size
         if whole > have and size <= self._hold_limit:
             self._need = whole
@@ -291,6 +302,10 @@ class JoiningStream(Stream):
         self.bytes_in += len(data)
         if self.upgraded:
             self._ready = self._joiner.feed(data) if data else self._joiner.end()
+            if self._joiner.claimed is not None:
+                # Not to be waited for: what is refused at once is not found dead half a minute later.
+                claim = f"a frame claims to have {self._joiner.claimed} bytes"
+                self._end(trio.BrokenResourceError(claim))
         elif data:
             self._ready = self._feed_answer(data)
         if not data:
@@ -337,7 +352,7 @@ class JoiningStream(Stream):
         except BaseException as exc:  # whatever it is: half a frame may be on its way; nothing may follow it
             broken = exc if isinstance(exc, Exception) else trio.BrokenResourceError("a send was cut off")
             self._end(broken)
-            await close_forcefully(self._stream)
+            await close_forcefully(self._stream)  # noqa: ASYNC102  it shields itself
             raise
         self.bytes_out += len(data)
 

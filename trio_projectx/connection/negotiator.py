@@ -6,7 +6,7 @@ import attrs
 import trio
 
 from trio_projectx._config import GatewayConfig
-from trio_projectx._errors import AuthError, ConnectError, ConnectTimeout
+from trio_projectx._errors import AuthError, ConnectError, ConnectTimeout, TrioProjectXError, cleaned
 from trio_projectx._redact import escape
 from trio_projectx.connection.auth import TokenRefused
 from trio_projectx.connection.negotiate import (
@@ -56,7 +56,11 @@ class HubAddress:
     async def _negotiate(self, token: str) -> tuple[str, str, str]:
         seconds = self.config.timeouts.connect_s
         with trio.move_on_after(seconds):
-            return await self._follow(token, seconds)
+            try:
+                return await self._follow(token, seconds)
+            except TrioProjectXError as exc:
+                refusal = exc
+            raise cleaned(refusal, [token])  # the other side may echo what it was sent
         raise ConnectTimeout(f"negotiate: no connection was granted within {seconds:g} s")
 
     async def _follow(self, token: str, seconds: float) -> tuple[str, str, str]:

@@ -41,7 +41,7 @@ async def open_network_stream(
     try:
         return await _speak_tls(tcp, host, port, ssl_context)
     except BaseException:  # whatever it is, Cancelled included: the socket has no other owner yet
-        await close_forcefully(tcp)
+        await close_forcefully(tcp)  # noqa: ASYNC102  it shields itself
         raise
 
 

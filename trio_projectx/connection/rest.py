@@ -19,7 +19,15 @@ import msgspec
 import trio
 
 from trio_projectx._config import Connect
-from trio_projectx._errors import AuthError, ConnectError, ConnectTimeout, GatewayError, ProtocolError
+from trio_projectx._errors import (
+    AuthError,
+    ConnectError,
+    ConnectTimeout,
+    GatewayError,
+    ProtocolError,
+    TrioProjectXError,
+    cleaned,
+)
 from trio_projectx._redact import escape
 from trio_projectx.connection.auth import TokenRefused, is_token
 from trio_projectx.connection.network import close_forcefully, open_network_stream
@@ -184,6 +192,22 @@ class RestClient:
         what: str,
         token: str | None = None,
         login: bool = False,
+    ) -> Shape:
+        try:
+            return await self._answered(path, body, shape, what, token, login)
+        except TrioProjectXError as exc:
+            refusal = exc
+        # The other side may echo what it was sent.
+        raise cleaned(refusal, [secret for secret in (token, body.get("apiKey")) if isinstance(secret, str)])
+
+    async def _answered(
+        self,
+        path: str,
+        body: Mapping[str, str | bool],
+        shape: type[Shape],
+        what: str,
+        token: str | None,
+        login: bool,
     ) -> Shape:
         headers = {"Content-Type": "application/json"}
         if token is not None:

@@ -22,6 +22,7 @@ disconnected by it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, cast
@@ -134,13 +135,15 @@ class Transport:
 
         :raises TransportClosed: the connection has ended, or the text was not taken in time.
         """
-        with trio.move_on_after(self._connection.send_s):
+        self._connection.send_due = trio.current_time() + self._connection.send_s
+        with trio.move_on_at(self._connection.send_due):
             try:
                 await self._websocket.send_message(text)
             except trio_websocket.ConnectionClosed:
                 raise await self._connection.ending() from self._connection.cause
+            self._connection.send_due = math.inf
             return
-        await self._connection.abort(f"the other side took nothing for {self._connection.send_s:g} s")
+        await self._connection.abort(self._connection.took_nothing)
         raise await self._connection.ending()
 
     async def ping(self, timeout_s: float) -> float:
@@ -177,6 +180,7 @@ class _Connection:
             deaf=self._is_deaf,
         )
         self.send_s = send_s
+        self.send_due = math.inf
         self._target = target
         self._max_message_bytes = max_message_bytes
         self._websocket: trio_websocket.WebSocketConnection | None = None
@@ -202,7 +206,7 @@ class _Connection:
             with self._scope:
                 await self._run_reader(headers)
         finally:
-            await close_forcefully(self.stream)
+            await close_forcefully(self.stream)  # noqa: ASYNC102  it shields itself
             self._over.set()
             self._settled.set()
             for scope in self._waits:
@@ -222,7 +226,7 @@ class _Connection:
                     receive_buffer_size=None,
                 )
                 self._settled.set()
-        except BaseException as exc:  # noqa: BLE001  its reader's death ends the transport, not the block
+        except BaseException as exc:  # noqa: BLE001, ASYNC103  its reader's death ends the transport, not the block
             self._failure = _failure_in(exc)
 
     async def wait_open(self, deadline: float, connect_s: float) -> Transport:
@@ -283,6 +287,11 @@ class _Connection:
         return None
 
     @property
+    def took_nothing(self) -> str:
+        """Why a connection ended whose peer let a send time out."""
+        return f"the other side took nothing for {self.send_s:g} s"
+
+    @property
     def cause(self) -> Exception | None:
         """The exception of a library below that ended the connection, if one did."""
         return self._failure or self.stream.error
@@ -290,6 +299,10 @@ class _Connection:
     def _how_it_broke(self) -> str:
         if self._failure is not None:
             return escape(f"trio-websocket failed: {self._failure!r}")
+        if trio.current_time() >= self.send_due:
+            return (
+                self.took_nothing
+            )  # the send is being cut off right now, and a reader was quicker to see it
         if self.stream.error is not None:
             return escape(f"the connection broke: {self.stream.error}")
         return "the other side hung up without a Close frame"
@@ -348,9 +361,9 @@ async def open_transport(
             try:
                 yield await connection.wait_open(deadline, connect_s)
             finally:
-                await connection.close(close_s)
+                await connection.close(close_s)  # noqa: ASYNC102  it shields and bounds itself
     finally:
-        await close_forcefully(stream)
+        await close_forcefully(stream)  # noqa: ASYNC102  it shields itself
 
 
 async def _connect(target: Target, connect: Connect, deadline: float, connect_s: float) -> Stream:

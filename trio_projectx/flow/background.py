@@ -33,6 +33,8 @@ class BackgroundTasks:
 
     nursery: trio.Nursery
     """For libraries that want one (``wrap_client_stream``); what fails in it directly arrives in a group."""
+    owner: str = "block"
+    """What is said to be closed when a task is to be started after the end."""
     failure: BaseException | None = None
     _started: int = 0
     _completed: int = 0
@@ -42,9 +44,15 @@ class BackgroundTasks:
     def start_soon(
         self, fn: Callable[[*Args], Awaitable[object]], *args: *Args, name: str | None = None
     ) -> None:
-        """Run ``fn(*args)`` as a task of the block; if it raises, the block is cancelled and raises that."""
+        """Run ``fn(*args)`` as a task of the block; if it raises, the block is cancelled and raises that.
+
+        :raises trio.ClosedResourceError: if the block has ended.
+        """
+        try:
+            self.nursery.start_soon(self._run, fn, args, name=name or fn)
+        except RuntimeError:  # what trio says of a nursery that has ended
+            raise trio.ClosedResourceError(f"the {self.owner} was closed") from None
         self._started += 1
-        self.nursery.start_soon(self._run, fn, args, name=name or fn)
 
     async def _run(self, fn: Callable[[*Args], Awaitable[object]], args: tuple[*Args]) -> None:
         try:
@@ -65,7 +73,9 @@ class BackgroundTasks:
         if real is None:
             self._cancelled += 1
             return
-        self.failure = self.failure or real
+        real = plain(real)
+        if self.failure is None or _is_interrupt(real):
+            self.failure = real
         self.nursery.cancel_scope.cancel(reason="a background task failed")
 
     def cancel(self, reason: str) -> None:
@@ -82,10 +92,28 @@ def without_cancelled(exc: BaseException) -> BaseException | None:
     """Return ``exc`` less the `trio.Cancelled` in it; None if nothing else is there."""
     if isinstance(exc, trio.Cancelled):
         return None
-    if isinstance(exc, BaseExceptionGroup):
-        cancelled, rest = cast("BaseExceptionGroup[BaseException]", exc).split(trio.Cancelled)
-        return rest if cancelled else exc  # split() makes a new group also where there is nothing to split
-    return exc
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc
+    group = cast("BaseExceptionGroup[BaseException]", exc)
+    cancelled, rest = group.split(trio.Cancelled)
+    return rest if cancelled else group  # split() makes a new group also where there is nothing to split
+
+
+def plain(exc: BaseException) -> BaseException:
+    """Return what a group that nobody but us made is about: an interrupt in it, else its only member, else itself."""
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc
+    group = cast("BaseExceptionGroup[BaseException]", exc)
+    members = [plain(each) for each in group.exceptions]
+    interrupts = [each for each in members if _is_interrupt(each)]
+    if interrupts or len(members) == 1:
+        return (interrupts or members)[0]
+    return group
+
+
+def _is_interrupt(exc: BaseException) -> bool:
+    """Whether this is a Ctrl-C, a SystemExit or their like, which nothing may hide."""
+    return not isinstance(exc, (Exception, BaseExceptionGroup))
 
 
 def reraise(exc: BaseException) -> NoReturn:
@@ -102,19 +130,20 @@ def reraise(exc: BaseException) -> NoReturn:
 
 
 @asynccontextmanager
-async def open_background_tasks() -> AsyncGenerator[BackgroundTasks]:
+async def open_background_tasks(owner: str = "block") -> AsyncGenerator[BackgroundTasks]:
     """Own a nursery without showing it.
 
     Leaving the block cancels the tasks and waits for them. An exception of the block's own body comes out as it
     is (a group only if the body made it one); if a task failed, its failure comes out instead; if both did, the
-    body's comes out with a note. Cancellation from outside passes through.
+    body's comes out with a note; but a Ctrl-C goes before everything, wherever it struck. Cancellation from outside
+    passes through.
     """
     body: BaseException | None = None
     passing: BaseException | None = None
     tasks: BackgroundTasks | None = None
     try:
         async with trio.open_nursery() as nursery:
-            tasks = BackgroundTasks(nursery)
+            tasks = BackgroundTasks(nursery, owner)
             try:
                 yield tasks
             except (trio.Cancelled, GeneratorExit):
@@ -124,7 +153,7 @@ async def open_background_tasks() -> AsyncGenerator[BackgroundTasks]:
                 if body is None:
                     raise
             nursery.cancel_scope.cancel(reason="the block was left")
-    except BaseException as exc:  # noqa: BLE001  raised again below, once it is clear what goes first
+    except BaseException as exc:  # noqa: BLE001, ASYNC103  raised again below, once it is clear what goes first
         passing = exc
     assert tasks is not None
     _conclude(body, tasks.failure, passing)
@@ -133,11 +162,13 @@ async def open_background_tasks() -> AsyncGenerator[BackgroundTasks]:
 def _conclude(
     body: BaseException | None, failure: BaseException | None, passing: BaseException | None
 ) -> None:
-    if body is not None:
-        if failure is not None and failure is not body:
-            body.add_note(f"a background task also failed: {failure!r}")
-        reraise(body)
-    if failure is not None:
-        reraise(failure)
-    if passing is not None:
-        reraise(passing)
+    interrupt = passing and without_cancelled(passing)
+    if interrupt is not None and _is_interrupt(plain(interrupt)):
+        failure = plain(interrupt)  # it struck in the few lines of ours around the body
+    if failure is not None and body is not None and failure is not body:
+        first, second = (failure, body) if _is_interrupt(failure) else (body, failure)
+        first.add_note(f"{'the block' if second is body else 'a background task'} also failed: {second!r}")
+        reraise(first)
+    for exc in (body, failure, passing):
+        if exc is not None:
+            reraise(exc)

@@ -113,11 +113,10 @@ class Buffer(Generic[T]):
         return lost
 
     def span(self) -> tuple[int, int] | None:
-        """Return the instants of the oldest and the youngest waiting item."""
-        waiting = [item for item in self._items if not isinstance(item, Dropped)] or list(
-            self._slots.values()
-        )
-        return (self.stamp(waiting[0]), self.stamp(waiting[-1])) if waiting else None
+        """Return the least and the greatest instant of the waiting items; None if nothing waits."""
+        stamps = [self.stamp(item) for item in self._items if not isinstance(item, Dropped)]
+        stamps += map(self.stamp, self._slots.values())
+        return (min(stamps), max(stamps)) if stamps else None
 
     def _conflate(self, item: T) -> None:
         key = self.key(item)

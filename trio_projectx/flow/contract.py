@@ -46,8 +46,28 @@ class Loss:
     """A lost connection, on its way to the streams of one contract that it fed."""
 
     error: ConnectionLost
+    contract: ContractPipeline
     outlets: tuple[TradeOutlet, ...]
     quote_feeds: tuple[Feed[Quote], ...]
+    told: trio.Event = attrs.Factory(trio.Event)
+
+    def tell(self) -> None:
+        """Break the streams; their tables stay as they were. Telling again changes nothing."""
+        self.told.set()
+        for outlet in self.outlets:
+            self.contract.detach(outlet)
+            outlet.fail(self.error)
+        for feed in self.quote_feeds:
+            self.contract.detach_quotes(feed)
+            feed.fail(self.error)
+
+
+@attrs.frozen(slots=True)
+class _Valid:
+    """A batch, and which read of the socket it came with."""
+
+    batch: TradeBatch
+    serial: int
 
 
 class ContractPipeline:
@@ -77,10 +97,9 @@ class ContractPipeline:
         )
         self._outlets: tuple[TradeOutlet, ...] = ()
         self._quote_feeds: tuple[Feed[Quote], ...] = ()
-        self._send, self._receive = trio.open_memory_channel[TradeBatch | Loss | None](
-            limits.batches_in_flight
-        )
+        self._send, self._receive = trio.open_memory_channel[_Valid | Loss | None](limits.batches_in_flight)
         self._clock: EventClock | None = None  # None while no live hub feeds us
+        self._serial = -1  # of the last read that was judged
 
     @property
     def outlets(self) -> tuple[TradeOutlet, ...]:
@@ -103,17 +122,18 @@ class ContractPipeline:
         """Give ``feed`` nothing more."""
         self._quote_feeds = tuple(each for each in self._quote_feeds if each is not feed)
 
-    async def judge(self, trades: list[WireTrade], ts_recv: int) -> None:
+    async def judge(self, trades: list[WireTrade], ts_recv: int, serial: int = 0) -> None:
         """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
         batch = self._validator.validate(trades, ts_recv)
         good = 0 if batch is None else len(batch)
         held = self._validator.held
+        self._serial = serial
         self.counts.waiting_raw -= len(trades)
         self.counts.rejected += len(trades) - good - (held - self.counts.held)
         self.counts.held = held
         if batch is not None:
             self.counts.waiting_valid += good
-            await self._post(batch)
+            await self._post(_Valid(batch, serial))
         else:
             self._nudge()
 
@@ -137,35 +157,32 @@ class ContractPipeline:
         if released is not None:
             self.counts.held -= len(released)
             self.counts.waiting_valid += len(released)
-            await self._post(released)
+            await self._post(_Valid(released, self._serial))
         for feed in self._quote_feeds:
             await feed.deliver((merged,))
 
     def victims(self, error: ConnectionLost) -> Loss:
         """Return the loss of a connection, for the streams that are open now; later ones have another."""
-        return Loss(error, self._outlets, self._quote_feeds)
+        return Loss(error, self, self._outlets, self._quote_feeds)
 
     async def lose(self, loss: Loss) -> None:
         """Tell the streams, behind everything that came before the loss."""
         self._validator.expect_replay()
-        for feed in loss.quote_feeds:
-            feed.fail(loss.error)
         await self._post(loss)
 
     async def run(self) -> None:
         """The contract task: build bars, fill streams, and close the bars of a market that has gone quiet."""
         while True:
             item = await self._next()
-            if isinstance(item, TradeBatch):
+            if isinstance(item, _Valid):
                 await self._build(item)
             elif isinstance(item, Loss):
                 self._clock = None
-                for outlet in item.outlets:
-                    outlet.fail(item.error)
+                item.tell()
             else:
                 await self._wake()
 
-    async def _next(self) -> TradeBatch | Loss | None:
+    async def _next(self) -> _Valid | Loss | None:
         """Wait for the next item, or until something is due without one; sleeps, and asks no clock meanwhile."""
         try:
             return self._receive.receive_nowait()
@@ -214,22 +231,25 @@ class ContractPipeline:
             rejection_bursts=self._validator.rejection_bursts,
         )
 
-    async def _post(self, item: TradeBatch | Loss) -> None:
+    async def _post(self, item: _Valid | Loss) -> None:
         try:
             self._send.send_nowait(item)  # a hop without waiting costs a twentieth of one with
         except trio.WouldBlock:
             await self._send.send(item)
 
-    async def _build(self, batch: TradeBatch) -> None:
-        n = len(batch)
-        outlets = self._outlets
-        youngest = max(batch.ts_event)
+    async def _build(self, item: _Valid) -> None:
+        n = len(item.batch)
+        youngest = max(item.batch.ts_event)
         if self._clock is None or youngest > self._clock.ts_event:
             self._clock = EventClock(youngest, trio.current_time())
+        outlets = [outlet for outlet in self._outlets if item.serial > outlet.since]
         # In one step without a checkpoint, so that every trade is in exactly one place whenever somebody looks.
         self.counts.waiting_valid -= n
         self.counts.built += n
+        for outlet in self._outlets:
+            if item.serial > outlet.since:
+                outlet.due += n
+            else:
+                outlet.before += n
         for outlet in outlets:
-            outlet.due += n
-        for outlet in outlets:
-            await outlet.take(batch)
+            await outlet.take(item.batch, item.serial)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 import trio
 
-from trio_projectx._errors import TrioProjectXError
+from trio_projectx._errors import ProtocolError, TrioProjectXError
 from trio_projectx._events import Bar, BarRevised, Side, Trade
 from trio_projectx.bars import BarSet
 from trio_projectx.flow.ledger import LedgerRow, TradeCounts
@@ -18,16 +18,24 @@ from trio_projectx.flow.stream import Feed
 from trio_projectx.market import PriceGrid, TradeBatch
 
 _SIDES = {int(side): side for side in Side}
+#: Late trades in a row after which a stream's clock is taken for poisoned; a replay after a reconnect is shorter.
+_ALL_LATE: Final = 200
 
 
 class TradeOutlet(Protocol):
     """Takes the valid trades of one contract, batch by batch."""
 
+    since: int
+    """The serial of the last read that does not concern this outlet: what was read before it was attached."""
+    joined: int | None
+    """The serial of the read at whose time its subscription was acknowledged; None before that."""
     due: int
     """Trades of batches that were taken from the channel for this outlet and that it has not had yet."""
+    before: int
+    """Trades received for the contract that were not for this outlet."""
 
-    async def take(self, batch: TradeBatch) -> None:
-        """Use ``batch``; it waits only for a stream that asked the feed to wait (``BLOCK``)."""
+    async def take(self, batch: TradeBatch, serial: int) -> None:
+        """Use ``batch`` of read ``serial``; it waits only for a stream that asked the feed to (``BLOCK``)."""
         ...
 
     def wake_at(self, clock: EventClock | None) -> float:
@@ -61,39 +69,50 @@ class BarOutlet:
     bars: BarSet
     feed: Feed[Bar | BarRevised]
     before: int
-    """Trades received for the contract that had passed its builders before this stream was opened."""
+    since: int = -1
+    joined: int | None = None
     due: int = 0
     builder_failed: int = 0
-    """Trades of batches that the builders refused whole (volumes beyond int64)."""
+    """Trades of the batch that the builders refused (volumes beyond int64), and of all that came after it."""
     update_every_s: float | None = None
     """Bars that are forming are shown with every batch that changed them, but not more often; None: never."""
     skip_first: bool = False
     tell_revisions: bool = False
     _next_update: float = -math.inf
     _has_changed: bool = False
+    _steady: bool = False
+    _broken: bool = False
+    _late: int = 0
+    _late_in_a_row: int = 0
 
-    async def take(self, batch: TradeBatch) -> None:
+    async def take(self, batch: TradeBatch, serial: int) -> None:
         """Build; a batch that cannot be built breaks this stream only, and is counted."""
         self.due -= len(batch)
+        if self._broken:
+            self.builder_failed += len(batch)
+            return
+        self._note_joining(serial)
         try:
             closed = self.bars.update(batch)
         except TrioProjectXError as exc:
+            self._broken = True  # no bar is made of what comes without this batch
             self.builder_failed += len(batch)
             self.feed.fail(exc)
             return
         self._has_changed = True
         await self._give(closed)
+        self._watch_lateness(len(batch))
 
     def wake_at(self, clock: EventClock | None) -> float:
         """Return when the next quiet bar closes, or the next look at the forming ones is due."""
         update = self._next_update if self._has_changed and self.update_every_s is not None else math.inf
-        closing = self.bars.due_ns
+        closing = None if self._broken else self.bars.due_ns
         return update if clock is None or closing is None else min(update, clock.time_of(closing))
 
     async def wake(self, clock: EventClock | None) -> None:
         """Close the bars that are due by now, and show those that are forming."""
         closed: list[Bar] = []
-        due = self.bars.due_ns
+        due = None if self._broken else self.bars.due_ns
         while clock is not None and due is not None and clock.time_of(due) <= trio.current_time():
             closed += self.bars.advance(due)
             due = self.bars.due_ns
@@ -119,6 +138,28 @@ class BarOutlet:
             bar = self.bars.forming(timeframe)
             if bar is not None and not (self.skip_first and bar.partial):
                 self.feed.offer_latest(bar)
+
+    def _note_joining(self, serial: int) -> None:
+        """Up to the first batch after the acknowledgement, bars may have holes: they are ``partial``.
+
+        What comes before it is left over from an earlier subscription; between the two the hub sent nothing.
+        """
+        if not self._steady:
+            self.bars.rejoin()
+            self._steady = self.joined is not None and serial > self.joined
+
+    def _watch_lateness(self, trades: int) -> None:
+        """Tell it when everything is late: a stamp in the future has closed all bars up to it, and no bar comes."""
+        late = self.bars.late()
+        self._late_in_a_row = self._late_in_a_row + trades if late - self._late == trades else 0
+        self._late = late
+        if self._late_in_a_row >= _ALL_LATE:
+            self.feed.fail(
+                ProtocolError(
+                    f"the last {self._late_in_a_row} trades are older than bars that were closed: a trade before "
+                    "them had a stamp in the future; open the stream again"
+                )
+            )
 
     def fail(self, error: TrioProjectXError) -> None:
         """Break the stream."""
@@ -153,9 +194,12 @@ class TradesOutlet:
 
     grid: PriceGrid
     feed: Feed[Trade]
+    before: int = 0
+    since: int = -1
+    joined: int | None = None
     due: int = 0
 
-    async def take(self, batch: TradeBatch) -> None:
+    async def take(self, batch: TradeBatch, serial: int) -> None:
         """Make a `Trade` of each row; objects are made here, and only if somebody wants them."""
         self.due -= len(batch)
         price = self.grid.price

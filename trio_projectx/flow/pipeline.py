@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Final
+
 import attrs
 import trio
 
@@ -13,6 +16,12 @@ from trio_projectx.flow.ledger import Ledger
 from trio_projectx.market import Decoded, PriceGrid, Refusal, WireQuote, WireTrade
 from trio_projectx.market.wire import TRADE
 
+#: How long streams wait for what was read before a loss, before they are told of it without that.
+_TELL_S: Final = 1.0
+_HELD_BACK_S: Final = 5.0
+
+_log = logging.getLogger("trio_projectx")
+
 
 @attrs.frozen(slots=True)
 class _Read:
@@ -22,11 +31,12 @@ class _Read:
     quotes: list[tuple[ContractPipeline, WireQuote]]
     refusals: list[tuple[ContractPipeline, Refusal]]
     ts_recv: int
+    serial: int
 
 
 @attrs.frozen(slots=True)
 class _Lost:
-    losses: list[tuple[ContractPipeline, Loss]]
+    losses: list[Loss]
 
 
 @attrs.frozen(slots=True)
@@ -46,6 +56,8 @@ class PipelineStatistics:
     user_events: int
     logouts: int
     unknown_targets: int
+    held_back: int
+    """How often the socket waited for more than five seconds for a stream with ``overflow=BLOCK``."""
 
 
 @attrs.define(slots=True)
@@ -58,6 +70,7 @@ class _Counts:
     user_events: int = 0
     logouts: int = 0
     unknown_targets: int = 0
+    held_back: int = 0
 
 
 class MarketPipeline:
@@ -68,15 +81,21 @@ class MarketPipeline:
         self._tasks = tasks
         self._contracts: dict[str, ContractPipeline] = {}
         self._counts = _Counts()
+        self.serial = 0
+        """How many reads of the socket had market data in them."""
         self._send, self._receive = trio.open_memory_channel[_Read | _Lost](limits.batches_in_flight)
         tasks.start_soon(self._validate, name="validator")
 
     def contract(self, contract_id: str, grid: PriceGrid) -> ContractPipeline:
-        """Return the pipeline of a contract; the first call starts its task."""
+        """Return the pipeline of a contract; the first call starts its task.
+
+        :raises trio.ClosedResourceError: if the gateway was closed.
+        """
         known = self._contracts.get(contract_id)
         if known is None:
-            known = self._contracts[contract_id] = ContractPipeline(contract_id, grid, self._limits)
+            known = ContractPipeline(contract_id, grid, self._limits)
             self._tasks.start_soon(known.run, name=f"contract {contract_id}")
+            self._contracts[contract_id] = known
         return known
 
     async def deliver(self, decoded: Decoded, ts_recv: int) -> None:
@@ -88,13 +107,32 @@ class MarketPipeline:
         try:
             self._send.send_nowait(read)
         except trio.WouldBlock:
+            await self._wait_for_room(read)
+
+    async def _wait_for_room(self, read: _Read) -> None:
+        with trio.move_on_after(_HELD_BACK_S):
             await self._send.send(read)
+            return
+        self._counts.held_back += 1
+        _log.warning(
+            "the market feed is held back for %g s already: a stream opened with overflow=BLOCK is not read; "
+            "every stream of the hub waits for it",
+            _HELD_BACK_S,
+        )
+        await self._send.send(read)
 
     async def lose(self, error: ConnectionLost) -> None:
-        """Break the streams that are open now with ``error``, behind everything that was read before it."""
-        await self._send.send(
-            _Lost([(contract, contract.victims(error)) for contract in self._contracts.values()])
-        )
+        """Break the streams that are open now with ``error``, behind everything that was read before it.
+
+        Where that is held back by a stream that the feed has to wait for, they are told without it after a second.
+        """
+        lost = _Lost([contract.victims(error) for contract in self._contracts.values()])
+        with trio.move_on_after(_TELL_S):
+            await self._send.send(lost)
+            for loss in lost.losses:
+                await loss.told.wait()
+        for loss in lost.losses:
+            loss.tell()
 
     def end(self) -> None:
         """End all streams: the gateway is closing."""
@@ -118,6 +156,7 @@ class MarketPipeline:
             user_events=self._counts.user_events,
             logouts=self._counts.logouts,
             unknown_targets=self._counts.unknown_targets,
+            held_back=self._counts.held_back,
         )
 
     def _count(self, decoded: Decoded) -> None:
@@ -130,7 +169,8 @@ class MarketPipeline:
         counts.unknown_targets += decoded.unknown_targets
 
     def _route(self, decoded: Decoded, ts_recv: int) -> _Read:
-        read = _Read([], [], [], ts_recv)
+        self.serial += 1
+        read = _Read([], [], [], ts_recv, self.serial)
         for contract_id, trades in decoded.trades.items():
             contract = self._received(contract_id, len(trades))
             if contract is not None:
@@ -166,11 +206,11 @@ class MarketPipeline:
     async def _validate(self) -> None:
         async for read in self._receive:
             if isinstance(read, _Lost):
-                for contract, loss in read.losses:
-                    await contract.lose(loss)
+                for loss in read.losses:
+                    await loss.contract.lose(loss)
                 continue
             for contract, trades in read.trades:
-                await contract.judge(trades, read.ts_recv)
+                await contract.judge(trades, read.ts_recv, read.serial)
             for contract, refusal in read.refusals:
                 contract.refuse(refusal, read.ts_recv)
             for contract, quote in read.quotes:

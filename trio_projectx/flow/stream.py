@@ -23,6 +23,9 @@ from trio_projectx.flow.buffers import Buffer
 #: How long a reader may go on without letting other tasks run, as long as items wait for it.
 _SLICE_S: Final = 0.010
 
+#: Rounds of the scheduler that a reader gets before it is called slow; within one the order of tasks is random.
+_CHANCES: Final = 3
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -183,6 +186,10 @@ class Feed(Generic[T]):
             while self._must_wait():
                 self.pipe.blocked += 1
                 await self.pipe.room.park()
+            for _ in range(_CHANCES):
+                # A reader that is waiting is not slow: let it take what is there first.
+                if self._is_about_to_break():
+                    await trio.lowlevel.checkpoint()
             self.offer(item)
 
     def offer(self, item: T) -> None:
@@ -217,10 +224,14 @@ class Feed(Generic[T]):
         pipe = self.pipe
         return pipe.buffer.policy is Overflow.BLOCK and pipe.buffer.is_full and pipe.is_open
 
+    def _is_about_to_break(self) -> bool:
+        pipe = self.pipe
+        return pipe.buffer.policy is Overflow.ERROR and pipe.buffer.is_full and pipe.is_open
+
     def _overflow(self, item: T) -> None:
         pipe, b = self.pipe, self.pipe.buffer
         span = b.span()
-        lag_s = (b.stamp(item) - span[0]) / 1e9 if span else 0.0
+        lag_s = (max(b.stamp(item), span[1]) - span[0]) / 1e9 if span else 0.0
         b.offered += 1
         b.dropped += 1
         lost = b.discard() + 1

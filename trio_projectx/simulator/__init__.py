@@ -6,6 +6,16 @@ and is controlled over HTTP. Nothing of it ever talks to another machine, and it
 
 from __future__ import annotations
 
+from trio_projectx.simulator.faults import (
+    After,
+    Fault,
+    FaultHandle,
+    FaultState,
+    Step,
+    parse_fault,
+    parse_script,
+    read_script,
+)
 from trio_projectx.simulator.player import ReplayState
 from trio_projectx.simulator.serve import serve
 from trio_projectx.simulator.server import Simulator, open_simulator
@@ -13,11 +23,19 @@ from trio_projectx.simulator.settings import SimulatorStatistics
 from trio_projectx.simulator.streams import BreakableStream, breakable_pair
 
 __all__ = [
+    "After",
     "BreakableStream",
+    "Fault",
+    "FaultHandle",
+    "FaultState",
     "ReplayState",
     "Simulator",
     "SimulatorStatistics",
+    "Step",
     "breakable_pair",
     "open_simulator",
+    "parse_fault",
+    "parse_script",
+    "read_script",
     "serve",
 ]

@@ -7,8 +7,9 @@ has a deadline, so a client can neither crash the simulator nor make it hold any
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
@@ -52,6 +53,8 @@ class Response:
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
+    chunks: Callable[[], Iterator[bytes]] | None = None
+    """Instead of ``body``: what is sent piece by piece, when its length is not known or too long to hold."""
 
 
 @attrs.frozen(slots=True)
@@ -63,9 +66,23 @@ class Upgrade:
     identity: Identity
     ticket: str | None
     """The id that negotiate gave out, if there was one."""
+    expires_ns: int = 0
+    """When the token that let it in ends, by the wall clock."""
+    may_resume: bool = False
+    """Whether negotiate granted stateful reconnect."""
 
 
-Answer: TypeAlias = "Callable[[Request], Response | Upgrade]"
+@attrs.frozen(slots=True)
+class Raw:
+    """Bytes instead of an answer; then the connection is closed, or (``hangs``) left as it is."""
+
+    chunks: Callable[[], Iterator[bytes]]
+    hangs: bool = False
+
+
+Answer: TypeAlias = "Callable[[Request], Response | Upgrade | Awaitable[Response]]"
+Meddle: TypeAlias = "Callable[[Request], Awaitable[Response | Raw | None]]"
+"""Asked before `Answer`; what it returns, if not None, is the answer."""
 
 
 def json_response(body: JsonBody, status: int = 200) -> Response:
@@ -93,9 +110,10 @@ def problem(status: int, detail: str) -> Response:
 class Conversation:
     """HTTP on one stream; `run` it once."""
 
-    def __init__(self, stream: trio.abc.Stream, answer: Answer) -> None:
+    def __init__(self, stream: trio.abc.Stream, answer: Answer, meddle: Meddle | None = None) -> None:
         self._stream = stream
         self._answer = answer
+        self._meddle = meddle
         self._wire = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
 
     async def run(self) -> tuple[Upgrade, bytes] | None:
@@ -122,19 +140,35 @@ class Conversation:
                 request = await self._next_request()
             if request is None:
                 return None
-            reply = self._reply(request)
+            reply = await self._meddled(request) or await self._reply(request)
             if isinstance(reply, Upgrade):
                 return reply, self._wire.trailing_data[0]
+            if isinstance(reply, Raw):
+                await self._send_raw(reply)
+                return None
             await self._send(reply)
             if self._wire.our_state is not h11.DONE or self._wire.their_state is not h11.DONE:
                 return None
             self._wire.start_next_cycle()
 
-    def _reply(self, request: Request | Response) -> Response | Upgrade:
+    async def _meddled(self, request: Request | Response) -> Response | Raw | None:
+        if self._meddle is None or isinstance(request, Response):
+            return None
+        return await self._meddle(request)
+
+    async def _send_raw(self, reply: Raw) -> None:
+        for chunk in reply.chunks():
+            with trio.fail_after(SEND_S):
+                await self._stream.send_all(chunk)
+        while reply.hangs and await self._stream.receive_some(_READ_BYTES):
+            pass
+
+    async def _reply(self, request: Request | Response) -> Response | Upgrade:
         if isinstance(request, Response):
             return request
         try:
-            return self._answer(request)
+            answer = self._answer(request)
+            return answer if isinstance(answer, Response | Upgrade) else await answer
         except Exception:  # noqa: BLE001 -- a bug in a route is this request's 500, and is told in the log
             _log.exception("the simulator failed to answer %s %s", request.method, request.path)
             return problem(500, "the simulator failed; its log says why")
@@ -161,20 +195,24 @@ class Conversation:
             self._wire.receive_data(bytes(await self._stream.receive_some(_READ_BYTES)))
 
     async def _send(self, reply: Response) -> None:
+        length = ("Content-Length", str(len(reply.body)))
         headers = [
             ("Content-Type", reply.content_type),
-            ("Content-Length", str(len(reply.body))),
+            length if reply.chunks is None else ("Transfer-Encoding", "chunked"),
             ("Server", "trio_projectx-simulator"),
             *reply.headers,
         ]
-        events = (
-            h11.Response(status_code=reply.status, headers=headers),
-            h11.Data(data=reply.body),
-            h11.EndOfMessage(),
-        )
-        data = b"".join(self._wire.send(event) or b"" for event in events)
-        with trio.fail_after(SEND_S):
-            await self._stream.send_all(data)
+        status_line = h11.Response(status_code=reply.status, headers=headers, reason=_phrase(reply.status))
+        head = self._wire.send(status_line) or b""
+        for chunk in (reply.body,) if reply.chunks is None else reply.chunks():
+            await self._send_bytes(head + (self._wire.send(h11.Data(data=chunk)) or b""))
+            head = b""
+        await self._send_bytes(head + (self._wire.send(h11.EndOfMessage()) or b""))
+
+    async def _send_bytes(self, data: bytes) -> None:
+        if data:
+            with trio.fail_after(SEND_S):
+                await self._stream.send_all(data)
 
     async def _refuse(self, status: int) -> None:
         if self._wire.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -193,3 +231,11 @@ def _request(head: h11.Request, body: bytes) -> Request | Response:
     path = parts.path.lower().rstrip("/") or "/"
     query = {name.lower(): value for name, value in pairs}
     return Request(head.method.decode("latin-1"), path, query, headers, body)
+
+
+def _phrase(status: int) -> str:
+    """Return the reason of the status line, which clients show; a status that nobody has named has none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

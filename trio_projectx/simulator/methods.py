@@ -1,23 +1,34 @@
-"""What a hub's clients may call: subscriptions, and protocol probes; errors in the real server's words."""
+"""What a hub's clients may call: subscriptions, and the protocol probes; found by name in any case."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, TypeAlias
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import trio
 
 from trio_projectx._errors import ContractError
-from trio_projectx.signalr import Completion, Invocation, JsonValue, LocalProtocolError, write_message
-from trio_projectx.simulator.link import Link
+from trio_projectx.simulator.calls import Desk
 from trio_projectx.simulator.minute import Kind
+from trio_projectx.simulator.probes import PROBES
+from trio_projectx.simulator.turns import (
+    Arguments,
+    BindingError,
+    HubError,
+    Method,
+    Run,
+    Turn,
+    integer,
+    only,
+    take,
+    text,
+)
+from trio_projectx.simulator.user_events import UserKind, subscription
 
-Arguments: TypeAlias = Sequence[JsonValue]
+if TYPE_CHECKING:
+    from trio_projectx.simulator.link import Link
 
-#: Bounds of the probes, so that no client can make the simulator hold or do anything unbounded.
-_SLOW_MS_MAX: Final = 60_000
-_BURST_MAX: Final = 1_000_000
-_BIG_MAX: Final = 8 << 20
 _SUBSCRIPTIONS_MAX: Final = 1024
 #: The event that each kind of subscription brings; also its name in ``/control/state``.
 EVENTS: Final = {
@@ -25,6 +36,10 @@ EVENTS: Final = {
     Kind.TRADES: "GatewayTrade",
     Kind.DEPTH: "GatewayDepth",
 }
+
+
+#: What becomes of a method when a connection (its id) calls it by a name: faults of calls.
+Around: TypeAlias = Callable[[str, str, Method], Method]
 
 
 class Subscriptions(Protocol):
@@ -39,201 +54,88 @@ class Subscriptions(Protocol):
         ...
 
 
-class BindingError(Exception):
-    """The arguments do not fit the method's parameters, or the method failed in a way that tells nothing."""
-
-
-class HubError(Exception):
-    """An error whose text the client gets to read (.NET's HubException)."""
-
-
-class ServerError(Exception):
-    """An error whose text stays on the server."""
-
-
-Method: TypeAlias = Callable[[Link, Arguments], Awaitable[JsonValue]]
-
-
-def _take(arguments: Arguments, count: int) -> Arguments:
-    if len(arguments) != count:
-        raise BindingError
-    return arguments
-
-
-def _text(value: JsonValue) -> str:
-    if not isinstance(value, str):
-        raise BindingError
-    return value
-
-
-def _int(value: JsonValue, bits: int = 32) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not -(1 << bits - 1) <= value < 1 << bits - 1:
-        raise BindingError
-    return value
-
-
-async def _echo(_: Link, arguments: Arguments) -> JsonValue:
-    return _take(arguments, 1)[0]
-
-
-async def _add(_: Link, arguments: Arguments) -> JsonValue:
-    left, right = (_int(value) for value in _take(arguments, 2))
-    return left + right
-
-
-async def _nothing(_: Link, arguments: Arguments) -> JsonValue:
-    _take(arguments, 0)
-    return None
-
-
-async def _throw(_: Link, arguments: Arguments) -> JsonValue:
-    raise ServerError(_text(_take(arguments, 1)[0]))
-
-
-async def _throw_hub(_: Link, arguments: Arguments) -> JsonValue:
-    raise HubError(_text(_take(arguments, 1)[0]))
-
-
-async def _who_am_i(link: Link, arguments: Arguments) -> JsonValue:
-    _take(arguments, 0)
-    return f"{link.identity.user}|{link.identity.token_from}"
-
-
-async def _slow(_: Link, arguments: Arguments) -> JsonValue:
-    await trio.sleep(min(_SLOW_MS_MAX, max(0, _int(_take(arguments, 1)[0]))) / 1000)
-    return None
-
-
-async def _emit(link: Link, arguments: Arguments) -> JsonValue:
-    target, values = _take(arguments, 2)
-    if not isinstance(values, list):
-        raise BindingError
-    await link.outbox.put(_event(_text(target), values))
-    return None
-
-
-async def _burst(link: Link, arguments: Arguments) -> JsonValue:
-    """Send numbered events, back-pressed by the client, then return."""
-    target, contract_id, count = _take(arguments, 3)
-    name, contract = _text(target), _text(contract_id)
-    for seq in range(min(_BURST_MAX, _int(count))):
-        payload: dict[str, JsonValue] = {"seq": seq, "price": 5000.25 + seq * 0.25, "volume": seq + 1}
-        if not await link.outbox.put(_event(name, [contract, payload])):
-            break  # the connection is closing
-    return None
-
-
-async def _big(link: Link, arguments: Arguments) -> JsonValue:
-    target, size = _take(arguments, 2)
-    await link.outbox.put(_event(_text(target), ["x" * max(0, min(_BIG_MAX, _int(size)))]))
-    return None
-
-
-def _event(target: str, arguments: Sequence[JsonValue]) -> str:
-    try:
-        return write_message(Invocation(target=target, arguments=arguments))
-    except LocalProtocolError as exc:
-        raise ServerError(str(exc)) from exc
-
-
-PROBES: Final[dict[str, Method]] = {
-    "echo": _echo,
-    "add": _add,
-    "nothing": _nothing,
-    "throw": _throw,
-    "throwhub": _throw_hub,
-    "whoami": _who_am_i,
-    "slow": _slow,
-    "emit": _emit,
-    "burst": _burst,
-    "big": _big,
-}
-
-
 class HubMethods:
-    """The methods of the three hubs, by name in any case, as the real server matches them."""
+    """The methods of the three hubs, and a desk for each connection that calls them."""
 
-    def __init__(self, subscriptions: Subscriptions) -> None:
+    def __init__(self, subscriptions: Subscriptions, around: Around | None = None) -> None:
         self._subscriptions = subscriptions
+        self._around = around
         market = {**PROBES}
         for name, kind in (("quotes", Kind.QUOTES), ("trades", Kind.TRADES), ("marketdepth", Kind.DEPTH)):
-            market[f"subscribecontract{name}"] = self._subscribe(kind)
-            market[f"unsubscribecontract{name}"] = self._unsubscribe(kind)
+            market[f"subscribecontract{name}"] = self._market(kind, begin=True)
+            market[f"unsubscribecontract{name}"] = self._market(kind, begin=False)
         user = {**PROBES}
-        for name in ("accounts", "orders", "positions", "trades"):
-            user[f"subscribe{name}"] = _subscribe_user(name, begin=True)
-            user[f"unsubscribe{name}"] = _subscribe_user(name, begin=False)
+        for user_kind in UserKind:
+            user[f"subscribe{user_kind.name.lower()}"] = _user(user_kind, begin=True)
+            user[f"unsubscribe{user_kind.name.lower()}"] = _user(user_kind, begin=False)
         self._hubs = {"market": market, "silent": market, "user": user}
+        # The real server numbers its questions per hub, not per connection.
+        self._questions = {hub: itertools.count(1) for hub in self._hubs}
 
-    async def invoke(self, link: Link, invocation: Invocation) -> Completion | None:
-        """Run one invocation; return what answers it, or None if the client wants no answer.
+    def desk(self, link: Link, nursery: trio.Nursery, parallel: int) -> Desk:
+        """Return the desk of ``link``, whose calls run in ``nursery``."""
+        methods, numbers = self._hubs[link.identity.hub], self._questions[link.identity.hub]
 
-        Cancelled with its connection.
-        """
-        error, result = None, None
-        name = invocation.target
-        failed = f"Failed to invoke '{name}' due to an error on the server."
-        unexpected = f"An unexpected error occurred invoking '{name}' on the server."
-        method = self._hubs[link.identity.hub].get(name.lower())
+        def find(name: str) -> Method | None:
+            method = methods.get(name.lower())
+            if method is None or self._around is None:
+                return method
+            return self._around(link.identity.connection_id, name, method)
+
+        return Desk(link, find, lambda: f"s{next(numbers)}", nursery, parallel)
+
+    def _market(self, kind: Kind, *, begin: bool) -> Method:
+        def bind(arguments: Arguments) -> Run:
+            contract_id = text(only(arguments))
+            if contract_id is None:
+                raise BindingError
+
+            async def run(turn: Turn) -> str:
+                name = f"{EVENTS[kind]} {contract_id}"
+                if begin:
+                    self._begin(turn.link, kind, contract_id, name)
+                else:
+                    self._subscriptions.unsubscribe(turn.link, kind, contract_id)
+                    turn.link.subscriptions.pop(name, None)
+                return "null"
+
+            return run
+
+        return Method(bind)
+
+    def _begin(self, link: Link, kind: Kind, contract_id: str, name: str) -> None:
+        _note(link, name)
         try:
-            if method is None:
-                error = f"{failed} HubException: Method does not exist."
-            else:
-                result = await method(link, invocation.arguments)
-        except BindingError:
-            error = failed
-        except HubError as exc:
-            error = f"{unexpected} HubException: {exc}"
-        except ServerError:
-            error = unexpected
-        if invocation.invocation_id is None:
-            return None
-        if error is not None:
-            return Completion(invocation_id=invocation.invocation_id, error=error)
-        return Completion(invocation_id=invocation.invocation_id, result=result)
-
-    def _subscribe(self, kind: Kind) -> Method:
-        async def subscribe(link: Link, arguments: Arguments) -> JsonValue:
-            contract_id = _text(_take(arguments, 1)[0])
-            try:
-                self._subscriptions.subscribe(link, kind, contract_id)
-            except ContractError as exc:
-                raise BindingError from exc
-            _note(link, f"{EVENTS[kind]} {contract_id}")
-            return None
-
-        return subscribe
-
-    def _unsubscribe(self, kind: Kind) -> Method:
-        async def unsubscribe(link: Link, arguments: Arguments) -> JsonValue:
-            contract_id = _text(_take(arguments, 1)[0])
-            self._subscriptions.unsubscribe(link, kind, contract_id)
-            link.subscriptions.pop(f"{EVENTS[kind]} {contract_id}", None)
-            return None
-
-        return unsubscribe
+            self._subscriptions.subscribe(link, kind, contract_id)
+        except ContractError as exc:
+            del link.subscriptions[name]
+            raise BindingError from exc
 
 
 def _note(link: Link, name: str) -> None:
-    if len(link.subscriptions) >= _SUBSCRIPTIONS_MAX:
+    if len(link.subscriptions) >= _SUBSCRIPTIONS_MAX and name not in link.subscriptions:
         raise HubError("too many subscriptions on one connection")
     link.subscriptions[name] = None
 
 
-def _subscribe_user(name: str, *, begin: bool) -> Method:
-    """Return the (un)subscription of a user hub: recorded and acknowledged; no events come of it yet."""
-    shown = {"accounts": "Account", "orders": "Order", "positions": "Position", "trades": "Trade"}[name]
+def _user(kind: UserKind, *, begin: bool) -> Method:
+    """Return the (un)subscription of a kind of user events; `user_events.publish` looks at what is noted."""
 
-    async def subscribe(link: Link, arguments: Arguments) -> JsonValue:
-        if name == "accounts":
-            _take(arguments, 0)
-            key = "GatewayUserAccount"
+    def bind(arguments: Arguments) -> Run:
+        if kind is UserKind.ACCOUNTS:
+            take(arguments, 0)
+            account_id = 0
         else:
-            key = f"GatewayUser{shown} {_int(_take(arguments, 1)[0], 64)}"
-        if begin:
-            _note(link, key)
-        else:
-            link.subscriptions.pop(key, None)
-        return None
+            account_id = integer(only(arguments), bits=64)
+        name = subscription(kind, account_id)
 
-    return subscribe
+        async def run(turn: Turn) -> str:
+            if begin:
+                _note(turn.link, name)
+            else:
+                turn.link.subscriptions.pop(name, None)
+            return "null"
+
+        return run
+
+    return Method(bind)

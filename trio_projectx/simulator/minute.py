@@ -23,7 +23,6 @@ _QUOTES: Final = 60 * 42.0
 _DEPTH_LISTS: Final = 60 * 62.0 / 2
 #: A price this many ticks below the base of a contract would be none; the path stays far above it.
 _LOWEST: Final = 1
-_MILLI: Final = 1_000_000
 
 
 class Kind(enum.IntFlag):
@@ -115,9 +114,8 @@ class Minute:
 
     def _trade(self, rng: Random, ts_ns: int) -> Event:
         session, writer = self._session, self._writer
-        # A trade's stamp has milliseconds on the wire; so has its truth.
-        ts_ns -= ts_ns % _MILLI
-        stamp = writer.stamps.millis(ts_ns)
+        ts_ns = writer.traded_at(ts_ns)
+        stamp = writer.trade_stamp(ts_ns)
         side = Side.BUY if rng.random() < 0.5 else Side.SELL
         ticks = session.ask if side is Side.BUY else session.bid
         rows: list[tuple[float, int, int]] = []

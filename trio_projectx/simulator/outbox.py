@@ -64,11 +64,15 @@ class Outbox:
         self._add(text)
         return True
 
+    def has_room(self, text: str) -> bool:
+        """Whether `put` would take ``text`` in (or throw it away) at once."""
+        most = min(self.limit, PUT_CHARS)
+        return not self._texts or self._chars + len(text) <= most or self.is_closed
+
     async def put(self, text: str) -> bool:
         """Take ``text`` in, waiting while `PUT_CHARS` wait already; False (at once) when it is closed."""
         await trio.lowlevel.checkpoint()
-        most = min(self.limit, PUT_CHARS)
-        while self._texts and self._chars + len(text) > most and not self.is_closed:
+        while not self.has_room(text):
             await self._room.park()
         if self.is_closed:
             return False

@@ -92,6 +92,14 @@ class RecordWriter:
     def _head(self, target: str) -> str:
         return f'{{"type":1,"target":"{target}","arguments":["{self.contract_id}",'
 
+    def traded_at(self, ns: int) -> int:
+        """Cut a trade's time to what its stamp shows: the truth of a trade is what can be read of it."""
+        return ns - ns % 1_000_000
+
+    def trade_stamp(self, ns: int) -> str:
+        """Return the stamp of a trade of a made market."""
+        return self.stamps.millis(ns)
+
     def price(self, ticks: int) -> str:
         """Return the price of ``ticks`` ticks as on the wire."""
         return number(self.grid.price(ticks))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,26 +16,32 @@ import trio
 
 from trio_projectx._errors import ConfigError, ConnectError
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
+from trio_projectx.market.contracts import ContractId
 from trio_projectx.simulator.clock import MarketClock
 from trio_projectx.simulator.control import Control
+from trio_projectx.simulator.desk import Desk
 from trio_projectx.simulator.exchange import Exchange
-from trio_projectx.simulator.http import Conversation, Request, Response, Upgrade, problem
+from trio_projectx.simulator.faults import Fault, FaultHandle, FaultState, Step, parse_script
+from trio_projectx.simulator.faults.engine import Faults
+from trio_projectx.simulator.http import Conversation, JsonBody, Request, Response, Upgrade, problem
 from trio_projectx.simulator.hubs import Hubs
-from trio_projectx.simulator.link import CLOSE_AND_COME_BACK
+from trio_projectx.simulator.outgoing import CLOSE_AND_COME_BACK
 from trio_projectx.simulator.player import ReplayState
 from trio_projectx.simulator.products import front
-from trio_projectx.simulator.replay import Tape, open_tape
+from trio_projectx.simulator.replay import Tape, make_tape, open_tape
 from trio_projectx.simulator.rest import RestApi
 from trio_projectx.simulator.settings import (
     API_KEY,
     USERNAME,
     Counters,
+    Payloads,
     Settings,
     SimulatorStatistics,
     check_host,
 )
-from trio_projectx.simulator.streams import breakable_pair
+from trio_projectx.simulator.streams import breakable_pair, reset_stream
 from trio_projectx.simulator.tokens import TokenOffice
+from trio_projectx.simulator.user_events import UserAction, UserKind
 
 _log = logging.getLogger("trio_projectx")
 
@@ -57,10 +64,21 @@ class Simulator:
         self._exchange = Exchange(settings, self._clock, tasks, self._counters)
         if tape is not None:
             self._exchange.put_on(tape)
-        self._hubs = Hubs(settings, self._tokens, self._exchange, self._counters)
-        self._rest = RestApi(settings, self._clock, self._tokens)
+        self._faults = Faults(
+            tasks, self._counters, self._tokens.expire_all, settings.keep_alive_s, settings.seed
+        )
+        self._hubs = Hubs(settings, self._tokens, self._exchange, self._counters, self._faults.around)
+        desk = Desk(settings, self._exchange, self._hubs.publish)
+        self._rest = RestApi(settings, self._clock, self._tokens, self._exchange, desk)
+        tasks.start_soon(self._exchange.truth.run)
         self._control = Control(
-            settings, self._tokens, self._hubs, self._exchange, self._counters, self._begin_to_stop
+            settings,
+            self._tokens,
+            self._hubs,
+            self._exchange,
+            self._counters,
+            self._faults,
+            self._begin_to_stop,
         )
         self._stopping = False
         self._host = "127.0.0.1"
@@ -125,20 +143,73 @@ class Simulator:
         ttl_s = self._settings.token_ttl_s if ttl_s is None else ttl_s
         return self._tokens.mint(self._settings.username, ttl_s)
 
+    def publish(
+        self, kind: UserKind, account_id: int, action: UserAction, entity: Mapping[str, JsonBody]
+    ) -> int:
+        """Send an event of ``account_id`` to its subscribers on the user hub; return how many there were.
+
+        ``entity`` is the whole entity as REST shows it; what is null in it is left out, as on the live stream.
+        """
+        return self._hubs.publish(kind, account_id, action, entity)
+
+    def log_out(self, connection_id: str | None = None) -> int:
+        """Send ``GatewayLogout`` to one hub connection, or to all; return to how many."""
+        return self._hubs.log_out(connection_id)
+
     def statistics(self) -> SimulatorStatistics:
         """Return a snapshot of the counts."""
         counts = attrs.asdict(self._counters)
         del counts["last_disconnect"]
         return SimulatorStatistics(hub_connections_open=len(self._hubs.links), **counts)
 
-    def truth(self) -> pa.Table:
-        """Return all trades sent to at least one subscriber so far, in the order in which they were sent.
+    def truth(self, contract_id: str | None = None, from_seq: int = 0) -> pa.Table:
+        """Return the trades that the markets made so far, in order; all of them or those of one contract.
 
-        Columns: ``ts_event`` (int64 ns), ``contract_id``, ``price``, ``volume``, ``side`` (0 buy, 1 sell, -1
-        unknown), ``seq`` (from 0, without a hole). Held in memory: beyond ten million trades the older half
-        is forgotten, which ``seq`` shows.
+        A contract's begin with the first subscription to its trades (or order in it); from there on none is
+        missing, whether or not somebody was connected. Columns: ``ts_event`` (int64 ns), ``contract_id``,
+        ``price``, ``volume``, ``side`` (0 buy, 1 sell, -1 unknown), ``seq`` (from 0, without a hole unless
+        the disk is full). What is long ago lies on disk and is mapped, not read. Good after the block too.
         """
-        return self._exchange.truth.table()
+        return self._exchange.truth.table(contract_id, from_seq)
+
+    def deliveries(self) -> pa.Table:
+        """Return which trades of the truth were handed to which connection: one row for each subscription.
+
+        Columns: ``connection_id``, ``contract_id``, ``first_seq`` and ``last_seq`` (all trades of the contract
+        with these numbers and between, once and in order; null if none was), ``opened`` and ``closed`` (market
+        time, int64 ns; null while it lasts).
+        """
+        return self._exchange.deliveries.table()
+
+    def play(self, trades: pa.Table, contract: str) -> None:
+        """Let ``trades`` be the market of ``contract`` from the first subscription to its trades on.
+
+        The table is that of ``open_simulator(replay=...)``, and so is the pace; `replay_state` is then its.
+
+        :raises ConfigError: if it cannot be sent, or the contract has been trading already.
+        :raises ContractError: if ``contract`` is malformed.
+        """
+        self._exchange.put_on(make_tape(trades, str(ContractId.parse(contract))))
+
+    def inject(self, fault: Fault) -> FaultHandle:
+        """Let something go wrong, at once or when it is due; the handle tells how often it has struck."""
+        return self._faults.inject(fault)
+
+    def run_script(self, script: str | bytes | Iterable[Step]) -> None:
+        """Put faults in one after the other: a script (see `parse_script`), whose time begins now.
+
+        :raises ConfigError: if the script cannot be done; nothing of it is done then.
+        """
+        steps = parse_script(script) if isinstance(script, (str, bytes)) else tuple(script)
+        self._faults.run_script(steps)
+
+    def faults(self) -> tuple[FaultState, ...]:
+        """Return the faults that were put in, with how often each has struck, also those that are over."""
+        return self._faults.states()
+
+    def clear_faults(self) -> int:
+        """Take all faults out and end what they have begun; return how many there were."""
+        return self._faults.clear()
 
     async def connect(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
         """Return the client's end of a stream in memory to this simulator, whatever ``host`` and ``port``.
@@ -146,11 +217,14 @@ class Simulator:
         Fits `GatewayConfig.connect`. ``tls`` is taken as spoken: nobody is between the ends.
 
         :raises ConnectError: if the simulator was stopped.
+        :raises ConnectionRefusedError: if a fault says so.
         """
         del host, port, tls
         await trio.lowlevel.checkpoint()
         if self._stopping:
             raise ConnectError("the simulator was stopped")
+        if self._faults.refuses():
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
         ours, theirs = breakable_pair()
         self._tasks.start_soon(self._serve, ours)
         return theirs
@@ -160,21 +234,29 @@ class Simulator:
         listeners = await trio.open_tcp_listeners(port, host=host)
         self._host = host
         self.port = listeners[0].socket.getsockname()[1]
-        self._tasks.start_soon(trio.serve_listeners, self._serve, listeners)
+        self._tasks.start_soon(trio.serve_listeners, self._accept, listeners)
+
+    async def _accept(self, stream: trio.abc.Stream) -> None:
+        """Serve a TCP connection; it is there already, so to refuse it is to reset it."""
+        if self._faults.refuses():
+            reset_stream(stream)
+        else:
+            await self._serve(stream)
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
         """Serve one connection from its first byte to its last; whatever it does ends here."""
         self._counters.accepted += 1
         try:
-            async with stream:
-                upgraded = await Conversation(stream, self._answer).run()
+            async with self._faults.attach(stream) as line:
+                upgraded = await Conversation(line, self._answer, self._faults.meddler(line)).run()
                 if upgraded is not None:
-                    await self._hubs.serve(stream, *upgraded)
+                    self._faults.upgraded(line, upgraded[0].identity)
+                    await self._hubs.serve(line, *upgraded)
         except Exception:  # noqa: BLE001 -- a bug here must not take the other connections with it; it is counted and told
             self._counters.crashes += 1
             _log.exception("the simulator failed on a connection")
 
-    def _answer(self, request: Request) -> Response | Upgrade:
+    def _answer(self, request: Request) -> Response | Upgrade | Awaitable[Response]:
         if self._stopping:
             return problem(503, "the simulator is stopping")
         if request.path.startswith("/hubs/"):
@@ -182,6 +264,10 @@ class Simulator:
         if request.path.startswith("/control/"):
             return self._control.answer(request)
         return self._rest.answer(request)
+
+    def let_go(self) -> None:
+        """Break what faults keep open; `open_simulator` does this at its end."""
+        self._faults.end()
 
     def _begin_to_stop(self) -> None:
         if not self._stopping:
@@ -221,6 +307,13 @@ async def open_simulator(
     keep_alive_s: float = 15.0,
     client_timeout_s: float = 30.0,
     handshake_s: float = 15.0,
+    parallel: int = 1,
+    close_on_expiry: bool = True,
+    rate_limits: bool = True,
+    retry_after: bool = False,
+    history_cap: int = 20_000,
+    auto_oco: bool = True,
+    payloads: Payloads = "live",
 ) -> AsyncGenerator[Simulator]:
     """Run a simulator for the length of the block; leaving it ends every connection and task within a second.
 
@@ -230,7 +323,13 @@ async def open_simulator(
     of trades, see `trio_projectx.simulator.replay.open_tape`) is sent as ``contract`` (default
     CON.F.US.GCE.Z25), at ``speed`` times its own pace, from the first subscription to that contract's trades
     on; ``speed=0`` is as fast as the subscriber takes it. The three ``..._s`` at the end are the hub's own
-    timers, ASP.NET Core's by default.
+    timers, ASP.NET Core's by default; ``parallel`` is how many calls of one connection run at a time, and
+    ``close_on_expiry`` whether a connection ends with its token. ``payloads="varied"`` writes made markets in
+    every form that the service is known to use, not only in the live one (`trio_projectx.simulator.varied`).
+
+    Of REST: ``rate_limits=False`` answers no 429, ``retry_after=True`` says in one when to come back,
+    ``history_cap`` is how many bars an answer holds at most, and ``auto_oco=False`` has accounts refuse
+    orders with brackets.
 
     What the body raises comes out as it is.
 
@@ -251,10 +350,20 @@ async def open_simulator(
         keep_alive_s=keep_alive_s,
         client_timeout_s=client_timeout_s,
         handshake_s=handshake_s,
+        parallel=parallel,
+        close_on_expiry=close_on_expiry,
+        rate_limits=rate_limits,
+        retry_after=retry_after,
+        history_cap=history_cap,
+        auto_oco=auto_oco,
+        payloads=payloads,
     )
     tape = None if replay is None else await open_tape(replay, contract)
     async with open_background_tasks() as tasks:
         simulator = Simulator(settings, tasks, tape)
         if port is not None:
             await simulator.listen("127.0.0.1" if host == "localhost" else host, port)
-        yield simulator
+        try:
+            yield simulator
+        finally:
+            simulator.let_go()

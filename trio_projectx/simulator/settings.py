@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -14,11 +14,23 @@ from trio_projectx._errors import ConfigError
 #: What `GatewayConfig.simulated` logs in with.
 USERNAME: Final = "simulator"
 API_KEY: Final = "simulator-key"
+Payloads: TypeAlias = Literal["live", "varied"]
 
 
 def _not_negative(_: object, attribute: attrs.Attribute[float], value: float) -> None:
     if not (math.isfinite(value) and value >= 0):
         raise ConfigError(f"{attribute.name} must be a finite number, 0 or more, not {value!r}")
+
+
+def _payloads(_: object, attribute: attrs.Attribute[Payloads], value: Payloads) -> None:
+    if value not in get_args(Payloads):
+        known = ", ".join(get_args(Payloads))
+        raise ConfigError(f"{attribute.name} must be one of {known}, not {value!r:.40}")
+
+
+def _positive(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if value < 1:
+        raise ConfigError(f"{attribute.name} must be 1 or more, not {value!r}")
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -45,8 +57,23 @@ class Settings:
     """What waits for one hub connection at most; when the market finds no room the connection is lost."""
     step_s: float = 0.05
     """How often the market is looked at."""
-    negotiated_s: float = 15.0
-    """How long an id from negotiate waits for its WebSocket."""
+    negotiated_s: float = 15.5
+    """How long an id from negotiate waits for its WebSocket, or a lost one for the next (stateful
+    reconnect). The real server looks once a second for those older than 15 s."""
+    parallel: int = attrs.field(default=1, validator=_positive)
+    """How many calls of one connection run at a time (MaximumParallelInvocationsPerClient)."""
+    payloads: Payloads = attrs.field(default="live", validator=_payloads)
+    """The forms of the market's records: those of the live wire, or every one the service is known to use."""
+    close_on_expiry: bool = True
+    """Whether a connection ends with its token (CloseOnAuthenticationExpiration)."""
+    rate_limits: bool = True
+    """Whether REST answers 429 beyond 50 history requests in 30 s and 200 others in 60 s, for each token."""
+    retry_after: bool = False
+    """Whether a 429 says when to come back; the documentation promises nothing."""
+    history_cap: int = attrs.field(default=20_000, validator=_positive)
+    """Bars in one answer at most; a higher limit is cut to it without a word."""
+    auto_oco: bool = True
+    """Whether accounts take orders with brackets (Auto OCO Brackets) or not (Position Brackets)."""
 
 
 @attrs.define(slots=True)

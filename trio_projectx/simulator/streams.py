@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from typing import Protocol, runtime_checkable
 
 import attrs
 import trio
@@ -82,6 +83,12 @@ class BreakableStream(trio.abc.HalfCloseableStream):
             self._check_open()
             self._out.ended = True
             self._out.wake()
+
+    async def wait_taken(self) -> None:
+        """Wait until the other end has received all that was sent, or never will."""
+        await trio.lowlevel.checkpoint()
+        while self._out.data and not (self._closed or self._out.broken or self._out.deaf):
+            await self._out.moved.park()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return 1 to ``max_bytes`` bytes, or ``b""`` at the end of the stream.
@@ -199,9 +206,30 @@ class PrefixedStream(trio.abc.Stream):
         await self._stream.aclose()
 
 
+#: No socket tells what its peer has read; on loopback this is long enough.
+_SOCKET_TAKEN_S = 0.01
+
+
+async def wait_taken(stream: trio.abc.Stream) -> None:
+    """Wait until the other end has (over a socket: probably) received what was sent. Without a deadline."""
+    if isinstance(stream, BreakableStream):
+        await stream.wait_taken()
+    else:
+        await trio.sleep(_SOCKET_TAKEN_S)
+
+
+@runtime_checkable
+class Resettable(Protocol):
+    """A stream that can be broken at once."""
+
+    def reset(self) -> None:
+        """Break it."""
+        ...
+
+
 def reset_stream(stream: trio.abc.Stream) -> None:
     """Break ``stream`` at once: a reset in memory, a TCP RST on a socket; other kinds are not touched."""
-    if isinstance(stream, BreakableStream):
+    if isinstance(stream, Resettable):
         stream.reset()
     elif isinstance(stream, trio.SocketStream):
         with suppress(OSError):  # it may be closed already

@@ -50,6 +50,8 @@ class TokenOffice:
     seed: int
     wall_clock: Callable[[], int]
     _minted: int = 0
+    _generation: int = 0
+    """Part of the key, so that `expire_all` need not know what it gave out."""
     _revoked: deque[str] = attrs.Factory(lambda: deque[str](maxlen=REVOKED_KEPT))
 
     def mint(self, user: str, ttl_s: float) -> str:
@@ -72,9 +74,17 @@ class TokenOffice:
             raise TokenError("the token was logged out")
         return claims.sub
 
+    def expires_ns(self, token: str) -> int:
+        """Return when ``token``, which `check` let pass, ends, as int64 ns of the wall clock."""
+        return self._read(token).exp * 1_000_000_000
+
     def revoke(self, token: str) -> None:
         """Log ``token`` out: `check` refuses it from now on."""
         self._revoked.append(self._read(token).jti)
+
+    def expire_all(self) -> None:
+        """Let every token given out so far be refused from now on."""
+        self._generation += 1
 
     def _read(self, token: str) -> _Claims:
         body, _, signature = token.rpartition(".")
@@ -86,5 +96,5 @@ class TokenOffice:
             raise TokenError("the claims cannot be read") from exc
 
     def _sign(self, body: str) -> str:
-        key = hashlib.sha256(f"{ISSUER}/{self.seed}".encode()).digest()
+        key = hashlib.sha256(f"{ISSUER}/{self.seed}/{self._generation}".encode()).digest()
         return _encode(hmac.new(key, body.encode("ascii"), hashlib.sha256).digest())

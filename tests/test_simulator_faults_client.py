@@ -1,0 +1,334 @@
+"""Every fault against our own client, in virtual time: no hang, no untyped exception, no wrong bar, all of it counted.
+
+For now a lost hub is lost (`ConnectionLost`); what must hold (FAULTS.md I1 to I4) is checked as far as that goes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from fault_tools import CONTRACT, SMALL, Seen, ask, check, config_for, meet, open_sim, watch
+
+import trio_projectx as px
+from trio_projectx.simulator import Fault
+from trio_projectx.simulator.faults import SPECS
+from trio_projectx.simulator.faults.catalogue import BODY_KINDS, HANDSHAKE_KINDS
+
+AT = 5.01
+"""Between two looks at the market, with bars made."""
+
+
+def fault_of(name: str, **options: Any) -> Fault:
+    small = {key: value for key, value in SMALL.items() if key in SPECS[name].params}
+    return Fault(name, **{**small, **options})
+
+
+def lasted(seen: Seen) -> float:
+    assert seen.ended_at is not None
+    return seen.ended_at
+
+
+# name, options, what our client says, the longest it may take to say it
+ENDS: list[tuple[str, dict[str, Any], str, float]] = [
+    ("tcp_reset", {}, "1006", 0.1),
+    ("tcp_reset", {"after_records": 7}, "1006", 3),
+    ("tcp_reset", {"delay_s": 2}, "1006", 2.1),
+    ("tcp_fin", {}, "1006", 0.1),
+    ("half_open", {}, "no record for 30 s", 30.1),
+    ("stop_reading", {}, "Connection closed with an error", 31),
+    ("hang", {"phase": "stream"}, "no record for 30 s", 30.1),
+    ("garbage", {}, "100[27]", 0.1),
+    ("bit_flip", {}, "1002", 0.1),
+    ("throttle", {}, "1006", 60),  # a server gives up on a send that is stuck for 10 s
+    ("ws_close", {"code": 1000}, "1000", 0.1),
+    ("ws_close", {"code": 1001, "reason": "Bye\x1b[2J"}, r"1001 \(Bye\\x1b\[2J\)", 0.1),
+    ("ws_close", {"code": 1008}, "1008", 0.1),
+    ("ws_close", {"code": 1013}, "1013", 0.1),
+    ("endless_fragments", {}, "1009", 0.5),
+    ("deflate_bomb", {}, "1002", 0.1),
+    ("rsv_bit", {}, "1002", 0.1),
+    ("reserved_opcode", {}, "1002", 0.1),
+    ("masked_frame", {}, "1002", 0.1),
+    ("invalid_utf8", {}, "1007", 0.1),
+    ("invalid_utf8", {"kind": "fragmented"}, "1007", 0.1),
+    ("claimed_length", {}, "claims to have 4611686018427387904 bytes", 0.1),
+    ("close_record", {}, "the hub closed the connection: no reason", 0.1),
+    ("close_record", {"error": "Gone\r\n", "allow_reconnect": False}, "asked not to come back.*Gone", 0.1),
+    ("huge_record", {}, "1009", 0.5),
+    ("unterminated_record", {}, "longer than the limit", 0.5),
+    ("token_expiry", {}, "the hub closed the connection", 0.1),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "says", "within_s"), ENDS)
+async def test_what_ends_a_live_connection(
+    autojump_clock: object, name: str, options: dict[str, Any], says: str, within_s: float
+) -> None:
+    async with open_sim() as sim:
+        seen, handle = await meet(sim, fault_of(name, hub="market", **options), at=AT, until=80)
+        assert handle.struck == 1
+        assert isinstance(seen.error, px.ConnectionLost)
+        with pytest.raises(px.ConnectionLost, match=says):
+            raise seen.error
+        assert lasted(seen) - AT <= within_s
+        assert len(seen.trades) > 50
+        assert len(seen.bars) >= 4
+        check(seen, sim)
+
+
+# name, options: the client lives on, and gets everything that is in the truth
+HARMLESS: list[tuple[str, dict[str, Any]]] = [
+    ("rechunk", {"duration_s": 3}),
+    ("rechunk", {"chunk_bytes": 7}),
+    ("delay", {}),
+    ("throttle", {"bytes_per_s": 100_000}),
+    ("binary_frames", {}),
+    ("fragmented_frames", {"chunk_bytes": 11}),
+    ("fragmented_frames", {"duration_s": 1}),
+    ("split_records", {}),
+    ("unknown_fields", {}),
+    ("unknown_target", {}),
+    ("unknown_type", {}),
+    ("unknown_completion", {}),
+    ("nested_record", {}),
+    ("mute_pongs", {}),
+    ("token_expiry", {"policy": "logout"}),
+    ("mute_pings", {}),  # while there is data nobody needs them
+]
+
+
+@pytest.mark.parametrize(("name", "options"), HARMLESS)
+async def test_what_a_client_lives_through(
+    autojump_clock: object, name: str, options: dict[str, Any]
+) -> None:
+    async with open_sim() as sim:
+        seen, handle = await meet(sim, fault_of(name, hub="market", **options), at=AT, until=20)
+        assert handle.struck == 1
+        assert seen.error is None
+        check(seen, sim)
+        missed = sim.truth().num_rows - len(seen.trades)
+        assert missed < 80  # what is on its way at the end
+        assert len(seen.bars) >= 17
+        assert seen.rejected == 0
+
+
+async def test_a_stalled_market_with_pings_flowing_keeps_the_hub_alive(autojump_clock: object) -> None:
+    for fault in (Fault("mute_data", hub="market"), Fault("token_expiry", hub="market", policy="silence")):
+        async with open_sim() as sim:
+            seen, handle = await meet(sim, fault, at=AT, until=120)
+            assert handle.struck == 1
+            assert seen.error is None
+            assert max(trade.ts_event for trade in seen.trades) < sim.market_now_ns() - 60 * 10**9
+            check(seen, sim)
+
+
+async def test_muted_data_comes_back_and_what_was_missed_shows(autojump_clock: object) -> None:
+    async with open_sim() as sim:
+        seen, _ = await meet(sim, Fault("mute_data", hub="market", duration_s=5), at=AT, until=20)
+        assert seen.error is None
+        assert len(seen.bars) < 17
+        check(seen, sim, in_order=False)
+        assert sim.truth().num_rows - len(seen.trades) > 0
+
+
+async def test_without_pings_and_data_the_hub_is_lost(autojump_clock: object) -> None:
+    async with open_sim() as sim:
+        await ask(sim, "POST", "/control/hz?v=0")
+        seen, _ = await meet(sim, Fault("mute_pings", hub="market"), at=AT, until=80)
+        assert isinstance(seen.error, px.ConnectionLost)
+        assert lasted(seen) < 36
+
+
+# fault at the way in, what our client says, its type, within
+REFUSALS: list[tuple[str, dict[str, Any], type[px.TrioProjectXError], str, float]] = [
+    ("refuse", {}, px.ConnectError, "refused", 0.1),
+    ("hang", {"phase": "connect"}, px.ConnectTimeout, "30 s", 30.1),
+    ("hang", {"phase": "rest"}, px.ConnectTimeout, "30 s", 30.1),
+    ("hang", {"phase": "upgrade"}, px.ConnectTimeout, "10 s", 10.1),
+    ("hang", {"phase": "handshake"}, px.ConnectTimeout, "15 s", 20.1),
+    ("hang", {"phase": "subscribe"}, px.SubscriptionError, "15 s", 15.1),
+    ("half_open", {"phase": "handshake"}, px.ConnectTimeout, "15 s", 20.1),
+    ("half_open", {"phase": "subscribe"}, px.SubscriptionError, "15 s", 15.1),
+    ("half_open", {"phase": "connect"}, px.ConnectTimeout, "30 s", 30.1),
+    ("stop_reading", {"phase": "handshake"}, px.ConnectTimeout, "15 s", 15.1),
+    ("tcp_reset", {"phase": "handshake"}, px.ConnectError, "1006", 0.1),
+    ("tcp_fin", {"phase": "upgrade", "hub": "market"}, px.ConnectError, "hung up", 0.1),
+    ("tcp_reset", {"hub": "rest", "after_bytes": 20}, px.ConnectError, ".", 0.5),
+    ("garbage", {"phase": "upgrade"}, px.ConnectError, "does not speak HTTP", 0.1),
+    ("garbage", {"hub": "rest"}, px.TrioProjectXError, ".", 0.1),
+    ("ws_close", {"phase": "handshake"}, px.ConnectError, "1011", 0.1),
+    ("http_status", {"hub": "rest", "status": 401}, px.AuthError, ".", 0.1),
+    ("http_status", {"hub": "rest", "status": 429, "retry_after_s": 7}, px.GatewayError, "429", 30),
+    (
+        "http_status",
+        {"hub": "rest", "status": 500, "body": "Oh\x1b[2J no"},
+        px.GatewayError,
+        r"Oh\\x1b\[2J no",
+        0.1,
+    ),
+    ("http_status", {"hub": "market", "status": 403, "body": "never"}, px.AuthError, "403.*never", 0.1),
+    ("http_status", {"hub": "market", "status": 404}, px.ConnectError, "404", 0.1),
+    ("http_status", {"hub": "market", "status": 503}, px.ConnectError, "503", 0.1),
+    ("http_status", {"hub": "market", "status": 401, "count": 0}, px.AuthError, ".", 0.1),
+    ("subscribe_refused", {"error": "No."}, px.SubscriptionError, r"HubException: No\.", 0.1),
+    ("subscribe_refused", {}, px.SubscriptionError, "Failed to invoke 'SubscribeContractTrades'", 0.1),
+    ("subscribe_never", {}, px.SubscriptionError, "15 s", 15.1),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "error", "says", "within_s"), REFUSALS)
+async def test_what_keeps_a_client_out(
+    autojump_clock: object,
+    name: str,
+    options: dict[str, Any],
+    error: type[px.TrioProjectXError],
+    says: str,
+    within_s: float,
+) -> None:
+    async with open_sim() as sim:
+        seen, handle = await meet(sim, fault_of(name, **options), at=0, until=80)
+        assert handle.struck >= 1
+        assert isinstance(seen.error, error), seen.error
+        with pytest.raises(error, match=says):
+            raise seen.error
+        assert lasted(seen) <= within_s
+        assert seen.bars == []
+        assert sim.statistics().crashes == 0
+
+
+@pytest.mark.parametrize("kind", HANDSHAKE_KINDS)
+async def test_answers_to_the_handshake(autojump_clock: object, kind: str) -> None:
+    async with open_sim() as sim:
+        fault = Fault("handshake_answer", kind=kind, error="Not\x07 today" if kind == "error" else "")
+        seen, handle = await meet(sim, fault, at=0, until=30)
+        assert handle.struck == 1
+        if kind == "two_records":
+            assert seen.error is None
+            check(seen, sim)
+            return
+        expected = {"error": r"Not\\x07 today", "unterminated": "15 s"}.get(kind, ".")
+        with pytest.raises((px.ConnectError, px.ProtocolError), match=expected):
+            raise seen.error or AssertionError
+        assert lasted(seen) <= (20.1 if kind == "unterminated" else 0.1)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BODY_KINDS if kind != "huge"])
+@pytest.mark.parametrize("negotiate", [False, True])
+async def test_bodies_that_are_none(autojump_clock: object, kind: str, negotiate: bool) -> None:
+    async with open_sim() as sim:
+        where = (
+            {"hub": "market", "phase": "negotiate"} if negotiate else {"hub": "rest", "path": "/api/auth/*"}
+        )
+        fault = fault_of("http_body", kind=kind, **where)
+        seen, handle = await meet(sim, fault, at=0, until=60, negotiate=negotiate)
+        assert handle.struck == 1
+        assert isinstance(seen.error, px.TrioProjectXError), seen.error
+        assert lasted(seen) <= 30.1
+        assert seen.trades == []
+        assert "simulated" not in str(seen.error)  # the token of a redirect
+
+
+@pytest.mark.parametrize("negotiate", [False, True])
+async def test_a_huge_body_is_not_taken(autojump_clock: object, negotiate: bool) -> None:
+    async with open_sim() as sim:
+        where = {"hub": "market", "phase": "negotiate"} if negotiate else {"hub": "rest"}
+        fault = Fault("http_body", kind="huge", size_bytes=40 << 20, **where)
+        seen, _ = await meet(sim, fault, at=0, until=60, negotiate=negotiate)
+        assert isinstance(seen.error, px.TrioProjectXError), seen.error
+        # What is not read is not sent: the simulator has stopped at what the streams hold.
+        assert sim.statistics().crashes == 0
+
+
+async def test_subscriptions_that_are_lost_are_acknowledged_and_silent(autojump_clock: object) -> None:
+    async with open_sim() as sim:
+        seen, handle = await meet(sim, Fault("subscriptions_lost"), at=0, until=60)
+        assert handle.struck == 1
+        assert seen.error is None
+        assert seen.trades == []
+
+
+async def test_a_completion_that_comes_twice_settles_once(autojump_clock: object) -> None:
+    async with open_sim() as sim:
+        seen, handle = await meet(sim, Fault("completion_twice"), at=0, until=10)
+        assert handle.struck == 1
+        check(seen, sim)
+        assert len(seen.trades) > 100
+
+
+# -- trades that are not as they were
+
+
+async def test_duplicated_trades_are_in_the_bars_as_often_as_they_came(autojump_clock: object) -> None:
+    async with open_sim() as sim:
+        seen, handle = await meet(sim, Fault("trades_duplicated", n=5), at=AT, until=20)
+        assert handle.struck == 1
+        assert len(seen.trades) > len(set(seen.rows))
+        check(seen, sim, extra=100)
+        assert len(seen.trades) > sim.truth().num_rows - 80
+
+
+async def test_swapped_trades_are_all_there(autojump_clock: object) -> None:
+    async with open_sim() as sim:
+        seen, handle = await meet(sim, Fault("trades_swapped", n=10), at=AT, until=20)
+        assert handle.struck == 1
+        assert seen.rows != sorted(seen.rows, key=lambda each: each[0])
+        check_late(seen)
+        assert len(seen.trades) > sim.truth().num_rows - 80
+
+
+async def test_late_trades_are_counted_not_put_into_a_closed_bar(autojump_clock: object) -> None:
+    async with open_sim() as sim:
+        seen, handle = await meet(sim, Fault("trades_late", n=3, late_s=5), at=AT, until=20)
+        assert handle.struck == 1
+        assert len(seen.trades) > sim.truth().num_rows - 80
+        assert check_late(seen) > 0
+
+
+def check_late(seen: Seen) -> int:
+    """Hold the ledger; return how many trades came too late for their bar."""
+    assert seen.statistics is not None
+    ledger = seen.statistics.market.ledger
+    assert ledger.balanced
+    return sum(row.late for row in ledger.rows)
+
+
+async def test_trades_are_replayed_after_a_reconnect(autojump_clock: object) -> None:
+    async with open_sim() as sim, px.open_gateway(config_for(sim)) as gateway:
+        handle = sim.inject(Fault("trades_replayed", hub="market", n=4))
+        first, second = [], []
+        async with gateway.open_trades(CONTRACT) as trades:
+            first = [await trades.receive() for _ in range(60)]
+            sim.inject(Fault("tcp_reset", hub="market"))
+            with pytest.raises(px.ConnectionLost):
+                while True:
+                    first.append(await trades.receive())
+        await trio.sleep(1)
+        async with gateway.open_trades(CONTRACT) as trades:
+            second = [await trades.receive() for _ in range(60)]
+        assert handle.struck == 1
+        before, after = (
+            [(each.ts_event, each.price, each.volume) for each in got] for got in (first, second)
+        )
+        again = [trade for trade in after if trade in before]
+        assert len(again) >= 4
+        assert again == before[-len(again) :] == after[: len(again)]
+
+
+async def test_what_a_fault_began_ends_when_it_is_taken_out(autojump_clock: object) -> None:
+    async with open_sim() as sim:
+        seen = Seen()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch, sim, 20, seen)
+            await trio.sleep(AT)
+            handle = sim.inject(Fault("mute_data", hub="market"))
+            await trio.sleep(2)
+            before = len(seen.trades)
+            await trio.sleep(2)
+            assert len(seen.trades) == before
+            assert sim.clear_faults() == 1
+            assert handle.state.over
+            await trio.sleep(2)
+            assert len(seen.trades) > before
+        check(seen, sim, in_order=False)
