@@ -14,6 +14,7 @@ from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.anchor import Anchor
 from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts
 from trio_projectx.bars.columns import BarColumns
+from trio_projectx.bars.decimals import Prices, price_table
 from trio_projectx.bars.edges import INT64_MAX, FixedEdges
 from trio_projectx.bars.gate import Gate
 from trio_projectx.bars.kinds import KindBuilder
@@ -255,7 +256,13 @@ class BarSet:
             self._received, builder.in_bars, forming, builder.late, outside, unscheduled, revised
         )
 
-    def table(self, timeframe: Timeframe | str, start: int | None = None, end: int | None = None) -> pa.Table:
+    def table(
+        self,
+        timeframe: Timeframe | str,
+        start: int | None = None,
+        end: int | None = None,
+        prices: Prices = "float",
+    ) -> pa.Table:
         """Return the closed bars kept of one timeframe, oldest first; immutable, and no bar is copied.
 
         Columns: ``start end`` (timestamp ns UTC), ``open high low close`` (float64), ``volume trades``
@@ -264,11 +271,13 @@ class BarSet:
 
         With ``start`` or ``end`` (int64 ns) it is those bars that end after ``start`` and not after ``end``,
         found by binary search. Any thread may call this while trades come: a row is whole or not there.
+        ``prices="decimal"`` copies the four prices into exact decimal128 columns.
 
         :raises TimeframeError: if ``timeframe`` is not in this set.
         """
         kind = self._kind(timeframe)
-        return (self._rung(timeframe) if kind is None else kind).columns.table(start, end)
+        columns = (self._rung(timeframe) if kind is None else kind).columns
+        return price_table(columns.table(start, end), self._grid, prices)
 
     def _kind(self, timeframe: Timeframe | str) -> KindRung | None:
         frame = Timeframe(timeframe)
