@@ -195,6 +195,17 @@ def test_kinds_and_timeframes_share_a_set_and_its_gate() -> None:
     assert [bars.counts(each).late for each in bars.timeframes] == [1, 0]
 
 
+def test_a_bar_with_an_interruption_in_it_is_partial() -> None:
+    bars = make(["tick:2"], partial_first=True)
+    got = bars.update(batch([Tick(k) for k in range(5)]))
+    bars.rejoin()
+    got += bars.update(batch([Tick(k) for k in range(5, 9)]))
+    assert [bar.partial for bar in got] == [True, False, True, False]
+    plain = make(["tick:2"])
+    plain.rejoin()
+    assert [bar.partial for bar in plain.update(batch([Tick(0), Tick(1)]))] == [False]
+
+
 def test_aggregate_makes_kinds_too() -> None:
     table = pa.table({"ts_event": [3, 1, 2], "price": [1.0, 2.0, 3.0], "volume": [4, 5, 6]})
     got = aggregate(table, "volume:10", anchor=Anchor.utc(), tick_size=0.25)

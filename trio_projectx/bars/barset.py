@@ -109,6 +109,7 @@ class BarSet:
         self._volume_bound = 0  # no open bar holds more
         self._flushed = False
         self._revised: list[BarRevised] = []
+        self._not_whole: set[BarKind] = set(self._kinds if partial_first else ())
         self._edges = dict(zip(by_time, edges, strict=False))
         self._zone = anchor.zone if anchor.sessions is None else anchor.sessions.zone
         self._watch: ZoneWatch | None = None
@@ -170,7 +171,8 @@ class BarSet:
         bars: list[Bar] = []
         for bar in completed:
             if bar.is_partial is None:
-                bar.is_partial = self._partial_first and not len(kind.columns)
+                bar.is_partial = kind.kind in self._not_whole
+                self._not_whole.discard(kind.kind)
             bars.append(self._freeze(kind.kind, bar, closed=True))
             kind.columns.append(bars[-1])
         return bars
@@ -203,6 +205,7 @@ class BarSet:
         To be called where trades may be missing before the next batch.
         """
         self._seen_from = None
+        self._not_whole.update(self._kinds if self._partial_first else ())
 
     def late(self) -> int:
         """Return how many trades were late for every timeframe (those late for the coarsest)."""
