@@ -99,6 +99,38 @@ async def test_bars_are_the_products_sessions_if_nothing_else_is_asked_for(
             assert (day.trade_date, day.start_time.hour) == (None, 0)
 
 
+async def test_all_that_a_stream_of_bars_can_be_asked_for_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    closed: list[px.Bar] = []
+    looks = 0
+    async with running() as (sim, gateway):
+        async with gateway.open_bars(
+            "MNQ", "1s", "1m", "tick:50", "volume:40", updates=0.5, events=True, late="revise", fill="previous",
+            skip_first=True,
+        ) as bars:  # fmt: skip
+            async for item in bars:
+                assert isinstance(item, px.Bar)  # the simulator sends in order: there is nothing to revise
+                looks += not item.closed
+                if item.closed:
+                    closed.append(item)
+                if len([bar for bar in closed if bar.timeframe == "1m"]) == 2:
+                    break
+            assert gateway.statistics().market.ledger.balanced
+            assert bars.statistics().balanced
+            made = {label: [bar for bar in closed if bar.timeframe == label] for label in bars.timeframes}
+        truth = oracle(sim.truth(), 1)
+    assert looks > 100
+    assert not any(bar.partial for bar in closed)
+    assert [row(bar) for bar in made["1s"] if not bar.synthetic] == [
+        each for each in truth if made["1s"][0].start <= each[0] <= made["1s"][-1].start
+    ]
+    starts = [bar.start for bar in made["1s"]]
+    assert starts == list(range(starts[0], starts[-1] + 1, 10**9))  # no second is missing
+    assert {bar.trades for bar in made["tick:50"]} == {50}
+    assert {bar.volume for bar in made["volume:40"]} == {40}
+
+
 async def test_trades_and_quotes_of_one_contract(autojump_clock: trio.testing.MockClock) -> None:
     async with running() as (sim, gateway):
         async with gateway.open_trades("MNQ") as trades, gateway.open_quotes(sim.contract_id) as quotes:
