@@ -207,6 +207,9 @@ class Limits:
     """How many trades confirm, or contradict, a price that is held."""
     lateness_ms: float = attrs.field(default=50.0, validator=[_not_negative, _not_endless])
     """How much later than a younger trade a trade may arrive and still be put into its bar."""
+    quiet_ms: float = attrs.field(default=1000.0, validator=[_not_negative, _not_endless])
+    """How much longer than that the clock waits before it closes a bar that no younger trade has closed: as much
+    later as the line may bring a trade than the one before it."""
 
     def __attrs_post_init__(self) -> None:
         if self.stamp_min_ns > self.stamp_max_ns:

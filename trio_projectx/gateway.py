@@ -189,6 +189,7 @@ class Gateway:
             before=pipeline.counts.built,
             since=self._market.serial,
             update_every_s=every_s,
+            quiet_s=limits.quiet_ms / 1000,
             skip_first=policy.skip_first,
             tell_revisions=events,
         )
