@@ -109,13 +109,17 @@ class BarOutlet:
         """Return when the next quiet bar closes, or the next look at the forming ones is due."""
         update = self._next_update if self._has_changed and self.update_every_s is not None else math.inf
         closing = None if self._broken else self.bars.due_ns
-        return update if clock is None or closing is None else min(update, clock.time_of(closing) + self.quiet_s)
+        return (
+            update if clock is None or closing is None else min(update, clock.time_of(closing) + self.quiet_s)
+        )
 
     async def wake(self, clock: EventClock | None) -> None:
         """Close the bars that are due by now, and show those that are forming."""
         closed: list[Bar] = []
         due = None if self._broken else self.bars.due_ns
-        while clock is not None and due is not None and clock.time_of(due) + self.quiet_s <= trio.current_time():
+        while (
+            clock is not None and due is not None and clock.time_of(due) + self.quiet_s <= trio.current_time()
+        ):
             closed += self.bars.advance(due)
             due = self.bars.due_ns
         self._has_changed |= bool(closed)
