@@ -17,7 +17,7 @@ unknown = st.builds(
 trades = st.one_of(st.lists(ticks, min_size=1, max_size=30), st.lists(unknown, min_size=1, max_size=30))
 
 
-def state(bar: OpenBar) -> dict[str, int]:
+def state(bar: OpenBar) -> dict[str, object]:
     return {name: getattr(bar, name) for name in FIELDS}
 
 
@@ -41,6 +41,10 @@ def test_adding_gives_what_sorting_gives(rows: list[Tick]) -> None:
     assert state(one_by_one(rows)) == {
         "start": 0,
         "end": 100,
+        "trade_date": None,
+        "is_scheduled": True,
+        "is_partial": None,
+        "late_trades": 0,
         "open": ordered[0].ticks,
         "close": ordered[-1].ticks,
         "high": max(row.ticks for row in rows),

@@ -16,10 +16,10 @@ from trio_projectx import ConfigError, TimeframeError
 from trio_projectx._events import Bar
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars import Anchor, aggregate
-from trio_projectx.bars.columns import SCHEMA
+from trio_projectx.bars.columns import FLAGS, SCHEMA
 
 UTC = Anchor.utc()
-NAMES = [name for name in SCHEMA.names if name != "partial"]
+NAMES = [name for name in SCHEMA.names if name not in FLAGS]
 
 
 def table_of(ticks: list[Tick]) -> pa.Table:
@@ -192,7 +192,7 @@ def test_outside_changes_nothing_without_sessions(outside: str) -> None:
         ({"lateness": datetime.timedelta(microseconds=-1)}, "lateness must be"),
         ({"tick_size": 0}, "tick size"),
         ({"tick_size": "a quarter"}, "tick size"),
-        ({"timeframe": "1d"}, '"1d" needs sessions'),
+        ({"timeframe": "99999w"}, '"99999w" is too long'),
         ({"timeframe": "1x"}, "is not a timeframe"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from trio_projectx import ConfigError, TimeframeError
 from trio_projectx._timeframe import Timeframe
-from trio_projectx.bars import Anchor
-from trio_projectx.bars.anchor import INT64_MAX, INT64_MIN
+from trio_projectx.bars import Anchor, Sessions
+from trio_projectx.bars.edges import INT64_MAX, INT64_MIN
 
 UTC_ANCHOR = Anchor.utc()
 S = 10**9
@@ -24,6 +25,11 @@ EDGE = 10**18 * 8  # well inside int64 for every timeframe there is
 stamps = st.one_of(
     st.integers(-EDGE, EDGE), st.integers(-200 * S, 200 * S), st.integers(16 * 10**17, 19 * 10**17)
 )
+
+
+def ns(text: str) -> int:
+    since = datetime.fromisoformat(text).replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return since // timedelta(microseconds=1) * 1000
 
 
 @given(frames, stamps)
@@ -101,27 +107,58 @@ def test_the_zone_of_the_process_does_not_matter(zone: str, monkeypatch: pytest.
     ],
 )
 def test_known_intervals(frame: str, moment: str, start: str) -> None:
-    def ns(text: str) -> int:
-        since = datetime.fromisoformat(text).replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-        return since // timedelta(microseconds=1) * 1000
-
     assert UTC_ANCHOR.edges(frame).interval(ns(moment))[0] == ns(start)
 
 
-@pytest.mark.parametrize("frame", ["1d", "2w", "1M"])
-def test_what_needs_sessions_is_refused_with_a_sentence(frame: str) -> None:
-    with pytest.raises(
-        TimeframeError, match=f'"{frame}" needs sessions, which are not there yet; use s, m or h'
-    ):
-        UTC_ANCHOR.edges(frame)
-    assert not UTC_ANCHOR.nests(Timeframe("1h"), Timeframe(frame))
-    assert not UTC_ANCHOR.nests(Timeframe(frame), Timeframe("1h"))
+@pytest.mark.parametrize(
+    ("frame", "moment", "start", "end"),
+    [
+        ("1d", "2025-11-02T23:59:59", "2025-11-02", "2025-11-03"),
+        ("3d", "1970-01-03T23:59", "1970-01-01", "1970-01-04"),
+        ("1w", "1970-01-01T00:00", "1969-12-29", "1970-01-05"),
+        ("2w", "1970-01-05T00:00", "1969-12-29", "1970-01-12"),
+        ("1M", "2024-02-29T12:00", "2024-02-01", "2024-03-01"),
+        ("5M", "2024-12-31T12:00", "2024-08-01", "2025-01-01"),
+        ("12M", "2024-12-31T12:00", "2024-01-01", "2025-01-01"),
+    ],
+)
+def test_days_weeks_and_months_of_utc(frame: str, moment: str, start: str, end: str) -> None:
+    edges = UTC_ANCHOR.edges(frame)
+    assert edges.interval(ns(moment)) == (ns(start), ns(end))
+    assert edges.interval(ns(end))[0] == ns(end)
+    assert edges.interval(ns(end) - 1)[0] == ns(start)
 
 
-def test_an_anchor_is_a_value_and_there_is_one_kind() -> None:
-    assert Anchor.utc() == UTC_ANCHOR
-    assert hash(Anchor.utc()) == hash(UTC_ANCHOR)
+@pytest.mark.parametrize("frame", ["99999w", "9999M", "99999M"])
+@pytest.mark.parametrize("anchor", [UTC_ANCHOR, Anchor.wall("UTC"), Anchor.session(Sessions.cme("EQ"))])
+def test_a_timeframe_longer_than_the_nanoseconds_there_are_is_refused(frame: str, anchor: Anchor) -> None:
+    with pytest.raises(TimeframeError, match=f'"{frame}" is too long'):
+        anchor.edges(frame)
+
+
+def test_an_anchor_is_a_value() -> None:
+    made = [
+        lambda: Anchor.utc(),
+        lambda: Anchor.wall("America/Chicago"),
+        lambda: Anchor.session(Sessions.cme("EQ")),
+        lambda: Anchor.session(Sessions.weekly("America/Chicago", "Mon-Fri 08:30 > 15:00")),
+    ]
+    assert [make() == make() and hash(make()) == hash(make()) for make in made] == [True] * 4
+    assert len({make() for make in made}) == 4
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        UTC_ANCHOR.kind = "utc"  # type: ignore[misc]
-    with pytest.raises(ConfigError, match=r"'America/Chicago' is not an anchor"):
-        Anchor("America/Chicago")  # type: ignore[arg-type]
+        UTC_ANCHOR.kind = "wall"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Anchor("local"), r"'local' is not an anchor"),  # type: ignore[arg-type]
+        (lambda: Anchor.wall("America/Gotham"), "'America/Gotham' is no time zone"),
+        (lambda: Anchor.wall("../../etc/passwd"), "is no time zone"),
+        (lambda: Anchor.wall(""), "is no time zone"),
+        (lambda: Anchor.session("EQ"), "sessions must be a Sessions"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_anchor_is_refused(make: Callable[[], Anchor], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        make()

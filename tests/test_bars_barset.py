@@ -26,7 +26,7 @@ from trio_projectx import ConfigError, TimeframeError
 from trio_projectx._events import Bar
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars import Anchor, BarCounts, BarSet
-from trio_projectx.bars.anchor import INT64_MAX, INT64_MIN
+from trio_projectx.bars.edges import INT64_MAX, INT64_MIN
 from trio_projectx.market.batch import TradeBatch
 
 UTC = Anchor.utc()
@@ -398,7 +398,7 @@ def test_an_empty_batch_is_nothing() -> None:
         (["1s"], 0.5, 1, "lateness_ns must be"),
         (["1s"], True, 1, "lateness_ns must be"),
         (["1s"], 0, 0, "bars_kept must be"),
-        (["1s", "1d"], 0, 1, '"1d" needs sessions'),
+        (["1s", "99999M"], 0, 1, '"99999M" is too long'),
         ("1m", 0, 1, "'1' is not a timeframe"),
     ],
 )

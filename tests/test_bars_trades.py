@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trio_projectx import ConfigError
 from trio_projectx.bars import Anchor
-from trio_projectx.bars.anchor import INT64_MAX, INT64_MIN
+from trio_projectx.bars.edges import INT64_MAX, INT64_MIN
 from trio_projectx.bars.trades import TickSize, TradeTable
 from trio_projectx.market.grid import PriceGrid
 

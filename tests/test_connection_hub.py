@@ -261,15 +261,15 @@ async def test_a_loss_reaches_the_streams_that_were_open_and_the_next_one_connec
     calls = Calls()
     async with whole_gateway(calls) as gateway, AsyncExitStack() as old_user:
         old = await old_user.enter_async_context(gateway.open_trades(MNQ))
-        await calls.hubs[0].send(trade(1.0), record(type=7, allowReconnect=True))
-        assert (await old.receive()).price == 1.0
+        await calls.hubs[0].send(trade(100.0), record(type=7, allowReconnect=True))
+        assert (await old.receive()).price == 100.0
         with pytest.raises(ConnectionLost, match="the hub closed the connection"):
             await old.receive()
         async with gateway.open_trades(MNQ) as new:
             await old_user.aclose()  # the old one's user leaves late; the new one's subscription stays
             await trio.sleep(1)
-            await calls.hubs[1].send(trade(2.0))
-            assert (await new.receive()).price == 2.0
+            await calls.hubs[1].send(trade(101.0))
+            assert (await new.receive()).price == 101.0
             assert calls.held == [[("Trades", MNQ)], [("Trades", MNQ)]]
             assert calls.targets == ["SubscribeContractTrades"] * 2
         with pytest.raises((ConnectionLost, trio.ClosedResourceError)):

@@ -9,7 +9,7 @@ from trio_projectx.flow.ledger import Ledger, LedgerRow
 ROW = LedgerRow(
     contract_id="CON.F.US.MNQ.Z26",
     timeframe=Timeframe("1m"),
-    received=28,
+    received=36,
     before=7,
     in_bars=6,
     forming=5,
@@ -17,6 +17,7 @@ ROW = LedgerRow(
     rejected=3,
     builder_failed=2,
     in_flight=1,
+    outside=8,
 )
 
 

@@ -23,7 +23,7 @@ STAMP = "2026-08-19T20:51:30.052+00:00"
 @asynccontextmanager
 async def running(limits: Limits | None = None) -> AsyncGenerator[MarketPipeline]:
     async with open_background_tasks() as tasks:
-        yield MarketPipeline(limits or Limits(), tasks)
+        yield MarketPipeline(limits or Limits(price_band=0), tasks)
 
 
 def trades_of(contract: ContractPipeline, capacity: int = 100) -> Pipe[Trade]:
@@ -70,7 +70,7 @@ async def test_each_contract_gets_its_own_and_the_rest_is_counted() -> None:
 async def test_the_reader_waits_when_the_pipeline_is_full_and_no_batch_is_lost() -> None:
     decoder = Decoder()
     delivered = 0
-    async with running(Limits(batches_in_flight=2)) as market:
+    async with running(Limits(batches_in_flight=2, price_band=0)) as market:
         pipe = trades_of(market.contract(MNQ, GRID), capacity=1)
 
         async def read() -> None:

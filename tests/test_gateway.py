@@ -82,6 +82,55 @@ async def test_bars_of_three_timeframes_equal_the_simulators_truth(
     assert len(got["1s"]) > 100
 
 
+async def test_bars_are_the_products_sessions_if_nothing_else_is_asked_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with running() as (_, gateway), gateway.open_bars("MNQ", "1s", "1d") as bars:
+        bar = await bars.receive()
+        day = bars.forming("1d")
+        assert day is not None
+        assert (str(bar.trade_date), str(day.trade_date)) == ("2026-08-19", "2026-08-19")
+        assert (day.start_time.hour, (day.end - day.start) // (3600 * 10**9)) == (22, 23)
+    async with running() as (_, gateway):
+        async with gateway.open_bars("MNQ", "1s", "1d", anchor=px.Anchor.utc()) as bars:
+            await bars.receive()
+            day = bars.forming("1d")
+            assert day is not None
+            assert (day.trade_date, day.start_time.hour) == (None, 0)
+
+
+async def test_all_that_a_stream_of_bars_can_be_asked_for_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    closed: list[px.Bar] = []
+    looks = 0
+    async with running() as (sim, gateway):
+        async with gateway.open_bars(
+            "MNQ", "1s", "1m", "tick:50", "volume:40", updates=0.5, events=True, late="revise", fill="previous",
+            skip_first=True,
+        ) as bars:  # fmt: skip
+            async for item in bars:
+                assert isinstance(item, px.Bar)  # the simulator sends in order: there is nothing to revise
+                looks += not item.closed
+                if item.closed:
+                    closed.append(item)
+                if len([bar for bar in closed if bar.timeframe == "1m"]) == 2:
+                    break
+            assert gateway.statistics().market.ledger.balanced
+            assert bars.statistics().balanced
+            made = {label: [bar for bar in closed if bar.timeframe == label] for label in bars.timeframes}
+        truth = oracle(sim.truth(), 1)
+    assert looks > 100
+    assert not any(bar.partial for bar in closed)
+    assert [row(bar) for bar in made["1s"] if not bar.synthetic] == [
+        each for each in truth if made["1s"][0].start <= each[0] <= made["1s"][-1].start
+    ]
+    starts = [bar.start for bar in made["1s"]]
+    assert starts == list(range(starts[0], starts[-1] + 1, 10**9))  # no second is missing
+    assert {bar.trades for bar in made["tick:50"]} == {50}
+    assert {bar.volume for bar in made["volume:40"]} == {40}
+
+
 async def test_trades_and_quotes_of_one_contract(autojump_clock: trio.testing.MockClock) -> None:
     async with running() as (sim, gateway):
         async with gateway.open_trades("MNQ") as trades, gateway.open_quotes(sim.contract_id) as quotes:
@@ -130,16 +179,23 @@ async def test_a_second_contract_does_not_mix_with_the_first(autojump_clock: tri
         (("MNQ",), {}, px.TimeframeError, "name at least one timeframe"),
         (("MNQ", "1m", "1m"), {}, px.TimeframeError, "twice"),
         (("MNQ", "5x"), {}, px.TimeframeError, "write a whole number"),
-        (("MNQ", "1d"), {}, px.TimeframeError, "1d"),
-        (("MNQ", "1w"), {}, px.TimeframeError, "1w"),
-        (("MNQ", "1M"), {}, px.TimeframeError, "1M"),
+        (("MNQ", "99999M"), {}, px.TimeframeError, "too long"),
         (("NOPE", "1m"), {}, px.ContractError, "NOPE"),
         (("CON.F.US.MNQ.Z2", "1m"), {}, px.ContractError, "not a contract id"),
         (("CON.F.US.MNQ.Z26\r\nX: y", "1m"), {}, px.ContractError, "not a contract id"),
         ((None, "1m"), {}, px.ContractError, "NoneType"),
         (("MNQ", "1m"), {"history": 5}, px.ConfigError, "history="),
-        (("MNQ", "1m"), {"updates": "every"}, px.ConfigError, "updates="),
-        (("MNQ", "1m"), {"events": True}, px.ConfigError, "events="),
+        (("MNQ", "1m"), {"updates": "often"}, px.ConfigError, "updates="),
+        (("MNQ", "1m"), {"updates": 0}, px.ConfigError, "updates="),
+        (("MNQ", "1m"), {"updates": math.nan}, px.ConfigError, "updates="),
+        (("MNQ", "1m"), {"events": 1}, px.ConfigError, "events must be"),
+        (("MNQ", "1m"), {"late": "revise"}, px.ConfigError, "needs events=True"),
+        (("MNQ", "1m"), {"late": "drop"}, px.ConfigError, "late must be"),
+        (("MNQ", "1m"), {"outside": "keep"}, px.ConfigError, "outside must be"),
+        (("MNQ", "1m"), {"fill": "zero"}, px.ConfigError, "fill must be"),
+        (("MNQ", "1m"), {"fill": "previous", "anchor": px.Anchor.utc()}, px.ConfigError, "has none"),
+        (("MNQ", "1m"), {"skip_first": 1}, px.ConfigError, "skip_first"),
+        (("MNQ", "1m"), {"skipfirst": True}, TypeError, "unexpected keyword argument 'skipfirst'"),
         (("MNQ", "1m"), {"capacity": 0}, px.ConfigError, "capacity"),
         (("MNQ", "1m"), {"capacity": True}, px.ConfigError, "capacity"),
         (("MNQ", "1m"), {"overflow": "error"}, px.ConfigError, "overflow"),

@@ -28,6 +28,8 @@ def test_the_values_are_the_stable_names() -> None:
         "size",
         "stamp_form",
         "stamp_range",
+        "price_band",
+        "replayed",
     ]
 
 

@@ -32,9 +32,8 @@ RECORD = json.dumps(
         ],
     }
 )
-#: Kinds that are a good trade: a side that cannot be read is no reason to lose it, and a jump that stays on the
-#: grid is for quarantine to judge, which is not there yet.
-GOOD = {"side_unknown", "side_string", "jump_10x"}
+#: Kinds that are a good trade: a side that cannot be read is no reason to lose it.
+GOOD = {"side_unknown", "side_string"}
 #: Kinds that say nothing of a trade of this contract: other counters have them.
 ELSEWHERE = {
     kind for kind in HOSTILE_KINDS if kind.startswith(("record_", "type_", "target_", "arguments_", "quote_"))

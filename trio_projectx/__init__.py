@@ -69,6 +69,9 @@ from trio_projectx._events import (
     Bar as Bar,
 )
 from trio_projectx._events import (
+    BarRevised as BarRevised,
+)
+from trio_projectx._events import (
     Dropped as Dropped,
 )
 from trio_projectx._events import (
@@ -83,8 +86,10 @@ from trio_projectx._events import (
 from trio_projectx._events import (
     to_datetime as to_datetime,
 )
+from trio_projectx._timeframe import BarKind as BarKind
 from trio_projectx._timeframe import Timeframe as Timeframe
 from trio_projectx.bars import Anchor as Anchor
+from trio_projectx.bars import Sessions as Sessions
 from trio_projectx.flow.bar_stream import BarStream as BarStream
 from trio_projectx.flow.stream import Stream as Stream
 from trio_projectx.flow.stream import StreamStatistics as StreamStatistics

@@ -57,6 +57,13 @@ def _not_negative(instance: object, attribute: attrs.Attribute[float], value: fl
         )
 
 
+def _share(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1):
+        raise ConfigError(
+            f"{type(instance).__name__}.{attribute.name} must be a number from 0 to below 1, not {value!r}"
+        )
+
+
 def _at_least_1(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         raise ConfigError(
@@ -193,8 +200,16 @@ class Limits:
     stamp_max_ns: int = attrs.field(default=4_102_444_800_000_000_000, validator=_stamp)
     """The latest (2100-01-01T00:00Z): a stamp is never judged by the local clock."""
     trade_size_max: int = attrs.field(default=1_000_000, validator=_at_least_1)
+    price_band: float = attrs.field(default=0.1, validator=_share)
+    """By what share of the price a trade may differ from those before it; beyond, it is held until others, or a
+    quote, confirm that the market is there. 0 holds none."""
+    price_band_confirm: int = attrs.field(default=3, validator=_at_least_1)
+    """How many trades confirm, or contradict, a price that is held."""
     lateness_ms: float = attrs.field(default=50.0, validator=[_not_negative, _not_endless])
     """How much later than a younger trade a trade may arrive and still be put into its bar."""
+    quiet_ms: float = attrs.field(default=1000.0, validator=[_not_negative, _not_endless])
+    """How much longer than that the clock waits before it closes a bar that no younger trade has closed: as much
+    later as the line may bring a trade than the one before it."""
 
     def __attrs_post_init__(self) -> None:
         if self.stamp_min_ns > self.stamp_max_ns:

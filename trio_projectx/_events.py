@@ -62,7 +62,10 @@ class Quote:
 class Bar:
     """One bar: the trades of ``contract_id`` with ``start <= ts_event < end``, ordered by (stamp, arrival).
 
-    ``trade_date`` is None under an anchor without sessions. ``buy_volume + sell_volume`` is less than
+    ``trade_date`` is None under an anchor without sessions, and where ``scheduled`` is false: the bar holds
+    trades of hours in which its sessions are closed. ``closed`` is false for a look at a bar that is still
+    forming. ``synthetic`` is true for a bar without trades (``fill="previous"``): its prices are the close
+    before it, its stamps its own start. ``buy_volume + sell_volume`` is less than
     ``volume`` by the trades whose side the wire did not say. ``partial`` is true where the interval was not
     seen whole (the bar that was forming when the subscription began).
     """
@@ -84,6 +87,9 @@ class Bar:
     first_ts: int
     last_ts: int
     partial: bool = False
+    scheduled: bool = True
+    synthetic: bool = False
+    closed: bool = True
 
     @property
     def start_time(self) -> pendulum.DateTime:
@@ -94,6 +100,20 @@ class Bar:
     def end_time(self) -> pendulum.DateTime:
         """``end`` as a UTC date and time, for showing it (cut to microseconds)."""
         return to_datetime(self.end)
+
+
+@attrs.frozen(slots=True)
+class BarRevised:
+    """A closed bar that changed: trades came for it later than the lateness (``late="revise"``).
+
+    ``bar`` is the whole bar as it is now; it takes the place of the one of the same timeframe and ``start``
+    that was given before. Where ``is_new``, there was none, or a synthetic one: no trade had come in time.
+    """
+
+    bar: Bar
+    late_trades: int
+    """Trades put into this bar late, all in all."""
+    is_new: bool = False
 
 
 @attrs.frozen(slots=True)

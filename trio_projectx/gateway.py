@@ -5,14 +5,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import AsyncGenerator, Generator, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Literal, TypeVar, overload
+from typing import Literal, TypeVar, Unpack, cast, overload
 from urllib.parse import urlsplit
 
 import attrs
 
 from trio_projectx._config import GatewayConfig, Overflow
 from trio_projectx._errors import ConfigError, TimeframeError
-from trio_projectx._events import Bar, Dropped, Quote, Trade
+from trio_projectx._events import Bar, BarRevised, Dropped, Quote, Trade
 from trio_projectx._redact import install_redaction
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars import Anchor, BarSet
@@ -22,6 +22,15 @@ from trio_projectx.connection.hub import Kind, MarketHub, Subscription
 from trio_projectx.connection.negotiator import HubAddress
 from trio_projectx.connection.rest import RestClient
 from trio_projectx.flow.background import open_background_tasks
+from trio_projectx.flow.bar_options import (
+    BarOptions,
+    bar_key,
+    bar_policy,
+    bar_stamp,
+    check_anchor,
+    session_of,
+    update_interval,
+)
 from trio_projectx.flow.bar_stream import BarStream
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
@@ -74,9 +83,24 @@ class Gateway:
         anchor: Anchor | None = None,
         capacity: int | None = None,
         history: int = 0,
-        updates: None = None,
-        events: bool = False,
+        updates: Literal["every"] | float | None = None,
+        events: Literal[False] = False,
+        **options: Unpack[BarOptions],
     ) -> AbstractAsyncContextManager[BarStream[Bar]]: ...
+
+    @overload
+    def open_bars(
+        self,
+        contract: str,
+        *timeframes: str,
+        overflow: Lossless = Overflow.ERROR,
+        anchor: Anchor | None = None,
+        capacity: int | None = None,
+        history: int = 0,
+        updates: Literal["every"] | float | None = None,
+        events: Literal[True],
+        **options: Unpack[BarOptions],
+    ) -> AbstractAsyncContextManager[BarStream[Bar | BarRevised]]: ...
 
     @overload
     def open_bars(
@@ -87,9 +111,24 @@ class Gateway:
         anchor: Anchor | None = None,
         capacity: int | None = None,
         history: int = 0,
-        updates: None = None,
-        events: bool = False,
+        updates: Literal["every"] | float | None = None,
+        events: Literal[False] = False,
+        **options: Unpack[BarOptions],
     ) -> AbstractAsyncContextManager[BarStream[Bar | Dropped]]: ...
+
+    @overload
+    def open_bars(
+        self,
+        contract: str,
+        *timeframes: str,
+        overflow: Overflow,
+        anchor: Anchor | None = None,
+        capacity: int | None = None,
+        history: int = 0,
+        updates: Literal["every"] | float | None = None,
+        events: Literal[True],
+        **options: Unpack[BarOptions],
+    ) -> AbstractAsyncContextManager[BarStream[Bar | BarRevised | Dropped]]: ...
 
     @asynccontextmanager
     async def open_bars(
@@ -100,26 +139,34 @@ class Gateway:
         anchor: Anchor | None = None,
         capacity: int | None = None,
         history: int = 0,
-        updates: None = None,
+        updates: Literal["every"] | float | None = None,
         events: bool = False,
+        **options: Unpack[BarOptions],
     ) -> AsyncGenerator[BarStream[Bar]]:
         """Stream the closed bars of ``contract`` in ``timeframes``, live, in the order in which they close.
 
-        ``contract`` is a product ("MNQ"), a ticker ("ES") or a full contract id; a timeframe is "1s", "5m", "4h"
-        and its like. Entering returns once the hub has acknowledged the subscription; the first bar of each
-        timeframe is ``partial``. ``anchor`` is `Anchor.utc` for now. ``capacity`` is how many bars wait for you at
-        most, ``overflow`` what happens to the next one. Leaving the block, in any way, ends the subscription.
+        ``contract`` is a product ("MNQ"), a ticker ("ES") or a full contract id; a timeframe is "1s", "5m", "4h",
+        "1d" and its like. Entering returns once the hub has acknowledged the subscription; the first bar of each
+        timeframe is ``partial``. ``anchor`` None is the session of the product (`Sessions.for_product`).
+        ``capacity`` is how many bars wait for you at most, ``overflow`` what happens to the next one. Leaving the
+        block, in any way, ends the subscription.
+
+        ``updates`` adds looks at bars that are forming (``closed`` false), conflated: "every" one with each batch
+        of trades, a number at most one in that many seconds. ``events=True`` adds `BarRevised`, if
+        ``late="revise"``. The other options are those of `BarOptions`.
 
         :raises ConfigError: (`TimeframeError`, `ContractError`) for what cannot be honoured.
         :raises SubscriptionError: if the hub refuses, or does not answer within ``timeouts.subscribe_s``.
         :raises AuthError: if the hub refuses the token, also a fresh one.
         :raises ConnectError: if the hub is not reached within ``timeouts.connect_s`` and ``handshake_s``.
         """
-        _refuse_what_is_not_there(history, updates, events)
+        _refuse_what_is_not_there(history)
+        every_s, policy = update_interval(updates), bar_policy(options, events=events)
         frames = _timeframes(timeframes)
-        chosen = _anchor(anchor, frames)
+        check_anchor(anchor, frames, policy)
         limit = self._capacity(capacity, overflow)
         instrument = await self._directory.resolve(contract)
+        chosen = session_of(instrument.contract_id) if anchor is None else anchor
         pipeline = self._market.contract(instrument.contract_id, instrument.grid)
         limits = self._config.limits
         bars = BarSet(
@@ -130,13 +177,26 @@ class Gateway:
             lateness_ns=round(limits.lateness_ms * 1_000_000),
             bars_kept=limits.bars_kept,
             partial_first=True,
+            outside=policy.outside,
+            late=policy.late,
+            fill=policy.fill,
         )
         name = f"bars of {instrument.contract_id} ({', '.join(frames)})"
-        pipe: Pipe[Bar] = make_pipe(name, limit, overflow, stamp=_bar_stamp, key=_bar_key)
-        outlet = BarOutlet(bars, Feed(pipe), before=pipeline.counts.built, since=self._market.serial)
+        pipe: Pipe[Bar | BarRevised] = make_pipe(name, limit, overflow, stamp=bar_stamp, key=bar_key)
+        outlet = BarOutlet(
+            bars,
+            Feed(pipe),
+            before=pipeline.counts.built,
+            since=self._market.serial,
+            update_every_s=every_s,
+            quiet_s=limits.quiet_ms / 1000,
+            skip_first=policy.skip_first,
+            tell_revisions=events,
+        )
         with _attached(pipeline, outlet, pipe):
             async with self._subscribed(Kind.TRADES, pipeline) as outlet.joined:
-                yield BarStream(pipe, bars, instrument.contract_id)
+                # The overloads say what else than bars there may be.
+                yield cast("BarStream[Bar]", BarStream(pipe, bars, instrument.contract_id))
 
     @overload
     def open_trades(
@@ -291,24 +351,9 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _refuse_what_is_not_there(history: int, updates: object, events: bool) -> None:
+def _refuse_what_is_not_there(history: int) -> None:
     if history != 0:
         raise ConfigError("history= is not offered yet: bars begin with the subscription; leave it at 0")
-    if updates is not None:
-        raise ConfigError("updates= is not offered yet: use forming() of the stream to look at an open bar")
-    if events:
-        raise ConfigError(
-            "events=True is not offered yet: a bar is not revised, and a gap is a ConnectionLost"
-        )
-
-
-def _anchor(anchor: Anchor | None, frames: tuple[Timeframe, ...]) -> Anchor:
-    chosen = Anchor.utc() if anchor is None else anchor
-    if not isinstance(chosen, Anchor):
-        raise ConfigError(f"anchor must be an Anchor such as Anchor.utc(), not {anchor!r:.40}")
-    for frame in frames:
-        chosen.edges(frame)  # refuses what it does not offer, before anything is asked of the service
-    return chosen
 
 
 def _timeframes(labels: tuple[str, ...]) -> tuple[Timeframe, ...]:
@@ -318,14 +363,6 @@ def _timeframes(labels: tuple[str, ...]) -> tuple[Timeframe, ...]:
     if len(set(frames)) < len(frames):
         raise TimeframeError(f"a timeframe is named twice in {', '.join(frames)}")
     return frames
-
-
-def _bar_stamp(bar: Bar) -> int:
-    return bar.start
-
-
-def _bar_key(bar: Bar) -> Hashable:
-    return bar.timeframe
 
 
 def _trade_stamp(trade: Trade) -> int:

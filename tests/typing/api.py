@@ -33,6 +33,12 @@ async def bars() -> None:
                     assert_type(item.count, int)
                 else:
                     assert_type(item, px.Bar)
+        async with gateway.open_bars("MNQ", "1m", events=True, late="revise", updates="every") as told:
+            assert_type(told, px.BarStream[px.Bar | px.BarRevised])
+        async with gateway.open_bars(
+            "MNQ", "1d", overflow=px.Overflow.CONFLATE, events=True, fill="previous", skip_first=True
+        ) as most:
+            assert_type(most, px.BarStream[px.Bar | px.BarRevised | px.Dropped])
 
 
 async def other_streams(gateway: px.Gateway) -> None:

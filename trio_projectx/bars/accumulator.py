@@ -7,6 +7,7 @@ made once, when the bar is closed.
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import operator
 from typing import Final
@@ -18,20 +19,27 @@ from trio_projectx._events import Side
 _SELL: Final = int(Side.SELL)
 _BUY: Final = int(Side.BUY)
 _UNKNOWN: Final = int(Side.UNKNOWN)
+# No stamp of int64 reaches these; trades of closed hours may lie before the start of their bar.
+_BEFORE_ALL: Final = -(1 << 80)
+_AFTER_ALL: Final = 1 << 80
 
 
 @attrs.define(slots=True, eq=False)
 class OpenBar:
     """A bar that may still grow; made empty, with the price of any trade that is about to be added.
 
-    Prices are in ticks. An empty one has its stamps crossed (``first_ts`` is ``end``, ``last_ts`` is
-    ``start``), so that the first trade added is both the open and the close without being asked for
-    specially. ``notional`` is the sum of ticks times volume.
+    Prices are in ticks. An empty one has its stamps crossed, so that the first trade added is both the open
+    and the close without being asked for specially. ``notional`` is the sum of ticks times volume.
     """
 
     start: int
     end: int
     high: int
+    trade_date: datetime.date | None = None
+    is_scheduled: bool = True
+    is_partial: bool | None = None
+    """None until the bar was given out for the first time."""
+    late_trades: int = 0
     low: int = attrs.field(init=False)
     open: int = attrs.field(init=False)
     close: int = attrs.field(init=False)
@@ -45,8 +53,8 @@ class OpenBar:
 
     def __attrs_post_init__(self) -> None:
         self.low = self.open = self.close = self.high
-        self.first_ts = self.end
-        self.last_ts = self.start
+        self.first_ts = _AFTER_ALL
+        self.last_ts = _BEFORE_ALL
 
     def add(self, ts: int, ticks: int, volume: int, side: int) -> None:
         """Add one trade of this bar's interval."""

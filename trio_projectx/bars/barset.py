@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-import attrs
 import pyarrow as pa
 
 from trio_projectx._errors import ConfigError, TimeframeError
-from trio_projectx._events import Bar
-from trio_projectx._timeframe import Timeframe
+from trio_projectx._events import Bar, BarRevised
+from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars.accumulator import OpenBar
-from trio_projectx.bars.anchor import INT64_MAX, Anchor
-from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts, Builder
+from trio_projectx.bars.anchor import Anchor
+from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts
 from trio_projectx.bars.columns import BarColumns
+from trio_projectx.bars.decimals import Prices, price_table
+from trio_projectx.bars.edges import INT64_MAX, FixedEdges
+from trio_projectx.bars.gate import Gate
+from trio_projectx.bars.kinds import KindBuilder
+from trio_projectx.bars.past import Past
+from trio_projectx.bars.rungs import (
+    Fill,
+    KindRung,
+    Late,
+    Rung,
+    cascade,
+    check_late_and_fill,
+    check_outside,
+    make_rung,
+)
+from trio_projectx.bars.session_edges import Outside
+from trio_projectx.bars.zone_watch import ZoneWatch
 from trio_projectx.market.batch import TradeBatch
 from trio_projectx.market.grid import PriceGrid
-
-
-@attrs.frozen(slots=True, eq=False)
-class _Rung:
-    """One timeframe of the cascade; ``rank`` counts from the finest."""
-
-    timeframe: Timeframe
-    rank: int
-    builder: Builder
-    columns: BarColumns
 
 
 class BarSet:
@@ -36,16 +43,25 @@ class BarSet:
     timeframe alone would give. A bar is closed by the first trade that is ``lateness_ns`` or more past its
     end; ``lateness_ns`` is also how much older than the youngest trade a trade may be and surely still find
     its bar open. A trade that comes later than that, into an interval that is final, is left out of that
-    timeframe and counted as late.
+    timeframe and counted as late, or put into that bar after all (``late``).
 
-    Not for use by two tasks at a time: one owns it. It reads no clock, so a bar of a market that has gone
-    quiet stays open until the next trade or `flush`.
+    Not for use by two tasks at a time: one owns it; `table` may be called from any thread. It reads no clock,
+    so a bar of a market that has gone quiet stays open until the next trade, `advance` or `flush`.
 
     :param contract_id: the contract of each batch, and of each `Bar` that comes out.
-    :param timeframes: at least one, each at most once.
+    :param timeframes: at least one, each at most once; kinds of bars (`BarKind`) are among them. Those take
+        trades by arrival, know no lateness and no revision, and come behind the others that a call returns.
     :param grid: turns ticks into prices.
     :param lateness_ns: whole nanoseconds, 0 or more.
     :param bars_kept: closed bars kept per timeframe for `table` (at least; see `BarColumns` for at most).
+    :param outside: what becomes of trades in closed hours of a session anchor: "own" gives them bars of their
+        own on the grid of UTC (``scheduled`` false, no trade date), cut where sessions begin and end;
+        "attach" puts them into the first bar of the session that follows (its ``first_ts`` is then before
+        its ``start``); "drop" leaves them out, as though they had not come. They are counted.
+    :param late: what becomes of a trade whose bar is final: "count" leaves it out and counts it; "revise" puts it
+        into its bar, if that is one of the last 1,000 of its timeframe: the table changes, `take_revised` tells.
+    :param fill: "previous" gives bars without trades, ``synthetic`` and at the close before them, for scheduled
+        intervals in which nobody traded; it needs a session anchor. None gives none.
     :param partial_first: mark the bars that began at or before the stamp of the first trade as ``partial``:
         the feed was joined while they were forming.
     :raises TimeframeError: if a timeframe is not one, or the anchor does not offer it.
@@ -62,15 +78,28 @@ class BarSet:
         lateness_ns: int,
         bars_kept: int = 100_000,
         partial_first: bool = False,
+        outside: Outside = "own",
+        late: Late = "count",
+        fill: Fill = None,
     ) -> None:
         self._contract_id = contract_id
         self._timeframes = _frames(timeframes)
         self._grid = grid
         self._lateness = _whole("lateness_ns", lateness_ns, 0)
         self._partial_first = partial_first
-        self._rungs = _cascade(self._timeframes, anchor, _whole("bars_kept", bars_kept, 1))
+        sessions = anchor.sessions
+        self._gate = None if sessions is None else Gate(contract_id, sessions, check_outside(outside))
+        check_late_and_fill(late, fill, anchor)
+        keep = partial(make_rung, anchor, outside, late, fill, _whole("bars_kept", bars_kept, 1))
+        by_time = [frame for frame in self._timeframes if not isinstance(frame, BarKind)]
+        self._rungs = cascade(by_time, anchor, outside, keep)
+        self._kinds = {
+            frame: KindRung(frame, KindBuilder(frame, grid), BarColumns(bars_kept))
+            for frame in self._timeframes
+            if isinstance(frame, BarKind)
+        }
         self._roots = [rung.builder for rung in self._rungs.values() if rung.builder.source is None]
-        edges = [anchor.edges(frame) for frame in self._timeframes]
+        edges = [anchor.edges(frame) for frame in by_time] or [FixedEdges(2)]
         self._first_allowed = max(each.first_ts for each in edges)
         self._last_allowed = min(each.last_ts for each in edges)
         self._youngest = BEFORE_ALL
@@ -79,6 +108,12 @@ class BarSet:
         self._seen_from: int | None = None  # the stamp of the first trade to arrive
         self._volume_bound = 0  # no open bar holds more
         self._flushed = False
+        self._revised: list[BarRevised] = []
+        self._not_whole: set[BarKind] = set(self._kinds if partial_first else ())
+        self._edges = dict(zip(by_time, edges, strict=False))
+        self._zone = anchor.zone if anchor.sessions is None else anchor.sessions.zone
+        self._watch: ZoneWatch | None = None
+        self._watch_from = AFTER_ALL if self._zone is None else BEFORE_ALL
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
@@ -98,6 +133,15 @@ class BarSet:
         ordered = sorted(ts)  # cheaper than min() and max(), for they usually are
         low, high = ordered[0], ordered[-1]
         self._check(batch, low, high)
+        if self._gate is not None:
+            admitted = self._gate.admit(batch, low, high)
+            if admitted is not batch:
+                self._received += len(ts) - len(admitted)
+                if not admitted.ts_event:
+                    return []
+                batch, ts = admitted, admitted.ts_event
+                ordered = sorted(ts)
+                low, high = ordered[0], ordered[-1]
         if self._seen_from is None:
             self._seen_from = ts[0]
         in_order, youngest, changed = ts == ordered, self._youngest, False
@@ -106,8 +150,54 @@ class BarSet:
         self._received += len(ts)
         if high > youngest:
             self._youngest = youngest = high
+            if high >= self._watch_from:
+                self._watch_zone(high)
         watermark = youngest - self._lateness
-        return self._settle(watermark) if changed or watermark >= self._due else []
+        closed = self._settle(watermark) if changed or watermark >= self._due else []
+        for kind in self._kinds.values():
+            closed += self._keep(kind, kind.builder.update(batch))
+        return closed
+
+    def _watch_zone(self, ts: int) -> None:
+        if self._zone is None:
+            return
+        if self._watch is None:
+            self._watch = ZoneWatch(self._contract_id, self._zone, self._edges, ts)
+        else:
+            self._watch.pass_to(ts)
+        self._watch_from = self._watch.until_ns
+
+    def _keep(self, kind: KindRung, completed: list[OpenBar]) -> list[Bar]:
+        bars: list[Bar] = []
+        for bar in completed:
+            if bar.is_partial is None:
+                bar.is_partial = kind.kind in self._not_whole
+                self._not_whole.discard(kind.kind)
+            bars.append(self._freeze(kind.kind, bar, closed=True))
+            kind.columns.append(bars[-1])
+        return bars
+
+    @property
+    def due_ns(self) -> int | None:
+        """The event time (int64 ns) at which `advance` will close a bar; None if there is nothing to close."""
+        return None if self._due >= AFTER_ALL else self._due + self._lateness
+
+    def advance(self, ts_ns: int) -> list[Bar]:
+        """Let the event clock reach ``ts_ns`` without a trade, and return the bars that closed by that.
+
+        Trades that come afterwards are late as though one of that stamp had come before them. An instant in
+        the past changes nothing, nor does one before the first trade.
+        """
+        if self._youngest == BEFORE_ALL or ts_ns <= self._youngest or self._flushed:
+            return []
+        self._youngest = ts_ns
+        watermark = ts_ns - self._lateness
+        return self._settle(watermark) if watermark >= self._due else []
+
+    def take_revised(self) -> list[BarRevised]:
+        """Return the bars that late trades changed since the last call, each once, as they are now."""
+        revised, self._revised = self._revised, []
+        return revised
 
     def rejoin(self) -> None:
         """Mark as ``partial`` (under ``partial_first``) what is open or opens up to the next trade's stamp.
@@ -115,10 +205,12 @@ class BarSet:
         To be called where trades may be missing before the next batch.
         """
         self._seen_from = None
+        self._not_whole.update(self._kinds if self._partial_first else ())
 
     def late(self) -> int:
         """Return how many trades were late for every timeframe (those late for the coarsest)."""
-        return max(self._rungs.values(), key=lambda rung: rung.rank).builder.late
+        coarsest = max(self._rungs.values(), key=lambda rung: rung.rank, default=None)
+        return 0 if coarsest is None else coarsest.builder.late
 
     def flush(self) -> list[Bar]:
         """Close all open bars and return them, sorted as by `update`: the end of a table or of a replay.
@@ -126,38 +218,75 @@ class BarSet:
         No batch is taken after that: it could only reopen bars that were given out as closed.
         """
         self._flushed = True
-        return self._settle(AFTER_ALL)
+        closed = self._settle(AFTER_ALL)
+        for kind in self._kinds.values():
+            closed += self._keep(kind, kind.builder.flush())
+        return closed
+
+    @property
+    def is_beyond_known(self) -> bool:
+        """Whether a trade came of a date whose holidays are not in the table of the sessions (also logged)."""
+        return self._gate is not None and self._gate.is_beyond_known
 
     def forming(self, timeframe: Timeframe | str) -> Bar | None:
         """Return the youngest open bar as it is now, or None if none is open.
 
         :raises TimeframeError: if ``timeframe`` is not in this set.
         """
+        kind = self._kind(timeframe)
+        if kind is not None:
+            growing = kind.builder.forming
+            return None if growing is None else self._freeze(kind.kind, growing, closed=False)
         rung = self._rung(timeframe)
         bar = rung.builder.forming()
-        return None if bar is None else self._freeze(rung.timeframe, bar)
+        return None if bar is None else self._freeze(rung.timeframe, bar, closed=False)
 
     def counts(self, timeframe: Timeframe | str) -> BarCounts:
         """Return where the trades received so far are in one timeframe.
 
         :raises TimeframeError: if ``timeframe`` is not in this set.
         """
+        outside, unscheduled = (0, 0) if self._gate is None else (self._gate.left_out, self._gate.unscheduled)
+        kind = self._kind(timeframe)
+        if kind is not None:
+            growing = kind.builder.forming
+            in_growing = 0 if growing is None else growing.trades
+            return BarCounts(self._received, kind.builder.in_bars, in_growing, 0, outside, unscheduled)
         builder = self._rung(timeframe).builder
         forming = sum(part.trades for part in builder.open_parts())
-        return BarCounts(self._received, builder.in_bars, forming, builder.late)
+        revised = 0 if builder.past is None else builder.past.trades
+        return BarCounts(
+            self._received, builder.in_bars, forming, builder.late, outside, unscheduled, revised
+        )
 
-    def table(self, timeframe: Timeframe | str) -> pa.Table:
+    def table(
+        self,
+        timeframe: Timeframe | str,
+        start: int | None = None,
+        end: int | None = None,
+        prices: Prices = "float",
+    ) -> pa.Table:
         """Return the closed bars kept of one timeframe, oldest first; immutable, and no bar is copied.
 
         Columns: ``start end`` (timestamp ns UTC), ``open high low close`` (float64), ``volume trades``
         (int64), ``trade_date`` (date32, null under an anchor without sessions), ``buy_volume sell_volume``
-        (int64), ``vwap`` (float64), ``first_ts last_ts`` (int64 ns), ``partial`` (bool).
+        (int64), ``vwap`` (float64), ``first_ts last_ts`` (int64 ns), ``partial scheduled synthetic`` (bool).
+
+        With ``start`` or ``end`` (int64 ns) it is those bars that end after ``start`` and not after ``end``,
+        found by binary search. Any thread may call this while trades come: a row is whole or not there.
+        ``prices="decimal"`` copies the four prices into exact decimal128 columns.
 
         :raises TimeframeError: if ``timeframe`` is not in this set.
         """
-        return self._rung(timeframe).columns.table()
+        kind = self._kind(timeframe)
+        columns = (self._rung(timeframe) if kind is None else kind).columns
+        return price_table(columns.table(start, end), self._grid, prices)
 
-    def _rung(self, timeframe: Timeframe | str) -> _Rung:
+    def _kind(self, timeframe: Timeframe | str) -> KindRung | None:
+        frame = Timeframe(timeframe)
+        return self._kinds.get(frame) if isinstance(frame, BarKind) else None
+
+    def _rung(self, timeframe: Timeframe | str) -> Rung:
         try:
             return self._rungs[Timeframe(timeframe)]
         except KeyError:
@@ -175,7 +304,10 @@ class BarSet:
             raise ConfigError("these bars were flushed: they take no more trades")
         total = sum(batch.volume)
         if self._volume_bound + total > INT64_MAX:  # the bound has only grown since it was last exact
-            self._volume_bound = sum(rung.builder.own_open_volume() for rung in self._rungs.values())
+            of_kinds = sum(kind.builder.open_volume for kind in self._kinds.values())
+            self._volume_bound = of_kinds + sum(
+                rung.builder.own_open_volume() for rung in self._rungs.values()
+            )
             if self._volume_bound + total > INT64_MAX:
                 raise ConfigError("the volumes of the open bars and of this batch do not fit into int64")
         self._volume_bound += total
@@ -184,16 +316,44 @@ class BarSet:
         for root in self._roots:
             root.settle(watermark)
         rungs = self._rungs.values()
-        self._due = min(rung.builder.next_end for rung in rungs)
-        closed = [(bar.end, rung.rank, rung, bar) for rung in rungs for bar in rung.builder.take_closed()]
+        closed = [(bar.end, rung.rank, rung, bar) for rung in rungs for bar in rung.take_closed(watermark)]
+        self._due = min((rung.next_end for rung in rungs), default=AFTER_ALL)
         closed.sort(key=_by_end_and_rank)
-        bars = [(rung.columns, self._freeze(rung.timeframe, bar)) for _, _, rung, bar in closed]
+        bars = [(rung.columns, self._give(rung.timeframe, bar)) for _, _, rung, bar in closed]
         for columns, frozen in bars:
             columns.append(frozen)
+        for rung in rungs:
+            if rung.builder.past is not None:
+                self._revise(rung, rung.builder.past)
         return [frozen for _, frozen in bars]
 
-    def _freeze(self, timeframe: Timeframe, bar: OpenBar) -> Bar:
+    def _revise(self, rung: Rung, past: Past) -> None:
+        for bar in past.take_revised():
+            is_new = bar.is_partial is None
+            frozen = self._give(rung.timeframe, bar)
+            rung.columns.revise(frozen)
+            self._revised.append(BarRevised(frozen, bar.late_trades, is_new))
+
+    def _give(self, timeframe: Timeframe, bar: OpenBar) -> Bar:
+        if bar.is_partial is None:
+            bar.is_partial = self._is_partial(bar)
+        return self._freeze(timeframe, bar, closed=True)
+
+    def _is_partial(self, bar: OpenBar) -> bool:
+        if not self._partial_first or not bar.trades:
+            return False
+        return self._seen_from is None or bar.start <= self._seen_from
+
+    def _freeze(self, timeframe: Timeframe, bar: OpenBar, *, closed: bool) -> Bar:
         num, den = self._grid.num, self._grid.den
+        close = bar.close * num / den
+        if bar.volume:
+            first_ts, last_ts = bar.first_ts, bar.last_ts
+            # Exact but for this one, correctly rounded, division.
+            vwap = bar.notional * num / (den * bar.volume)
+        else:
+            first_ts = last_ts = bar.start
+            vwap = close
         return Bar(
             contract_id=self._contract_id,
             timeframe=timeframe,
@@ -202,22 +362,23 @@ class BarSet:
             open=bar.open * num / den,
             high=bar.high * num / den,
             low=bar.low * num / den,
-            close=bar.close * num / den,
+            close=close,
             volume=bar.volume,
             trades=bar.trades,
-            trade_date=None,
+            trade_date=bar.trade_date,
             buy_volume=bar.buy_volume,
             sell_volume=bar.sell_volume,
-            vwap=bar.notional
-            * num
-            / (den * bar.volume),  # exact but for this one, correctly rounded, division
-            first_ts=bar.first_ts,
-            last_ts=bar.last_ts,
-            partial=self._partial_first and self._seen_from is not None and bar.start <= self._seen_from,
+            vwap=vwap,
+            first_ts=first_ts,
+            last_ts=last_ts,
+            partial=self._is_partial(bar) if bar.is_partial is None else bar.is_partial,
+            scheduled=bar.is_scheduled,
+            synthetic=not bar.volume,
+            closed=closed,
         )
 
 
-def _by_end_and_rank(closed: tuple[int, int, _Rung, OpenBar]) -> tuple[int, int]:
+def _by_end_and_rank(closed: tuple[int, int, Rung, OpenBar]) -> tuple[int, int]:
     return closed[:2]
 
 
@@ -234,14 +395,3 @@ def _frames(timeframes: Sequence[Timeframe | str]) -> tuple[Timeframe, ...]:
     if len(set(frames)) < len(frames):
         raise ConfigError(f"a timeframe is there twice: {', '.join(frames)}")
     return frames
-
-
-def _cascade(frames: Sequence[Timeframe], anchor: Anchor, bars_kept: int) -> dict[Timeframe, _Rung]:
-    """Build the builders from the finest to the coarsest, each on the coarsest that nests in it."""
-    rungs: dict[Timeframe, _Rung] = {}
-    edges = {frame: anchor.edges(frame) for frame in frames}
-    for rank, frame in enumerate(sorted(frames, key=lambda each: each.step_ns or 0)):
-        finer = [rung.builder for rung in rungs.values() if anchor.nests(rung.timeframe, frame)]
-        builder = Builder(frame, edges[frame], finer[-1] if finer else None)
-        rungs[frame] = _Rung(frame, rank, builder, BarColumns(bars_kept))
-    return rungs

@@ -5,9 +5,9 @@ it is open, and within the lateness several are. Whether a trade is late is deci
 arrived before it and by nothing else, so how they were cut into batches changes no bar and no count.
 
 Builders form trees. A builder hands each bar it closes to its ``children``, the coarser timeframes that are
-made of whole bars of it. A trade that is late for it may be in time for them: it is offered to them one by
-one, after everything that is final has been handed on, so that a tie of stamps is still resolved by order
-of arrival.
+made of whole bars of it. A trade that is late for it (and counted, or put into its past) may be in time for
+them: it is offered to them one by one, after everything that is final has been handed on, so that a tie of
+stamps is still resolved by order of arrival.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import attrs
 
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars.accumulator import OpenBar
-from trio_projectx.bars.anchor import Edges
+from trio_projectx.bars.edges import Edges, Slot
+from trio_projectx.bars.past import Past
 from trio_projectx.market.batch import TradeBatch
 
 #: Before every stamp and after every edge, whatever lateness is taken from them; no int64 reaches them.
@@ -31,9 +32,16 @@ _SHORT_RUN: Final = 6
 _by_start: Final = operator.attrgetter("start")
 
 
+def _place_start(place: tuple[Slot, OpenBar]) -> int:
+    return place[0].start
+
+
 @attrs.frozen(slots=True)
 class BarCounts:
-    """Where the trades of one timeframe went: at every instant ``received == in_bars + forming + late``."""
+    """Where the trades of one timeframe went.
+
+    At every instant ``received == in_bars + forming + late + outside``.
+    """
 
     received: int
     """Trades handed to the bar set."""
@@ -43,6 +51,12 @@ class BarCounts:
     """Trades in bars that are open."""
     late: int
     """Trades whose interval was final when they came; they are in no bar of this timeframe."""
+    outside: int = 0
+    """Trades in closed hours that were left out (``outside="drop"``)."""
+    unscheduled: int = 0
+    """Trades in closed hours, whatever became of them: advice, no term of the equation."""
+    revised: int = 0
+    """Trades that came late and were put into their bars nevertheless; they are counted in ``in_bars``."""
 
 
 class Builder:
@@ -55,28 +69,35 @@ class Builder:
 
     __slots__ = (
         "_current",
-        "_interval",
+        "_high",
+        "_locate",
+        "_low",
         "_open",
         "children",
         "closed",
         "in_bars",
         "late",
         "next_end",
+        "past",
         "source",
         "timeframe",
     )
 
-    def __init__(self, timeframe: Timeframe, edges: Edges, source: Builder | None) -> None:
+    def __init__(
+        self, timeframe: Timeframe, edges: Edges, source: Builder | None, past: Past | None = None
+    ) -> None:
         self.timeframe = timeframe
         self.source = source
         self.children: list[Builder] = []
         self.closed: list[OpenBar] = []
+        self.past = past
         self.in_bars = 0
         self.late = 0
         self.next_end = AFTER_ALL
-        self._interval = edges.interval
+        self._locate = edges.locate
         self._open: dict[int, OpenBar] = {}
         self._current: OpenBar | None = None  # the open bar last added to; never one that is final
+        self._low = self._high = 0  # stamps from low to below high are all its; with none, there are none
         if source is not None:
             source.children.append(self)
 
@@ -89,7 +110,7 @@ class Builder:
         stamp before it.
         """
         bar = self._current
-        if bar is not None and bar.start <= low_ts and high_ts < bar.end:
+        if bar is not None and self._low <= low_ts and high_ts < self._high:
             # Every stamp is below the end of an open bar, so none of them can make it final for the next one.
             columns = batch.ts_event, batch.ticks, batch.volume, batch.side
             if len(batch.ts_event) > _SHORT_RUN:
@@ -110,7 +131,7 @@ class Builder:
         at, count = 0, len(ts)
         while at < count:
             bar = self.bar_at(ts[at], ticks[at])
-            end, far = bar.end, at + _SHORT_RUN
+            end, far = self._high, at + _SHORT_RUN
             if far < count and ts[far] < end:
                 stop = bisect_left(ts, end, far, count)
                 run = slice(at, stop)
@@ -127,7 +148,7 @@ class Builder:
             batch.ts_event, batch.ticks, batch.volume, batch.side, strict=True
         ):
             bar = self._current
-            if bar is not None and bar.start <= ts < bar.end:
+            if bar is not None and self._low <= ts < self._high:
                 bar.add(ts, ticks, volume, side)
             else:
                 self.offer(ts, ticks, volume, side, youngest - lateness)
@@ -136,23 +157,27 @@ class Builder:
 
     def offer(self, ts: int, ticks: int, volume: int, side: int, watermark: int) -> None:
         """Add one trade, or count it as late and offer it to the coarser builders."""
-        if self._interval(ts)[1] > watermark:
+        slot = self._locate(ts)
+        if slot.end > watermark:
             self.bar_at(ts, ticks).add(ts, ticks, volume, side)
             return
-        self.late += 1
         self.settle(watermark)
+        if self.past is not None and self.past.revise(slot, ts, ticks, volume, side):
+            self.in_bars += 1
+        else:
+            self.late += 1
         for child in self.children:
             child.offer(ts, ticks, volume, side, watermark)
 
     def bar_at(self, ts: int, ticks: int) -> OpenBar:
         """Return the open bar of ``ts``, opening it if needed; its interval must not be final."""
         bar = self._current
-        if bar is not None and bar.start <= ts < bar.end:
+        if bar is not None and self._low <= ts < self._high:
             return bar
-        start, end = self._interval(ts)
+        start, end, self._low, self._high, trade_date, is_scheduled = self._locate(ts)
         bar = self._open.get(start)
         if bar is None:
-            bar = self._open[start] = OpenBar(start, end, ticks)
+            bar = self._open[start] = OpenBar(start, end, ticks, trade_date, is_scheduled)
             if end < self.next_end:
                 self.next_end = end
         self._current = bar
@@ -172,8 +197,11 @@ class Builder:
             for child in self.children:
                 child.bar_at(bar.start, bar.open).fold(bar)
         self.closed += due
+        if self.past is not None:
+            self.past.keep(due)
         self.next_end = min((bar.end for bar in self._open.values()), default=AFTER_ALL)
         self._current = None
+        self._low = self._high = 0
 
     def open_parts(self) -> list[OpenBar]:
         """Return the open bars here and of all finer sources: what this timeframe's open bars are made of."""
@@ -189,15 +217,17 @@ class Builder:
         parts = self.open_parts()
         if not parts:
             return None
-        youngest = max(parts, key=_by_start)
-        start, end = self._interval(youngest.start)
-        whole = OpenBar(start, end, youngest.open)
-        for part in parts:
-            if start <= part.start < end:
+        places = [(self._locate(part.start), part) for part in parts]
+        youngest, part = max(places, key=_place_start)
+        whole = OpenBar(youngest.start, youngest.end, part.open, youngest.trade_date, youngest.is_scheduled)
+        for place, part in places:
+            if place.start == youngest.start:
                 whole.fold(part)
         return whole
 
     def take_closed(self) -> list[OpenBar]:
         """Return what `closed` has collected, and begin anew."""
         closed, self.closed = self.closed, []
+        if self.past is not None:
+            closed += self.past.give(closed)
         return closed

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import Side
-from trio_projectx.bars.anchor import INT64_MAX, Edges
+from trio_projectx.bars.edges import INT64_MAX, Edges
 from trio_projectx.market.batch import TradeBatch
 from trio_projectx.market.grid import PriceGrid
 

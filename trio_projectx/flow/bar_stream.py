@@ -10,6 +10,7 @@ from trio_projectx._errors import TimeframeError
 from trio_projectx._events import Bar
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars import BarCounts, BarSet
+from trio_projectx.bars.decimals import Prices
 from trio_projectx.flow.stream import Pipe, Stream
 
 T_co = TypeVar("T_co", covariant=True)
@@ -33,15 +34,24 @@ class BarStream(Stream[T_co]):
         """The timeframes that were asked for, in their order."""
         return self._bars.timeframes
 
-    def table(self, timeframe: str | None = None) -> pa.Table:
+    def table(
+        self,
+        timeframe: str | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        prices: Prices = "float",
+    ) -> pa.Table:
         """Return the closed bars as an immutable table, oldest first, without copying them.
 
         At least the last ``limits.bars_kept`` are there. Columns: see `trio_projectx.bars.aggregate`, and
-        ``partial`` (bool). Without ``timeframe`` it is that of the only one.
+        ``partial``, ``scheduled``, ``synthetic`` (bool). With ``start`` or ``end`` (int64 ns) it is the bars that
+        end after ``start`` and not after ``end``. ``prices="decimal"`` gives exact decimal128 prices, at the cost
+        of a copy. Any thread may call this. Without ``timeframe`` it is that of
+        the only one.
 
         :raises TimeframeError: if the timeframe is not one of this stream.
         """
-        return self._bars.table(self._one(timeframe))
+        return self._bars.table(self._one(timeframe), start, end, prices)
 
     def forming(self, timeframe: str | None = None) -> Bar | None:
         """Return the youngest bar that is still open, as it is now; None before the first trade."""

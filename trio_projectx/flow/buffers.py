@@ -39,28 +39,32 @@ class Buffer(Generic[T]):
     high_water: int = 0
     _items: deque[T | Dropped] = attrs.field(init=False)
     _slots: dict[Hashable, T] = attrs.field(init=False)
+    _latest: dict[Hashable, T] = attrs.field(init=False)
     _marks: int = 0
 
     def __attrs_post_init__(self) -> None:
         self._items = deque()
         self._slots = {}
+        self._latest = {}
 
     def __len__(self) -> int:
-        return len(self._items) - self._marks + len(self._slots)
+        return len(self._items) - self._marks + len(self._slots) + len(self._latest)
 
     @property
     def is_full(self) -> bool:
         """Whether one more item needs the overflow policy."""
-        return len(self) >= self.capacity
+        return len(self) - len(self._latest) >= self.capacity
 
     @property
     def is_empty(self) -> bool:
         """Whether `get` has nothing, neither item nor mark."""
-        return not self._items and not self._slots
+        return not self._items and not self._slots and not self._latest
 
     def put(self, item: T) -> None:
         """Take ``item`` in, or leave one out by the policy."""
         self.offered += 1
+        if self._latest and self._latest.pop(self.key(item), None) is not None:
+            self.conflated += 1  # what it was a look at is here now
         if self.policy is Overflow.CONFLATE:
             self._conflate(item)
         elif not self.is_full:
@@ -72,8 +76,22 @@ class Buffer(Generic[T]):
             self._mark_newest(item)
         self.high_water = max(self.high_water, len(self))
 
+    def put_latest(self, item: T) -> None:
+        """Take in a look at something that is still changing, whatever the policy.
+
+        It replaces a waiting one of its key, gives way to an item of that key, and takes no room: there are
+        never more of them than keys.
+        """
+        self.offered += 1
+        key = self.key(item)
+        self.conflated += key in self._latest
+        self._latest[key] = item
+
     def get(self) -> T | Dropped:
-        """Return the oldest item or mark; IndexError if there is none."""
+        """Return the oldest item or mark, after these the looks; IndexError if there is nothing."""
+        if self._latest and not self._items and not self._slots:
+            self.delivered += 1
+            return self._latest.pop(next(iter(self._latest)))
         if self._slots and not self._items:
             self.delivered += 1
             return self._slots.pop(next(iter(self._slots)))
@@ -90,6 +108,7 @@ class Buffer(Generic[T]):
         self.dropped += lost
         self._items.clear()
         self._slots.clear()
+        self._latest.clear()
         self._marks = 0
         return lost
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 import trio
 
@@ -10,6 +12,7 @@ from trio_projectx._errors import ConnectionLost
 from trio_projectx._events import Quote
 from trio_projectx.flow.ledger import TradeCounts
 from trio_projectx.flow.outlets import TradeOutlet
+from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.stream import Feed
 from trio_projectx.market import (
     PriceGrid,
@@ -34,6 +37,8 @@ class ContractStatistics:
     rejected: RejectedCounts
     in_flight: int
     quotes: int
+    rejection_bursts: int
+    """Times at which a tenth of the trades or more were rejected; each is logged as it begins."""
 
 
 @attrs.frozen(slots=True)
@@ -84,13 +89,17 @@ class ContractPipeline:
             stamp_min_ns=limits.stamp_min_ns,
             stamp_max_ns=limits.stamp_max_ns,
             trade_size_max=limits.trade_size_max,
+            price_band=limits.price_band,
+            band_confirm=limits.price_band_confirm,
         )
         self._quotes = QuoteMerger(
             contract_id, grid, stamp_min_ns=limits.stamp_min_ns, stamp_max_ns=limits.stamp_max_ns
         )
         self._outlets: tuple[TradeOutlet, ...] = ()
         self._quote_feeds: tuple[Feed[Quote], ...] = ()
-        self._send, self._receive = trio.open_memory_channel[_Valid | Loss](limits.batches_in_flight)
+        self._send, self._receive = trio.open_memory_channel[_Valid | Loss | None](limits.batches_in_flight)
+        self._clock: EventClock | None = None  # None while no live hub feeds us
+        self._serial = -1  # of the last read that was judged
 
     @property
     def outlets(self) -> tuple[TradeOutlet, ...]:
@@ -122,11 +131,16 @@ class ContractPipeline:
         """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
         batch = self._validator.validate(trades, ts_recv)
         good = 0 if batch is None else len(batch)
+        held = self._validator.held
+        self._serial = serial
         self.counts.waiting_raw -= len(trades)
-        self.counts.rejected += len(trades) - good
+        self.counts.rejected += len(trades) - good - (held - self.counts.held)
+        self.counts.held = held
         if batch is not None:
             self.counts.waiting_valid += good
             await self._post(_Valid(batch, serial))
+        else:
+            self._nudge()
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count trades, or fields of a quote, that the decoder could not even read."""
@@ -136,6 +150,7 @@ class ContractPipeline:
         self._validator.refuse(refusal.reason, refusal.detail, ts_recv, refusal.count)
         self.counts.waiting_raw -= refusal.count
         self.counts.rejected += refusal.count
+        self._nudge()
 
     async def merge(self, quote: WireQuote, ts_recv: int) -> None:
         """Merge a sparse quote and give the whole state to the quote streams."""
@@ -143,6 +158,11 @@ class ContractPipeline:
         if merged is None:
             return
         self._quotes_merged += 1
+        released = self._validator.confirm(merged.bid, merged.ask, ts_recv)
+        if released is not None:
+            self.counts.held -= len(released)
+            self.counts.waiting_valid += len(released)
+            await self._post(_Valid(released, self._serial))
         for feed in self._quote_feeds:
             await feed.deliver((merged,))
 
@@ -152,15 +172,49 @@ class ContractPipeline:
 
     async def lose(self, loss: Loss) -> None:
         """Tell the streams, behind everything that came before the loss."""
+        self._validator.expect_replay()
         await self._post(loss)
 
     async def run(self) -> None:
-        """The contract task: build bars and fill streams."""
-        async for item in self._receive:
-            if isinstance(item, Loss):
+        """The contract task: build bars, fill streams, and close the bars of a market that has gone quiet."""
+        while True:
+            item = await self._next()
+            if isinstance(item, _Valid):
+                await self._build(item)
+            elif isinstance(item, Loss):
+                self._clock = None
                 item.tell()
             else:
-                await self._build(item)
+                await self._wake()
+
+    async def _next(self) -> _Valid | Loss | None:
+        """Wait for the next item, or until something is due without one; sleeps, and asks no clock meanwhile."""
+        try:
+            return self._receive.receive_nowait()
+        except trio.WouldBlock:
+            pass
+        with trio.move_on_at(self._wake_at()):
+            return await self._receive.receive()
+        return None
+
+    def _wake_at(self) -> float:
+        clock = self._quiet_clock()
+        return min((outlet.wake_at(clock) for outlet in self._outlets), default=math.inf)
+
+    async def _wake(self) -> None:
+        clock, now = self._quiet_clock(), trio.current_time()
+        for outlet in self._outlets:
+            if outlet.wake_at(clock) <= now:
+                await outlet.wake(clock)
+
+    def _quiet_clock(self) -> EventClock | None:
+        """Return the event clock, unless trades are on their way: they, not the clock, close bars then."""
+        return None if self.counts.waiting_raw or self.counts.waiting_valid else self._clock
+
+    def _nudge(self) -> None:
+        """Let the contract task look again when what was on its way has come to nothing."""
+        if not self.counts.waiting_raw and self._receive.statistics().tasks_waiting_receive:
+            self._send.send_nowait(None)
 
     def end(self) -> None:
         """End all streams: the gateway is closing."""
@@ -177,8 +231,9 @@ class ContractPipeline:
             received=c.received,
             accepted=self._validator.accepted,
             rejected=self._validator.rejected,
-            in_flight=c.waiting_raw + c.waiting_valid,
+            in_flight=c.waiting_raw + c.held + c.waiting_valid,
             quotes=self._quotes_merged,
+            rejection_bursts=self._validator.rejection_bursts,
         )
 
     async def _post(self, item: _Valid | Loss) -> None:
@@ -189,6 +244,9 @@ class ContractPipeline:
 
     async def _build(self, item: _Valid) -> None:
         n = len(item.batch)
+        youngest = max(item.batch.ts_event)
+        if self._clock is None or youngest > self._clock.ts_event:
+            self._clock = EventClock(youngest, trio.current_time())
         outlets = [outlet for outlet in self._outlets if item.serial > outlet.since]
         # In one step without a checkpoint, so that every trade is in exactly one place whenever somebody looks.
         self.counts.waiting_valid -= n

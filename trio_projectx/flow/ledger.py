@@ -2,7 +2,7 @@
 
 Per contract and timeframe of an open stream, in trades, at every instant::
 
-    received = before + in_bars + forming + late + rejected + builder_failed + in_flight
+    received = before + in_bars + forming + late + outside + rejected + builder_failed + in_flight
 
 The counts are made at different places by different code (the reader, the channels, the validator, the builders);
 the equation is what ties them. ``before`` is what had passed the builders when the stream was opened, so that each
@@ -26,6 +26,8 @@ class TradeCounts:
     """Up by the reader, down by the validator task: what is between them."""
     rejected: int = 0
     """By the validator task."""
+    held: int = 0
+    """By the validator task: trades in quarantine, which is a part of ``in_flight``."""
     waiting_valid: int = 0
     """Up by the validator task, down by the contract task when all its outlets had the batch."""
     built: int = 0
@@ -48,13 +50,15 @@ class LedgerRow:
     rejected: int
     builder_failed: int
     in_flight: int
-    """In the channels between reader, validator and builders."""
+    """In the channels between reader, validator and builders, or in the validator's quarantine."""
+    outside: int = 0
+    """In closed hours, and left out for that (``outside="drop"``)."""
 
     @property
     def balanced(self) -> bool:
         """Whether every trade received is accounted for."""
-        there = self.in_bars + self.forming + self.late + self.rejected + self.builder_failed + self.in_flight
-        return self.received == self.before + there
+        built = self.in_bars + self.forming + self.late + self.outside
+        return self.received == self.before + built + self.rejected + self.builder_failed + self.in_flight
 
 
 @attrs.frozen(slots=True)

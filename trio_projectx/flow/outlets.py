@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 import attrs
+import trio
 
 from trio_projectx._errors import ProtocolError, TrioProjectXError
-from trio_projectx._events import Bar, Side, Trade
+from trio_projectx._events import Bar, BarRevised, Side, Trade
 from trio_projectx.bars import BarSet
 from trio_projectx.flow.ledger import LedgerRow, TradeCounts
+from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.stream import Feed
 from trio_projectx.market import PriceGrid, TradeBatch
 
@@ -35,6 +38,17 @@ class TradeOutlet(Protocol):
         """Use ``batch`` of read ``serial``; it waits only for a stream that asked the feed to (``BLOCK``)."""
         ...
 
+    def wake_at(self, clock: EventClock | None) -> float:
+        """Return the time (trio's clock) at which to call `wake` if no batch comes before; inf for never.
+
+        ``clock`` is None while the hub is not live, or trades are on their way: then nothing may close.
+        """
+        ...
+
+    async def wake(self, clock: EventClock | None) -> None:
+        """Do what is due without a batch."""
+        ...
+
     def fail(self, error: TrioProjectXError) -> None:
         """Tell the reader that no more will come."""
         ...
@@ -53,13 +67,21 @@ class BarOutlet:
     """The builders and the stream of one ``open_bars``."""
 
     bars: BarSet
-    feed: Feed[Bar]
+    feed: Feed[Bar | BarRevised]
     before: int
     since: int = -1
     joined: int | None = None
     due: int = 0
     builder_failed: int = 0
     """Trades of the batch that the builders refused (volumes beyond int64), and of all that came after it."""
+    update_every_s: float | None = None
+    """Bars that are forming are shown with every batch that changed them, but not more often; None: never."""
+    quiet_s: float = 0.0
+    """How much longer than the lateness the clock waits before it closes a bar: trades may be on the line."""
+    skip_first: bool = False
+    tell_revisions: bool = False
+    _next_update: float = -math.inf
+    _has_changed: bool = False
     _steady: bool = False
     _broken: bool = False
     _late: int = 0
@@ -79,9 +101,49 @@ class BarOutlet:
             self.builder_failed += len(batch)
             self.feed.fail(exc)
             return
-        if closed:
-            await self.feed.deliver(closed)
+        self._has_changed = True
+        await self._give(closed)
         self._watch_lateness(len(batch))
+
+    def wake_at(self, clock: EventClock | None) -> float:
+        """Return when the next quiet bar closes, or the next look at the forming ones is due."""
+        update = self._next_update if self._has_changed and self.update_every_s is not None else math.inf
+        closing = None if self._broken else self.bars.due_ns
+        return (
+            update if clock is None or closing is None else min(update, clock.time_of(closing) + self.quiet_s)
+        )
+
+    async def wake(self, clock: EventClock | None) -> None:
+        """Close the bars that are due by now, and show those that are forming."""
+        closed: list[Bar] = []
+        due = None if self._broken else self.bars.due_ns
+        while (
+            clock is not None and due is not None and clock.time_of(due) + self.quiet_s <= trio.current_time()
+        ):
+            closed += self.bars.advance(due)
+            due = self.bars.due_ns
+        self._has_changed |= bool(closed)
+        await self._give(closed)
+
+    async def _give(self, closed: Sequence[Bar]) -> None:
+        items: list[Bar | BarRevised] = [bar for bar in closed if not (self.skip_first and bar.partial)]
+        revised = self.bars.take_revised()
+        if self.tell_revisions:
+            items += revised
+        if items:
+            await self.feed.deliver(items)
+        if self.update_every_s is not None and self._has_changed:
+            self._show_forming(self.update_every_s)
+
+    def _show_forming(self, every_s: float) -> None:
+        now = trio.current_time()
+        if now < self._next_update:
+            return
+        self._next_update, self._has_changed = now + every_s, False
+        for timeframe in self.bars.timeframes:
+            bar = self.bars.forming(timeframe)
+            if bar is not None and not (self.skip_first and bar.partial):
+                self.feed.offer_latest(bar)
 
     def _note_joining(self, serial: int) -> None:
         """Up to the first batch after the acknowledgement, bars may have holes: they are ``partial``.
@@ -127,7 +189,8 @@ class BarOutlet:
                 late=mine.late,
                 rejected=counts.rejected,
                 builder_failed=self.builder_failed,
-                in_flight=counts.waiting_raw + counts.waiting_valid + self.due,
+                in_flight=counts.waiting_raw + counts.held + counts.waiting_valid + self.due,
+                outside=mine.outside,
             )
 
 
@@ -153,6 +216,13 @@ class TradesOutlet:
             )
         ]
         await self.feed.deliver(trades)
+
+    def wake_at(self, clock: EventClock | None) -> float:
+        """Return inf: nothing is due without a trade."""
+        return math.inf
+
+    async def wake(self, clock: EventClock | None) -> None:
+        """Do nothing."""
 
     def fail(self, error: TrioProjectXError) -> None:
         """Break the stream."""

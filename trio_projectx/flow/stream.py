@@ -203,6 +203,12 @@ class Feed(Generic[T]):
         pipe.buffer.put(item)
         pipe.readers.unpark()
 
+    def offer_latest(self, item: T) -> None:
+        """Offer a look at something that is still changing: it replaces a waiting one, and drops nothing."""
+        if self.pipe.is_open:
+            self.pipe.buffer.put_latest(item)
+            self.pipe.readers.unpark()
+
     def fail(self, error: TrioProjectXError) -> None:
         """Let readers have what waits, and then ``error``; the first failure stays."""
         if self.pipe.failure is None:

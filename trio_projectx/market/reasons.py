@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import math
 from collections import deque
 from typing import Final
@@ -15,6 +16,10 @@ from trio_projectx.market.stamps import StampError, StampParser, StampRangeError
 #: Prices from here on are refused: no listed future comes within four orders of magnitude, and below it the
 #: ticks of the finest grid (the yen's) are still told apart by a float.
 PRICE_LIMIT: Final = 1e9
+#: A burst: so many rejected of so many judged.
+_BURST: Final = 100
+_WINDOW: Final = 1000
+_log: Final = logging.getLogger("trio_projectx")
 
 
 class Reason(enum.StrEnum):
@@ -38,6 +43,10 @@ class Reason(enum.StrEnum):
     """The stamp is no ISO 8601 date and time with a zone, or one that does not exist."""
     STAMP_RANGE = "stamp_range"
     """The stamp is outside the bounds of the configuration, or of int64 nanoseconds."""
+    PRICE_BAND = "price_band"
+    """The price was far from those before it, and the ones after it did not confirm it."""
+    REPLAYED = "replayed"
+    """It was had before a reconnect, and was sent again after it."""
 
 
 @attrs.frozen(slots=True)
@@ -62,6 +71,8 @@ class RejectedCounts:
     size: int = 0
     stamp_form: int = 0
     stamp_range: int = 0
+    price_band: int = 0
+    replayed: int = 0
 
     @property
     def total(self) -> int:
@@ -72,18 +83,38 @@ class RejectedCounts:
 class Rejections:
     """Counts by reason, and the last ``kept`` rejected records themselves."""
 
-    __slots__ = ("_counts", "_last")
+    __slots__ = ("_counts", "_in_burst", "_judged", "_last", "_rejected", "bursts")
 
     def __init__(self, kept: int = 64) -> None:
+        self.bursts = 0
+        self._in_burst = False
+        self._judged = 0
+        self._rejected = 0
         self._counts = dict.fromkeys(Reason, 0)
         self._last: deque[tuple[int, Reason, str]] = deque(maxlen=kept)
 
     def add(self, reason: Reason, text: str, ts_recv: int, count: int = 1) -> None:
         """Count ``count`` rejections and remember ``text`` (cut by the caller)."""
         self._counts[reason] += count
+        self._rejected += count
         # Escaping costs more than judging: it waits until someone looks, so that a flood of rejected records
         # is not slower than one of good ones by much.
         self._last.append((ts_recv, reason, text))
+
+    def judged(self, count: int, of: str) -> None:
+        """Note that ``count`` records were judged, and tell (once) when a burst of rejections begins.
+
+        It begins with a tenth of a thousand records in a row, or of fewer, rejected, and ends when hardly any is.
+        """
+        self._judged += count
+        if self._rejected >= _BURST and not self._in_burst:
+            self._in_burst = True
+            self.bursts += 1
+            reasons = ", ".join(f"{reason} {n}" for reason, n in self._counts.items() if n)
+            _log.warning("%s: a burst of rejected records (so far: %s); see the statistics", of, reasons)
+        if self._judged >= _WINDOW:
+            self._in_burst = self._in_burst and self._rejected >= _BURST // 10
+            self._judged = self._rejected = 0
 
     @property
     def counts(self) -> RejectedCounts:

@@ -6,11 +6,13 @@ hour off rejects nothing. Nothing is repaired either; a price is never rounded t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import Side
+from trio_projectx.market.band import PriceBand, Row, Verdict
 from trio_projectx.market.batch import TradeBatch
 from trio_projectx.market.contracts import ContractId
 from trio_projectx.market.grid import PriceGrid
@@ -22,12 +24,14 @@ from trio_projectx.market.reasons import (
     price_reason,
     stamp_or_reason,
 )
+from trio_projectx.market.replay import ReplayFilter
 from trio_projectx.market.stamps import HEAD, StampParser
 from trio_projectx.market.wire import WireTrade
 
 # A contract has some hundred prices a day; a hostile feed has any number.
 _PRICES_KEPT: Final = 4096
 _UNKNOWN: Final = int(Side.UNKNOWN)
+_EVERY: Final = (-math.inf, math.inf)
 
 __all__ = ["Reason", "RejectedCounts", "Rejection", "Validator"]
 
@@ -37,7 +41,11 @@ class Validator:
 
     ``stamp_min_ns <= ts_event <= stamp_max_ns`` and ``1 <= volume <= trade_size_max`` hold for every trade it
     lets through, and the price is exactly a whole number of ticks of ``grid``. At every instant each trade
-    handed in is either in `accepted` or in `rejected`. Its memory is bounded.
+    handed in is in `accepted`, in `rejected` or in `held`. Its memory is bounded.
+
+    ``price_band`` is the share of the price (0.1 is a tenth) by which a trade may differ from those before it;
+    beyond, it is held until ``band_confirm`` trades, or a quote, say that the market has moved (see `PriceBand`).
+    0 holds none.
 
     :raises ContractError: if ``contract_id`` is not a contract id.
     :raises ConfigError: if the bounds leave nothing over.
@@ -52,7 +60,11 @@ class Validator:
         stamp_max_ns: int,
         trade_size_max: int,
         rejections_kept: int = 64,
+        price_band: float = 0.0,
+        band_confirm: int = 3,
     ) -> None:
+        if not 0 <= price_band < 1 or band_confirm < 1:
+            raise ConfigError("Validator: 0 <= price_band < 1 and band_confirm >= 1 must hold")
         if stamp_min_ns > stamp_max_ns or trade_size_max < 1:
             raise ConfigError("Validator: stamp_min_ns <= stamp_max_ns and trade_size_max >= 1 must hold")
         self.contract_id = contract_id
@@ -65,11 +77,18 @@ class Validator:
         self._ticks: dict[float, int] = {}
         self._accepted = 0
         self._rejections = Rejections(rejections_kept)
+        self._band = PriceBand(price_band, band_confirm) if price_band else None
+        self._replay = ReplayFilter()
 
     @property
     def accepted(self) -> int:
         """How many trades were let through."""
         return self._accepted
+
+    @property
+    def held(self) -> int:
+        """How many are in quarantine: valid by themselves, but far from the prices before."""
+        return 0 if self._band is None else len(self._band.held)
 
     @property
     def rejected(self) -> RejectedCounts:
@@ -81,9 +100,29 @@ class Validator:
         """The last rejected ones, oldest first."""
         return self._rejections.last
 
+    @property
+    def rejection_bursts(self) -> int:
+        """How many bursts of rejections there were: 100 of at most 1,000 in a row (each is logged as it begins)."""
+        return self._rejections.bursts
+
     def refuse(self, reason: Reason, detail: str, ts_recv: int, count: int = 1) -> None:
         """Count trades of this contract that the decoder already refused (`decode.Refusal`)."""
         self._rejections.add(reason, detail, ts_recv, count)
+        self._rejections.judged(count, self.contract_id)
+
+    def expect_replay(self) -> None:
+        """A connection was lost: trades that were accepted already may come again, and are then rejected."""
+        self._replay.expect()
+
+    def confirm(self, bid: float | None, ask: float | None, ts_recv: int) -> TradeBatch | None:
+        """Return the trades in quarantine as a batch, if a quote says that the market is there."""
+        if self._band is None or not self._band.held or bid is None or ask is None:
+            return None
+        bid_ticks, ask_ticks = self.grid.ticks(bid), self.grid.ticks(ask)
+        if bid_ticks is None or ask_ticks is None:
+            return None
+        rows = self._band.confirm(bid_ticks, ask_ticks)
+        return self._accepted_batch(_batch_of(self.contract_id, rows, ts_recv))
 
     def validate(self, trades: Sequence[WireTrade], ts_recv: int) -> TradeBatch | None:
         """Return the valid ones of ``trades`` in their order as columns, or None if there are none."""
@@ -95,6 +134,7 @@ class Validator:
         batch = TradeBatch(contract_id, [], [], [], [], ts_recv)
         add_stamp, add_ticks = batch.ts_event.append, batch.ticks.append
         add_volume, add_side = batch.volume.append, batch.side.append
+        near_low, near_high = self._near()
         before: str | None = None  # a burst's trades share their stamp (in real gold trades a third do)
         ts_event = ticks = 0
         for trade in trades:
@@ -105,7 +145,8 @@ class Validator:
                     before = stamp
                 ticks = ticks_of[trade.price]
                 is_usual = (
-                    stamp_min <= ts_event <= stamp_max
+                    near_low <= ticks <= near_high
+                    and stamp_min <= ts_event <= stamp_max
                     and 0 < volume <= size_max
                     and (trade.contract_id == contract_id or trade.contract_id is None)
                     and (trade.symbol_id == symbol_id or trade.symbol_id is None)
@@ -118,12 +159,41 @@ class Validator:
                     self._rejections.add(verdict, _show(trade), ts_recv)
                     continue
                 (ts_event, ticks), before = verdict, stamp
+                if not near_low <= ticks <= near_high:
+                    side = trade.type if trade.type in (0, 1) else _UNKNOWN
+                    self._weigh(Row(ts_event, ticks, volume, side, trade), batch)
+                    near_low, near_high = self._near()
+                    continue
             add_stamp(ts_event)
             add_ticks(ticks)
             add_volume(volume)
             add_side(trade.type if trade.type in (0, 1) else _UNKNOWN)
+        self._rejections.judged(len(trades), contract_id)
+        return self._accepted_batch(batch)
+
+    def _accepted_batch(self, batch: TradeBatch) -> TradeBatch | None:
+        if not batch.ts_event:
+            return None
         self._accepted += len(batch)
-        return batch if batch.ts_event else None
+        self._replay.remember(batch)
+        return batch
+
+    def _near(self) -> tuple[float, float]:
+        """Return the ticks that need not be weighed; while a replay is possible, all must be."""
+        if self._replay.is_on:
+            return 1, 0
+        return _EVERY if self._band is None else (self._band.near_low, self._band.near_high)
+
+    def _weigh(self, row: Row, batch: TradeBatch) -> None:
+        """Add to ``batch`` what ``row`` decides, and reject what it decides against."""
+        if self._replay.is_replayed(*row[:4]):
+            self._rejections.add(Reason.REPLAYED, _show(row.trade), batch.ts_recv)
+            return
+        verdict = Verdict([row], []) if self._band is None else self._band.offer(row)
+        for each in verdict.accepted:
+            _append(batch, each)
+        for each in verdict.rejected:
+            self._rejections.add(Reason.PRICE_BAND, _show(each.trade), batch.ts_recv)
 
     def _judge(self, trade: WireTrade) -> tuple[int, int] | Reason:
         """Return (ts_event, ticks) of a valid trade, or the first reason against it."""
@@ -148,6 +218,20 @@ class Validator:
             self._ticks.clear()
         self._ticks[price] = ticks
         return ticks
+
+
+def _append(batch: TradeBatch, row: Row) -> None:
+    batch.ts_event.append(row.ts_event)
+    batch.ticks.append(row.ticks)
+    batch.volume.append(row.volume)
+    batch.side.append(row.side)
+
+
+def _batch_of(contract_id: str, rows: Sequence[Row], ts_recv: int) -> TradeBatch:
+    batch = TradeBatch(contract_id, [], [], [], [], ts_recv)
+    for row in rows:
+        _append(batch, row)
+    return batch
 
 
 def _show(trade: WireTrade) -> str:

@@ -1,0 +1,266 @@
+"""Bars of quiet markets close by the monotonic clock while the hub is live; forming bars are shown; in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_projectx import Anchor, Bar, BarRevised, ConnectionLost, Dropped, Limits, Overflow
+from trio_projectx.bars import BarSet
+from trio_projectx.bars.rungs import Late
+from trio_projectx.flow.bar_options import bar_key, bar_stamp
+from trio_projectx.flow.buffers import Buffer
+from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.outlets import BarOutlet
+from trio_projectx.flow.quiet import EventClock
+from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
+from trio_projectx.market import PriceGrid, Reason, Refusal, WireTrade, format_stamp
+
+ID = "CON.F.US.MNQ.Z26"
+GRID = PriceGrid.from_tick_size("0.25")
+S = 10**9
+T0 = 1_787_172_660
+Items = Stream[Bar | BarRevised]
+
+
+def wire(at_s: float, price: float = 100.25) -> WireTrade:
+    return WireTrade(price=price, timestamp=format_stamp(round((T0 + at_s) * S), 3), volume=1, type=0)
+
+
+def outlet_of(
+    pipeline: ContractPipeline,
+    *,
+    late: Late = "count",
+    update_every_s: float | None = None,
+    skip_first: bool = False,
+    frames: tuple[str, ...] = ("1s", "5s"),
+) -> Items:
+    bars = BarSet(
+        ID,
+        frames,
+        anchor=Anchor.utc(),
+        grid=GRID,
+        lateness_ns=S // 20,
+        partial_first=skip_first,
+        late=late,
+    )
+    pipe: Pipe[Bar | BarRevised] = make_pipe("bars", 99, Overflow.ERROR, stamp=bar_stamp, key=bar_key)
+    pipeline.attach(
+        BarOutlet(
+            bars,
+            Feed(pipe),
+            before=0,
+            joined=-1,
+            update_every_s=update_every_s,
+            skip_first=skip_first,
+            tell_revisions=late == "revise",
+        )
+    )
+    return Stream(pipe)
+
+
+async def receive(pipeline: ContractPipeline, *trades: WireTrade) -> None:
+    pipeline.counts.received += len(trades)
+    pipeline.counts.waiting_raw += len(trades)
+    await pipeline.judge(list(trades), ts_recv=0, serial=0)
+    await wait_all_tasks_blocked()
+
+
+def waiting(stream: Items) -> list[tuple[str, int, bool]]:
+    found: list[tuple[str, int, bool]] = []
+    while True:
+        try:
+            item = stream.receive_nowait()
+        except trio.WouldBlock:
+            return found
+        bar = item.bar if isinstance(item, BarRevised) else item
+        found.append((bar.timeframe, bar.start // S - T0, bar.closed))
+
+
+@asynccontextmanager
+async def running() -> AsyncGenerator[ContractPipeline]:
+    pipeline = ContractPipeline(ID, GRID, Limits())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run)
+        yield pipeline
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_quiet_bar_closes_when_its_end_and_the_lateness_have_passed(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as pipeline:
+        stream = outlet_of(pipeline)
+        await receive(pipeline, wire(0.4))
+        began = trio.current_time()
+        for wanted, after in ((("1s", 0, True), 0.65), (("5s", 0, True), 4.65)):
+            item = await stream.receive()
+            assert isinstance(item, Bar)
+            assert (item.timeframe, item.start // S - T0, item.closed) == wanted
+            assert trio.current_time() - began == pytest.approx(after)
+        with trio.move_on_after(10_000):
+            await stream.receive()
+        assert waiting(stream) == []
+
+
+async def test_it_sleeps_until_the_edge_and_does_not_poll(mock_clock: MockClock) -> None:
+    async with running() as pipeline:
+        stream = outlet_of(pipeline, frames=("1m",))
+        await receive(pipeline, wire(0))
+        for _ in range(59):
+            mock_clock.jump(1)
+            await wait_all_tasks_blocked()
+            assert trio.lowlevel.current_statistics().seconds_to_next_deadline == pytest.approx(
+                60.05 - trio.current_time(), abs=1e-6
+            )
+        assert waiting(stream) == []
+        mock_clock.jump(1.06)
+        await wait_all_tasks_blocked()
+        assert waiting(stream) == [("1m", 0, True)]
+
+
+async def test_nothing_closes_by_the_clock_when_the_hub_is_lost(autojump_clock: MockClock) -> None:
+    async with running() as pipeline:
+        stream = outlet_of(pipeline)
+        await receive(pipeline, wire(0.4))
+        loss = pipeline.victims(ConnectionLost("gone"))
+        await pipeline.lose(loss)
+        await trio.sleep(100)
+        with pytest.raises(ConnectionLost):
+            stream.receive_nowait()
+        again = outlet_of(pipeline)
+        await trio.sleep(100)
+        assert waiting(again) == []
+        await receive(pipeline, wire(200))
+        await trio.sleep(2)
+        assert waiting(again) == [("1s", 200, True)]
+
+
+async def test_trades_on_their_way_close_bars_not_the_clock(autojump_clock: MockClock) -> None:
+    async with running() as pipeline:
+        stream = outlet_of(pipeline)
+        await receive(pipeline, wire(0.4))
+        pipeline.counts.received += 1
+        pipeline.counts.waiting_raw += 1  # the reader has it, the validator has not
+        await receive(pipeline)  # the contract task looks, and sees that
+        await trio.sleep(50)
+        assert waiting(stream) == []
+        pipeline.counts.waiting_raw -= 1
+        pipeline.counts.received -= 1
+        await receive(pipeline, wire(0.9))
+        assert waiting(stream) == []
+        await trio.sleep(1)
+        assert waiting(stream) == [("1s", 0, True)]
+
+
+@pytest.mark.parametrize("how", ["rejected", "refused"])
+async def test_when_what_was_on_its_way_comes_to_nothing_the_clock_goes_on(
+    how: str, autojump_clock: MockClock
+) -> None:
+    async with running() as pipeline:
+        stream = outlet_of(pipeline)
+        await receive(pipeline, wire(0.4))
+        pipeline.counts.received += 1
+        pipeline.counts.waiting_raw += 1
+        pipeline._nudge()
+        await trio.sleep(50)
+        if how == "rejected":
+            await pipeline.judge([wire(0.5, price=-1.0)], ts_recv=0, serial=0)
+        else:
+            pipeline.refuse(Refusal("GatewayTrade", ID, Reason.SCHEMA, "price: bool", 1), 0)
+        await wait_all_tasks_blocked()
+        assert waiting(stream) == [("1s", 0, True), ("5s", 0, True)]
+
+
+async def test_a_trade_for_a_bar_that_the_clock_closed_is_late(autojump_clock: MockClock) -> None:
+    async with running() as pipeline:
+        plain, revising = outlet_of(pipeline), outlet_of(pipeline, late="revise")
+        await receive(pipeline, wire(0.4))
+        await trio.sleep(2)
+        assert waiting(plain) == waiting(revising) == [("1s", 0, True)]
+        await receive(pipeline, wire(0.9, 101.0))
+        assert waiting(plain) == []
+        event = await revising.receive()
+        assert isinstance(event, BarRevised)
+        assert (event.bar.timeframe, event.bar.close, event.late_trades) == ("1s", 101.0, 1)
+        rows = [row for outlet in pipeline.outlets for row in outlet.rows(ID, pipeline.counts)]
+        assert [(row.late, row.balanced) for row in rows] == [(1, True), (0, True), (0, True), (0, True)]
+
+
+async def test_every_update_is_conflated_and_gives_way_to_the_closed_bar(autojump_clock: MockClock) -> None:
+    async with running() as pipeline:
+        stream = outlet_of(pipeline, update_every_s=0.0)
+        for k in range(5):
+            await receive(pipeline, wire(0.1 * k, 100.25 + k / 4))
+        assert waiting(stream) == [("1s", 0, False), ("5s", 0, False)]
+        await receive(pipeline, wire(0.9, 99.0))
+        await receive(pipeline, wire(1.2))
+        assert waiting(stream) == [("1s", 0, True), ("5s", 0, False), ("1s", 1, False)]
+        counts = stream.statistics()
+        assert counts.balanced
+        assert counts.conflated > 0
+
+
+async def test_updates_at_an_interval_are_no_more_often_and_the_last_one_comes(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as pipeline:
+        stream = outlet_of(pipeline, update_every_s=10.0, frames=("1m",))
+        await receive(pipeline, wire(0))
+        assert waiting(stream) == [("1m", 0, False)]
+        await receive(pipeline, wire(1, 98.0))
+        await receive(pipeline, wire(2, 99.0))
+        assert waiting(stream) == []
+        began = trio.current_time()
+        item = await stream.receive()
+        assert isinstance(item, Bar)
+        assert (item.low, item.close, item.closed) == (98.0, 99.0, False)
+        assert trio.current_time() - began == pytest.approx(10.0)
+        await trio.sleep(30)
+        assert waiting(stream) == []
+
+
+async def test_bars_not_seen_whole_are_left_out_of_the_stream_not_of_the_ledger(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as pipeline:
+        stream = outlet_of(pipeline, skip_first=True, update_every_s=0.0, frames=("1s",))
+        await receive(pipeline, wire(0.5))
+        assert waiting(stream) == []
+        await receive(pipeline, wire(1.2))
+        assert waiting(stream) == [("1s", 1, False)]
+        await trio.sleep(2)
+        assert waiting(stream) == [("1s", 1, True)]
+        (row,) = [row for outlet in pipeline.outlets for row in outlet.rows(ID, pipeline.counts)]
+        assert (row.in_bars, row.balanced) == (2, True)
+
+
+def test_the_event_clock_goes_on_from_the_youngest_trade() -> None:
+    clock = EventClock(ts_event=5 * S, seen_at=100.0)
+    assert [clock.time_of(ts) for ts in (5 * S, 6 * S, 4 * S)] == [100.0, 101.0, 99.0]
+
+
+@pytest.mark.parametrize("policy", list(Overflow))
+def test_looks_take_no_room_and_every_count_balances(policy: Overflow) -> None:
+    buffer: Buffer[tuple[str, int]] = Buffer(2, policy, stamp=lambda i: i[1], key=lambda i: i[0])
+
+    def balanced() -> bool:
+        return buffer.offered == buffer.delivered + buffer.conflated + buffer.dropped + len(buffer)
+
+    for k in range(3):
+        buffer.put_latest(("a", k))
+        buffer.put_latest(("b", k))
+    assert (len(buffer), buffer.conflated, buffer.is_full, buffer.is_empty) == (2, 4, False, False)
+    buffer.put(("a", 9))
+    assert (len(buffer), buffer.conflated) == (2, 5)
+    assert balanced()
+    assert [buffer.get(), buffer.get()] == [("a", 9), ("b", 2)]
+    assert buffer.is_empty
+    buffer.put_latest(("a", 1))
+    assert (buffer.discard(), len(buffer)) == (1, 0)
+    assert balanced()
+    assert not isinstance(buffer.span(), Dropped)

@@ -1,0 +1,76 @@
+"""Bars for scheduled intervals in which nobody traded: synthetic, at the close before them, without volume."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from trio_projectx.bars.accumulator import OpenBar
+from trio_projectx.bars.builder import AFTER_ALL
+from trio_projectx.bars.edges import Edges, Slot
+from trio_projectx.bars.sessions import Sessions
+from trio_projectx.bars.templates import Segment
+
+_log: Final = logging.getLogger("trio_projectx")
+#: Bars put into one gap at most, more than a session has seconds: a stamp from far away must not fill memory.
+_MOST: Final = 100_000
+
+
+class Filler:
+    """Fills the gaps of one timeframe, once its first bar has closed.
+
+    ``next_end`` is the watermark at which the next gap is one (`AFTER_ALL` before the first bar).
+    """
+
+    __slots__ = ("_locate", "_next", "_price", "_sessions", "next_end")
+
+    def __init__(self, edges: Edges, sessions: Sessions) -> None:
+        self._locate = edges.locate
+        self._sessions = sessions
+        self._price = 0
+        self._next: Slot | None = None  # the first scheduled slot that nothing was given for
+        self.next_end = AFTER_ALL
+
+    def fill(self, closed: Sequence[OpenBar], watermark: int | None) -> list[OpenBar]:
+        """Return ``closed`` (in order of their ends) with the gaps before them, and up to ``watermark``, filled."""
+        found: list[OpenBar] = []
+        for bar in closed:
+            if bar.is_scheduled:
+                found += self._until(bar.end)
+                self._move_on(bar.end)
+            self._price = bar.close
+            found.append(bar)
+        if watermark is not None:
+            found += self._until(watermark + 1)
+        return found
+
+    def _until(self, end: int) -> list[OpenBar]:
+        """Return synthetic bars of the slots that end before ``end``."""
+        found: list[OpenBar] = []
+        while self._next is not None and self._next.end < end:
+            if len(found) == _MOST:
+                _log.warning("a gap of more than %s empty bars before %s ns is not filled", _MOST, end)
+                self._stop()
+                break
+            slot = self._next
+            found.append(OpenBar(slot.start, slot.end, self._price, slot.trade_date))
+            self._move_on(slot.end)
+        return found
+
+    def _move_on(self, at: int) -> None:
+        segment = self._segment_from(at)
+        if segment is None:
+            self._stop()
+            return
+        slot = self._locate(max(at, segment.open))
+        self._next = slot
+        self.next_end = slot.end
+
+    def _segment_from(self, at: int) -> Segment | None:
+        around = self._sessions.around(at)
+        return around.after if around.here is None else around.here
+
+    def _stop(self) -> None:
+        self._next = None
+        self.next_end = AFTER_ALL

@@ -1,0 +1,78 @@
+"""Closed bars that late trades may still change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from trio_projectx.bars.accumulator import OpenBar
+from trio_projectx.bars.edges import INT64_MAX, INT64_MIN, Slot
+
+#: Bars of a timeframe that can be revised; what comes for an older one is counted as late.
+REVISABLE: Final = 1000
+
+
+class Past:
+    """The last closed bars of one timeframe, by their starts.
+
+    A trade for a bar that was not given out yet just goes into it: to whoever reads, it was never late.
+    """
+
+    __slots__ = ("_bars", "_forgotten", "_given", "_kept", "_revised", "_unborn", "trades")
+
+    def __init__(self, kept: int = REVISABLE) -> None:
+        self.trades = 0
+        self._kept = kept
+        self._bars: dict[int, OpenBar] = {}
+        self._forgotten = INT64_MIN  # no bar that ended by then is remembered
+        self._given = INT64_MIN  # no bar that ended after that was given out
+        self._revised: dict[int, OpenBar] = {}
+        self._unborn: list[OpenBar] = []
+
+    def keep(self, closed: Sequence[OpenBar]) -> None:
+        """Remember bars that were closed, in the order of their ends."""
+        for bar in closed:
+            self._bars[bar.start] = bar
+        while len(self._bars) > self._kept:
+            oldest = min(self._bars.values(), key=_end) if self._unborn else next(iter(self._bars.values()))
+            self._forgotten = max(self._forgotten, oldest.end)
+            del self._bars[oldest.start]
+
+    def revise(self, slot: Slot, ts: int, ticks: int, volume: int, side: int) -> bool:
+        """Add a late trade to its bar, which may have to be made; False if that bar is beyond memory."""
+        bar = self._bars.get(slot.start)
+        if bar is None:
+            if slot.end <= self._forgotten:
+                return False
+            bar = OpenBar(slot.start, slot.end, ticks, slot.trade_date, slot.is_scheduled)
+            self._bars[slot.start] = bar
+            if slot.end > self._given:
+                self._unborn.append(bar)
+        elif bar.volume + volume > INT64_MAX:
+            return False
+        bar.add(ts, ticks, volume, side)
+        bar.late_trades += 1
+        self.trades += 1
+        if slot.end <= self._given:
+            self._revised[slot.start] = bar
+        return True
+
+    def give(self, closed: Sequence[OpenBar]) -> list[OpenBar]:
+        """Note that ``closed`` are given out now; return those that late trades made, which go with them."""
+        unborn, self._unborn = self._unborn, []
+        for bar in (*closed, *unborn):
+            self.note_given(bar.end)
+        return unborn
+
+    def note_given(self, end: int) -> None:
+        """Note that something was given out for every interval that ends by ``end``."""
+        self._given = max(self._given, end)
+
+    def take_revised(self) -> list[OpenBar]:
+        """Return the bars that changed after they were given out, oldest first, and begin anew."""
+        revised, self._revised = self._revised, {}
+        return sorted(revised.values(), key=_end)
+
+
+def _end(bar: OpenBar) -> int:
+    return bar.end

@@ -1,0 +1,63 @@
+"""Trades that a service sends again after a reconnect, told apart from trades that are merely equal."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Final
+
+from trio_projectx.market.batch import TradeBatch
+
+_Key = tuple[int, int, int, int]
+#: Trades remembered; a replay of more than that many shows its older part as trades.
+_KEPT: Final = 2000
+
+
+class ReplayFilter:
+    """Remembers the last trades of a contract, and finds them in what follows a reconnect.
+
+    Equal trades are legal, so nothing is a duplicate while a connection lives. After `expect`, each trade that
+    equals a remembered one (stamp, price, volume and side) is taken for that one sent again, once for each; the
+    first trade that is younger than all of them ends the replay.
+    """
+
+    __slots__ = ("_batches", "_expected", "_remembered", "_youngest")
+
+    def __init__(self) -> None:
+        self._batches: deque[TradeBatch] = deque()
+        self._remembered = 0
+        self._expected: Counter[_Key] | None = None
+        self._youngest = 0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether trades may be replayed ones now."""
+        return self._expected is not None
+
+    def remember(self, batch: TradeBatch) -> None:
+        """Remember accepted trades; the batch is kept, not copied."""
+        self._batches.append(batch)
+        self._remembered += len(batch)
+        while self._remembered - len(self._batches[0]) >= _KEPT:
+            self._remembered -= len(self._batches.popleft())
+
+    def expect(self) -> None:
+        """A connection was lost: what comes next may begin with trades that were had."""
+        rows: Counter[_Key] = Counter()
+        for batch in self._batches:
+            rows.update(zip(batch.ts_event, batch.ticks, batch.volume, batch.side, strict=True))
+        self._expected = rows or None
+        self._youngest = max((row[0] for row in rows), default=0)
+
+    def is_replayed(self, ts_event: int, ticks: int, volume: int, side: int) -> bool:
+        """Whether this trade is a remembered one sent again."""
+        expected = self._expected
+        if expected is None:
+            return False
+        if ts_event > self._youngest:
+            self._expected = None
+            return False
+        key = ts_event, ticks, volume, side
+        if not expected[key]:
+            return False
+        expected[key] -= 1
+        return True
