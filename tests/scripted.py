@@ -318,7 +318,7 @@ def config_for(network: Network, **changes: object) -> GatewayConfig:
 
 def rest_for(config: GatewayConfig) -> RestClient:
     return RestClient(
-        config.endpoints.rest_url,
+        config.all_endpoints[0].rest_url,
         connect=config.connect,
         deadline_s=config.timeouts.rest_s,
         body_limit=config.limits.rest_body_bytes,
@@ -339,4 +339,4 @@ class Service:
 async def open_service(config: GatewayConfig) -> AsyncGenerator[Service]:
     async with rest_for(config) as rest:
         tokens = TokenSource(config.credentials, rest.login)
-        yield Service(config, rest, tokens, HubAddress(config.endpoints.market_hub_url, config, rest))
+        yield Service(config, rest, tokens, HubAddress(config.all_endpoints[0].market_hub_url, config, rest))

@@ -42,7 +42,7 @@ async def address(
     async with open_network(rest=rest_script) as network:
         config = config_for(network, **{"negotiate": True, **changes})
         async with rest_for(config) as rest:
-            yield network, HubAddress(config.endpoints.market_hub_url, config, rest)
+            yield network, HubAddress(config.all_endpoints[0].market_hub_url, config, rest)
 
 
 async def test_without_negotiation_nothing_is_asked(autojump_clock: MockClock) -> None:

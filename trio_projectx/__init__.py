@@ -27,6 +27,12 @@ from trio_projectx._config import (
     Overflow as Overflow,
 )
 from trio_projectx._config import (
+    Reconnect as Reconnect,
+)
+from trio_projectx._config import (
+    Refresh as Refresh,
+)
+from trio_projectx._config import (
     Timeouts as Timeouts,
 )
 from trio_projectx._errors import (
@@ -72,13 +78,43 @@ from trio_projectx._events import (
     BarRevised as BarRevised,
 )
 from trio_projectx._events import (
+    ClockSkewed as ClockSkewed,
+)
+from trio_projectx._events import (
+    ConnectionEvent as ConnectionEvent,
+)
+from trio_projectx._events import (
+    ConnectionReplaced as ConnectionReplaced,
+)
+from trio_projectx._events import (
     Dropped as Dropped,
+)
+from trio_projectx._events import (
+    Gap as Gap,
+)
+from trio_projectx._events import (
+    HubState as HubState,
+)
+from trio_projectx._events import (
+    HubStateChanged as HubStateChanged,
+)
+from trio_projectx._events import (
+    MarketStalled as MarketStalled,
 )
 from trio_projectx._events import (
     Quote as Quote,
 )
 from trio_projectx._events import (
     Side as Side,
+)
+from trio_projectx._events import (
+    SubscriptionRefused as SubscriptionRefused,
+)
+from trio_projectx._events import (
+    TokenRefreshed as TokenRefreshed,
+)
+from trio_projectx._events import (
+    TokenRefreshFailed as TokenRefreshFailed,
 )
 from trio_projectx._events import (
     Trade as Trade,

@@ -76,6 +76,31 @@ def _not_endless(instance: object, attribute: attrs.Attribute[float], value: flo
         raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be a day at most, not {value!r}")
 
 
+def _share(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1):
+        raise ConfigError(
+            f"{type(instance).__name__}.{attribute.name} must be a share, 0 or more and below 1"
+        )
+
+
+def _origins(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
+    where = f"{type(instance).__name__}.{attribute.name}"
+    if not isinstance(value, tuple):
+        raise ConfigError(f"{where} must be a tuple of origins such as ('https://rtc.example.com',)")
+    for each in value:
+        parts = urlsplit(each) if isinstance(each, str) else None
+        if parts is None or parts.scheme not in _SCHEMES or not parts.hostname or parts.path.strip("/"):
+            raise ConfigError(f"{where} must hold origins such as https://rtc.example.com, without a path")
+
+
+def _endpoints(
+    instance: object, attribute: attrs.Attribute[object], value: Endpoint | tuple[Endpoint, ...]
+) -> None:
+    several = value if isinstance(value, tuple) else (value,)
+    if not several or not all(isinstance(each, Endpoint) for each in several):
+        raise ConfigError("GatewayConfig.endpoints must be an Endpoint, or a tuple of at least one")
+
+
 def _stamp(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not (isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63):
         raise ConfigError(
@@ -178,6 +203,18 @@ class Timeouts:
     close_s: float = attrs.field(default=5.0, validator=_positive)
     probe_s: float = attrs.field(default=15.0, validator=_positive)
     """Time between two WebSocket pings that measure the round trip, and the longest wait for one's pong."""
+    record_s: float = attrs.field(default=120.0, validator=_positive)
+    """How long one record may take to come in, while bytes of it do come."""
+    pong_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    """If set, a connection with neither a record nor a pong for this long is dead (15 finds a half-open one in
+    half of ``server_s``); pongs are asked for three times as often."""
+    refresh_s: float = attrs.field(default=30.0, validator=_positive)
+    """One attempt to get a new token, in all."""
+    stall_s: float = attrs.field(default=30.0, validator=_positive)
+    """Silence of a contract in its trading hours after which it is suspected to be stalled, or
+    ``limits.stall_intervals`` of its recent interval where that is longer."""
+    overlap_s: float = attrs.field(default=1.0, validator=_positive)
+    """How long an old connection goes on beside its successor where no trade shows that both are level."""
 
 
 @attrs.frozen(slots=True)
@@ -200,6 +237,10 @@ class Limits:
     stamp_max_ns: int = attrs.field(default=4_102_444_800_000_000_000, validator=_stamp)
     """The latest (2100-01-01T00:00Z): a stamp is never judged by the local clock."""
     trade_size_max: int = attrs.field(default=1_000_000, validator=_at_least_1)
+    stall_intervals: float = attrs.field(default=20.0, validator=_positive)
+    """How many of its recent intervals a contract may be silent (see ``timeouts.stall_s``)."""
+    skew_ms: float = attrs.field(default=1000.0, validator=_positive)
+    """Difference between the exchange's clock and ours from which on it is told; nothing is rejected for it."""
     price_band: float = attrs.field(default=0.1, validator=_share)
     """By what share of the price a trade may differ from those before it; beyond, it is held until others, or a
     quote, confirm that the market is there. 0 holds none."""
@@ -217,32 +258,97 @@ class Limits:
 
 
 @attrs.frozen(slots=True)
+class Reconnect:
+    """What happens when a hub's connection is lost, and how many connections a hub has (FAULTS.md I6, I7)."""
+
+    base_s: float = attrs.field(default=0.25, validator=_positive)
+    """The first attempt of an outage is made at once; before the n-th later one lies a random time from 0 to
+    ``base_s * 2**n``, at most ``cap_s``."""
+    cap_s: float = attrs.field(default=30.0, validator=_positive)
+    refill_s: float = attrs.field(default=30.0, validator=_positive)
+    """A connection that lived this long ends the outage: the next one begins with an immediate attempt."""
+    max_attempts: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least_1))
+    """Attempts of one outage, then the hub is lost for good; None: no end."""
+    max_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    """Seconds of one outage, then the hub is lost for good; None: no end."""
+    at_start: bool = False
+    """Whether a hub's very first connection is retried too; otherwise its failure is raised at once."""
+    young_s: float = attrs.field(default=5.0, validator=_positive)
+    """A connection that lives less than this died young."""
+    young_deaths: int = attrs.field(default=5, validator=_at_least_1)
+    """Young deaths in a row that open the breaker: no attempt for ``breaker_s``, then one by way of trial."""
+    breaker_s: float = attrs.field(default=30.0, validator=_positive)
+    breaker_cap_s: float = attrs.field(default=300.0, validator=_positive)
+    """Each trial that dies young doubles the breaker's time, up to this."""
+    connect_burst: int = attrs.field(default=5, validator=_at_least_1)
+    """Connections that one gateway may open at once; all its hubs and endpoints share this."""
+    connects_per_s: float = attrs.field(default=1.0, validator=_positive)
+    """Their mean rate beyond the burst."""
+    failover_after: int = attrs.field(default=3, validator=_at_least_1)
+    """Failed attempts in a row after which the next of several endpoints is tried."""
+    return_s: float = attrs.field(default=300.0, validator=_positive)
+    """How long a connection stays with another endpoint than the first before the first is tried again."""
+    redundant: bool = False
+    """Whether each subscription has two connections, whose data are merged."""
+    contracts_per_connection: int = attrs.field(default=100, validator=_at_least_1)
+    """Contracts above which another connection is opened."""
+    connections_max: int = attrs.field(default=1, validator=_at_least_1)
+    """Connections over which a hub's contracts may be spread (redundant ones not counted)."""
+    max_connection_age_s: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_positive)
+    )
+    """Age at which a connection is replaced by a new one, without a gap; None: never for its age."""
+
+
+@attrs.frozen(slots=True)
+class Refresh:
+    """When a token is renewed. The connections follow, each new one before its old one goes."""
+
+    share: float = attrs.field(default=0.8, validator=_share)
+    """The share of a token's lifetime after which it is renewed."""
+    jitter: float = attrs.field(default=0.1, validator=_share)
+    """The share of that time by which it is done earlier, at random, so that gateways do not come all at once."""
+    retry_s: float = attrs.field(default=5.0, validator=_positive)
+    """After a failed attempt the next follows in this time, doubled each time, up to ``retry_cap_s``."""
+    retry_cap_s: float = attrs.field(default=60.0, validator=_positive)
+
+
+@attrs.frozen(slots=True)
 class GatewayConfig:
     """Everything `open_gateway` needs; all of it has defaults but the credentials."""
 
     credentials: Credentials
-    endpoints: Endpoint = Endpoint()
-    """Where the service is: one `Endpoint` (failover to others is not offered yet)."""
+    endpoints: Endpoint | tuple[Endpoint, ...] = attrs.field(default=Endpoint(), validator=_endpoints)
+    """Where the service is: one `Endpoint`, or several, the first of which is used as long as it works."""
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    reconnect: Reconnect = Reconnect()
+    refresh: Refresh = Refresh()
     token_transport: Literal["header", "query"] = attrs.field(
         default="header", validator=attrs.validators.in_(("header", "query"))
     )
     """How a hub gets the token; "query" puts it into the WebSocket's URL, for a gateway that reads no header."""
     negotiate: bool = False
     """Ask the hub's negotiate route for a connection id first; ProjectX's own clients skip it."""
+    redirect_origins: tuple[str, ...] = attrs.field(default=(), validator=_origins)
+    """Origins (``https://host``) besides the hub's own to which negotiate may redirect, token and all."""
     wall_clock: Callable[[], int] = time.time_ns
     """Wall time as int64 ns; it stamps ``ts_recv`` and decides nothing else."""
     connect: Connect | None = None
     """The door to the network; None is TCP, with TLS verified against the system's trust roots."""
 
     def __attrs_post_init__(self) -> None:
-        kinds = {"credentials": Credentials, "endpoints": Endpoint, "timeouts": Timeouts, "limits": Limits}
-        _check_kinds(self, {**kinds, "negotiate": bool})
+        kinds = {"credentials": Credentials, "timeouts": Timeouts, "limits": Limits, "negotiate": bool}
+        _check_kinds(self, {**kinds, "reconnect": Reconnect, "refresh": Refresh})
         for name in ("wall_clock", "connect"):
             value: object = getattr(self, name)
             if not (callable(value) or (name == "connect" and value is None)):
                 raise ConfigError(f"GatewayConfig.{name} must be callable, not a {type(value).__name__}")
+
+    @property
+    def all_endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints as a tuple, the preferred one first."""
+        return self.endpoints if isinstance(self.endpoints, tuple) else (self.endpoints,)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> GatewayConfig:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+from typing import Literal, TypeAlias
 
 import attrs
 import pendulum
@@ -126,6 +127,135 @@ class Dropped:
     count: int
     first_ts: int
     last_ts: int
+
+
+@attrs.frozen(slots=True)
+class Gap:
+    """Trades or quotes of ``contract_id`` that may be missing: nothing was subscribed between these two.
+
+    ``start`` is the `ts_event` of the last item before it (or, where there was none, our clock when the
+    subscription began), ``end`` that of the first item after it (or the time of the new subscription, where
+    none came soon). Every missing item has ``start <= ts_event <= end``. Bars that a gap touches are
+    ``partial``. In a stream of user events ``contract_id`` is empty, and the times are our clock's.
+    """
+
+    contract_id: str
+    start: int
+    end: int
+    cause: str
+    """Why, in a sentence."""
+
+
+class HubState(enum.Enum):
+    """What a hub is doing; `GatewayHealth` and `HubStateChanged` say why."""
+
+    IDLE = "idle"
+    """No stream has needed it yet."""
+    CONNECTING = "connecting"
+    """On the way to its first live connection."""
+    LIVE = "live"
+    """Connected, and every subscription acknowledged."""
+    STALE = "stale"
+    """Connected, but market data that should come do not; this is being looked into."""
+    RECONNECTING = "reconnecting"
+    """It was live, and some subscription has no connection now."""
+    CLOSED = "closed"
+    """Over: lost for good, or the gateway was closed."""
+
+
+HubName: TypeAlias = Literal["market", "user"]
+
+
+@attrs.frozen(slots=True)
+class HubStateChanged:
+    """A hub went from one state to another; ``at`` is our wall clock."""
+
+    hub: HubName
+    before: HubState
+    state: HubState
+    reason: str
+    at: int
+
+
+@attrs.frozen(slots=True)
+class ConnectionReplaced:
+    """A hub's connection was replaced by a newer one.
+
+    ``overlapped`` says that the old one delivered until the new one was level with it, so that nothing is missing;
+    otherwise the streams get a `Gap`.
+    """
+
+    hub: HubName
+    cause: str
+    overlapped: bool
+    at: int
+
+
+@attrs.frozen(slots=True)
+class TokenRefreshed:
+    """There is a new token; the hubs' connections follow. ``expires_at`` is None if it does not say."""
+
+    expires_at: int | None
+    at: int
+
+
+@attrs.frozen(slots=True)
+class TokenRefreshFailed:
+    """No new token could be had; the live connections are as they were.
+
+    ``retry_in_s`` is None if it is not tried again (the service refused the credentials); ``expires_in_s`` is how
+    long the present token lives, None if it does not say.
+    """
+
+    reason: str
+    retry_in_s: float | None
+    expires_in_s: float | None
+    at: int
+
+
+@attrs.frozen(slots=True)
+class MarketStalled:
+    """A contract is silent in its trading hours for longer than it should be, though its hub is connected."""
+
+    contract_id: str
+    silent_s: float
+    bound_s: float
+    at: int
+
+
+@attrs.frozen(slots=True)
+class SubscriptionRefused:
+    """The hub did not take a subscription (again); its streams break with a `SubscriptionError`."""
+
+    hub: HubName
+    subscription: str
+    """The hub method and its argument."""
+    reason: str
+    at: int
+
+
+@attrs.frozen(slots=True)
+class ClockSkewed:
+    """The local clock and the exchange's differ by more than ``limits.skew_ms``, or no longer do.
+
+    ``skew_ms`` is how far ours is ahead (the shortest way of a record included).
+    """
+
+    skew_ms: float
+    is_skewed: bool
+    at: int
+
+
+ConnectionEvent: TypeAlias = (
+    HubStateChanged
+    | ConnectionReplaced
+    | TokenRefreshed
+    | TokenRefreshFailed
+    | MarketStalled
+    | SubscriptionRefused
+    | ClockSkewed
+)
+"""What ``gateway.open_events()`` streams."""
 
 
 def to_datetime(ts_ns: int, tz: str = "UTC") -> pendulum.DateTime:
