@@ -64,6 +64,11 @@ class FrameJoiner:
         self.claimed: int | None = None
         """The length that a frame claimed to have which is never taken in; nothing behind it is passed."""
 
+    @property
+    def is_within_message(self) -> bool:
+        """Whether a frame, or a message of several, has begun and is not whole yet."""
+        return bool(self._held) or self._through > 0 or self._fragmented
+
     def feed(self, data: bytes) -> bytes:
         """Take what was read; return what wsproto shall see of it now (perhaps nothing)."""
         if self._over:
@@ -274,6 +279,11 @@ class JoiningStream(Stream):
     def frames_out(self) -> int:
         """Frames that left here towards wsproto so far; ``frames_in`` less those joined to another."""
         return self._joiner.frames_out
+
+    @property
+    def is_within_message(self) -> bool:
+        """Whether a message has begun and is not whole yet."""
+        return self._joiner.is_within_message
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what wsproto shall see next, of one read below; ``b""`` is the end, or a refusal's.

@@ -108,6 +108,11 @@ class Transport:
         """WebSocket frames left of ``frames_in`` after neighbouring texts were joined."""
         return self._connection.stream.frames_out
 
+    @property
+    def is_within_message(self) -> bool:
+        """Whether a message is coming in and is not whole yet."""
+        return self._connection.stream.is_within_message
+
     async def receive(self) -> str:
         """Return the next text; one text may hold what came as several, in order, whole.
 
