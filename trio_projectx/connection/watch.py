@@ -77,7 +77,7 @@ class MarketWatch:
         if is_skewed is not None:
             skew_ms = self.skew.skew_ms or 0.0
             side = "is off by" if is_skewed else "is right again within"
-            _log.warning("our clock %s %.0f ms against the exchange's stamps", side, abs(skew_ms))
+            _log.info("our clock %s %.0f ms against the exchange's stamps", side, abs(skew_ms))
             self._tell(ClockSkewed(skew_ms, is_skewed, self._config.wall_clock()))
 
     def proved_until(self, contract_id: str) -> float:
@@ -130,6 +130,8 @@ class MarketWatch:
             now = trio.current_time()
             self._look_for_sleep(self._hub)
             if self._hub.is_live:
+                if _is_held_back(self._hub):  # by a stream that blocks: data may be there, unread
+                    self.stalls.restart(now)
                 for stalled in self.stalls.look(now, self.exchange_ns()):
                     self._suspect(stalled)
             self._say(self._hub)
@@ -178,7 +180,7 @@ class MarketWatch:
                 self._hub.look()
             return
         await trio.sleep(_ON_ITS_WAY_S)
-        if contract_id not in self.stalls.stalled:
+        if contract_id not in self.stalls.stalled or _is_held_back(self._hub):
             return
         if newest is None or newest <= since:
             self.stalls.quiet(contract_id, trio.current_time())
@@ -190,3 +192,8 @@ class MarketWatch:
                 f"market hub: no data of {contract_id} for {stalled.silent_s:.0f} s, and the service has newer"
             ),
         )
+
+
+def _is_held_back(hub: Hub[Decoded]) -> bool:
+    """Whether what a line has read waits for those behind it."""
+    return any(line.epoch is not None and line.epoch.liveness.is_held_back for line in hub.lines)
