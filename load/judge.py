@@ -109,3 +109,35 @@ def _difference(true: bytes, run: bytes, at: int, number: int) -> str:
         f"run {number} ({len(came)} trades) is no run of the truth: {extra.total()} too many (the first: "
         f"{list(extra)[:3]}), {lost.total()} missing between its ends ({list(lost)[:3]}), stamps fall {falls} times"
     )
+
+
+def judge_bars(items: Iterable[px.Bar | px.BarRevised | px.Gap], truth: pa.Table) -> int:
+    """Hold one-second bars against the truth: one that says it is whole is; return how many such there were.
+
+    :raises Unsound: if one is not, or is older than the one before it.
+    """
+    bars = [item for item in items if isinstance(item, px.Bar)]
+    wanted = _bars_of(truth)
+    whole = [bar for bar in bars if not bar.partial]
+    for bar in whole:
+        made = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.trades)
+        if made != wanted.get(bar.start):
+            raise Unsound(f"the bar of {bar.start} is {made}, and should be {wanted.get(bar.start)}")
+    for earlier, later in zip(bars, bars[1:], strict=False):
+        if later.start <= earlier.start:
+            raise Unsound(f"the bar of {later.start} came behind that of {earlier.start}")
+    return len(whole)
+
+
+def _bars_of(truth: pa.Table) -> dict[int, tuple[float, float, float, float, int, int]]:
+    """Return one-second bars by brute force, by their start."""
+    seconds: dict[int, list[tuple[int, float, int]]] = {}
+    columns = (truth[name].to_pylist() for name in ("ts_event", "price", "volume"))
+    for row in sorted(zip(*columns, strict=True), key=lambda row: row[0]):
+        seconds.setdefault(row[0] - row[0] % 10**9, []).append(row)
+    return {start: _bar_of(rows) for start, rows in seconds.items()}
+
+
+def _bar_of(rows: list[tuple[int, float, int]]) -> tuple[float, float, float, float, int, int]:
+    prices = [price for _, price, _ in rows]
+    return prices[0], max(prices), min(prices), prices[-1], sum(row[2] for row in rows), len(rows)

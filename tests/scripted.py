@@ -316,6 +316,8 @@ class Network:
         self.asked: list[tuple[str, int, bool]] = []
         self.near: list[BreakableStream] = []
         self.logins = 0
+        self.token: Callable[[int], str] = token_no
+        """Gives the token of each login."""
         self.connecting: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         """What happens before a connection is there; it may hang or raise OSError."""
 
@@ -361,7 +363,7 @@ class Network:
             await wire.reply(404, b"no such route")
             return
         self.logins += 1
-        await wire.reply_json(token=token_no(self.logins))
+        await wire.reply_json(token=self.token(self.logins))
 
 
 @asynccontextmanager

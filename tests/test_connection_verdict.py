@@ -32,7 +32,7 @@ from trio_projectx._errors import (
     cleaned,
 )
 from trio_projectx.connection import endings
-from trio_projectx.connection.auth import TokenRefused
+from trio_projectx.connection.auth import TokenFunctionFailed, TokenRefused
 from trio_projectx.connection.endings import (
     HandshakeRefused,
     HubClosed,
@@ -266,6 +266,7 @@ def test_every_close_code(code: int, wrap: Callable[[TrioProjectXError], TrioPro
         (TrioProjectXError("m"), RETRY, "unknown"),
         (ConnectError("m"), RETRY, "unreachable"),
         (ConnectionLost("m"), RETRY, "lost"),
+        (TokenFunctionFailed("OSError"), RETRY, "token_function"),
         (lost(Silent("m")), RETRY, "silent"),
         (lost(lost(ended(1008))), LOGIN, "close_1008"),
         (unready(TlsError("m")), FATAL, "tls"),

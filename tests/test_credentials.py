@@ -227,6 +227,12 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
         assert "is not a regular file" in refusal(lambda: Credentials.from_file(path))  # noqa: B023
 
 
+def test_an_endless_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = file_with(tmp_path, JSON)
+    os.truncate(path, 1 << 42)  # a hole: it takes no room on the disk, and would take all the memory there is
+    assert "longer than 65536 bytes" in refusal(lambda: Credentials.from_file(path))
+
+
 def test_no_file_descriptor_is_left_open(tmp_path: Path) -> None:
     good, bad = file_with(tmp_path, JSON), tmp_path
     before = len(os.listdir("/proc/self/fd"))

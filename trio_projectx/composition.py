@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 import random
 from collections.abc import AsyncGenerator, Callable
@@ -19,6 +18,7 @@ from trio_projectx.connection.bucket import ConnectBucket
 from trio_projectx.connection.epoch import EpochCounts
 from trio_projectx.connection.hub import Hub
 from trio_projectx.connection.line import LineTools
+from trio_projectx.connection.negotiate import is_loopback
 from trio_projectx.connection.negotiator import HubAddress
 from trio_projectx.connection.refresher import TokenRefresher
 from trio_projectx.connection.rest import RestClient
@@ -74,7 +74,7 @@ async def _open_site(config: GatewayConfig, endpoint: Endpoint, stack: AsyncExit
             rest.login,
             rest.validate,
             wall_clock=config.wall_clock,
-            deadline_s=config.timeouts.rest_s,
+            deadline_s=config.timeouts.refresh_s,
         ),
         HubAddress(endpoint.market_hub_url, config, rest),
         HubAddress(endpoint.user_hub_url, config, rest),
@@ -132,14 +132,7 @@ def _refuse_clear_text(config: GatewayConfig) -> None:
     for endpoint in config.all_endpoints:
         for url in (endpoint.rest_url, endpoint.market_hub_url, endpoint.user_hub_url):
             parts = urlsplit(url)
-            if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
                 raise ConfigError(
                     f"http://{parts.hostname} would carry the API key and the token in clear; use https"
                 )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

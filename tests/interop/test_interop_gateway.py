@@ -1,4 +1,4 @@
-"""Our client against the real ASP.NET Core hub: every trade once and in order; what becomes of lines is in the next file."""
+"""Our client against the real ASP.NET Core hub: every trade once, in order (see also `..._lines`)."""
 
 from __future__ import annotations
 

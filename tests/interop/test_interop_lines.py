@@ -164,7 +164,10 @@ async def test_a_token_that_nobody_can_renew_is_fatal_when_it_ends(aspnet: Serve
             gateway.open_events() as events,
             gateway.open_trades(CONTRACT) as trades,
         ):
-            with trio.fail_after(10), pytest.raises(px.ConnectionLost, match="cannot be renewed here") as lost:
+            with (
+                trio.fail_after(10),
+                pytest.raises(px.ConnectionLost, match="cannot be renewed here") as lost,
+            ):
                 await trades.receive()
             assert isinstance(lost.value.__cause__, px.AuthError)
             assert token not in repr(lost.value)

@@ -18,7 +18,12 @@ def hub_facts(hub: Hub[D], *, lag_ms: float | None = None, data_age_s: float | N
     now, machine, counts = trio.current_time(), hub.machine, hub.tools.counts
     live = [line.epoch.liveness for line in hub.lines if line.is_live and line.epoch is not None]
     trips = [each.round_trip_s for each in live if each.round_trip_s is not None]
-    waits = [line.next_attempt_at - now for line in hub.lines if not line.is_live and not line.is_over]
+    # One whose time has come is under way, or waits for what an unread stream holds back: none is waited for then.
+    waits = [
+        line.next_attempt_at - now
+        for line in hub.lines
+        if not line.is_live and not line.is_over and line.next_attempt_at > now
+    ]
     is_down = machine.state in (HubState.CONNECTING, HubState.RECONNECTING)
     return HubHealth(
         hub=hub.name,

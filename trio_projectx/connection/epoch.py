@@ -110,6 +110,8 @@ class Epoch(Generic[D]):
         self._outbox, self._to_send = trio.open_memory_channel[str](_OUTBOX)
         self._malformed = MalformedLimit(name, config.limits.malformed_per_minute)
         self._mute = False  # the writer has met the end of the connection; the reader meets it in its turn
+        self.why_mute: ConnectionLost | None = None
+        """What the writer has met; the reader, held back by a stream that blocks, may be long in coming to it."""
         self._killed: TrioProjectXError | None = None
         self._scope = trio.CancelScope()
         self._transport: Transport | None = None
@@ -293,13 +295,15 @@ class Epoch(Generic[D]):
     # -- the two helpers; the end of the connection ends them, and the reader tells
 
     async def _write(self, transport: Transport) -> None:
-        with suppress(TransportClosed):
+        try:
             while True:
                 text: str | None = None
                 with trio.move_on_after(self._config.timeouts.keep_alive_s):
                     text = await self._to_send.receive()
                 await transport.send(self._hub.ping() if text is None else text)
-        self._mute = True
+        except TransportClosed as exc:
+            self._mute, self.why_mute = True, ConnectionLost(f"{self.name}: connection lost: {exc}")
+            self._on_change()
 
     # -- reading
 
@@ -342,6 +346,7 @@ class Epoch(Generic[D]):
         self.liveness.is_held_back = True
         await self._sink.deliver(found, ts_recv, self.number)
         self.liveness.is_held_back = False
+        self.liveness.released_at = trio.current_time()
         if found.logouts:
             raise LoggedOut(f"{self.name}: the service says that this session was logged out")
 

@@ -12,6 +12,7 @@ the same failure as without this stream; and no more is held than one frame of `
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from types import MappingProxyType
@@ -258,6 +259,7 @@ class JoiningStream(Stream):
     ) -> None:
         self.bytes_in = 0
         self.bytes_out = 0
+        self.read_at = -math.inf
         self.upgraded = False
         self.answer = bytearray()
         self.error: Exception | None = None
@@ -310,6 +312,7 @@ class JoiningStream(Stream):
             self._end(exc)
             raise
         self.bytes_in += len(data)
+        self.read_at = trio.current_time()
         if self.upgraded:
             self._ready = self._joiner.feed(data) if data else self._joiner.end()
             if self._joiner.claimed is not None:

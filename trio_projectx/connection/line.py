@@ -151,7 +151,7 @@ class Line(Generic[D]):
     @property
     def why(self) -> TrioProjectXError | None:
         """Why its last connection ended, or could not be made."""
-        error = None if self.epoch is None else self.epoch.error
+        error = None if self.epoch is None else self.epoch.error or self.epoch.why_mute
         return error or self.last_error
 
     @property

@@ -44,6 +44,8 @@ class Liveness:
         """Whatever the hub sent before this time (trio's clock) has been received: a later ping was answered."""
         self.is_held_back = False
         """Whether what was read waits for those behind: our own wait, not the server's silence."""
+        self.released_at = -math.inf
+        """When that ended last."""
 
     def begin(self) -> None:
         """The handshake was answered."""
@@ -82,14 +84,20 @@ class Liveness:
         with suppress(TransportClosed):
             while True:
                 started = trio.current_time()
-                await self._ping(transport, started, every)
-                if pong_s is not None:
-                    self._judge(pong_s)
-                await self._bell.wait(self._next(started + every))
+                dead_at = self._dead_at(transport, pong_s)
+                if started >= dead_at:
+                    silent = f"{self._name}: neither a record nor a pong for {pong_s:g} s"
+                    self._on_silence(Silent(silent))
+                    return
+                await self._ping(transport, started, min(every, dead_at - started))
+                while trio.current_time() < (
+                    due := min(self._next(started + every), self._dead_at(transport, pong_s))
+                ):
+                    await self._bell.wait(due)  # it is rung when a proof is wanted
 
-    async def _ping(self, transport: Transport, started: float, every: float) -> None:
+    async def _ping(self, transport: Transport, started: float, seconds: float) -> None:
         try:
-            self.round_trip_s = await transport.ping(every)
+            self.round_trip_s = await transport.ping(seconds)
         except trio.TooSlowError:
             self.round_trip_s = None
         else:
@@ -97,13 +105,18 @@ class Liveness:
             self._on_proof()
 
     def _next(self, regular: float) -> float:
-        """Return when to ping next: sooner for a proof that is wanted, which no ping can give before its time."""
-        if self._wanted > self.proved_until:
+        """Return when to ping next: sooner for a proof that is wanted, which no ping can give before its time.
+
+        Where the last ping was not answered, another at once would not be either.
+        """
+        if self._wanted > self.proved_until and self.round_trip_s is not None:
             return min(regular, math.nextafter(self._wanted, math.inf))
         return regular
 
-    def _judge(self, pong_s: float) -> None:
-        if self.is_held_back:
-            return
-        if trio.current_time() - max(self.record_at, self.pong_at) >= pong_s:
-            self._on_silence(Silent(f"{self._name}: neither a record nor a pong for {pong_s:g} s"))
+    def _dead_at(self, transport: Transport, pong_s: float | None) -> float:
+        """Return when the other side is dead if nothing more comes; inf where only records are waited for."""
+        if pong_s is None or self.is_held_back:
+            return math.inf
+        # No pong can come in the middle of a slow record: there its bytes are the sign of life (FAULTS.md row 18).
+        read_at = transport.read_at if transport.is_within_message else -math.inf
+        return max(self.record_at, self.pong_at, self.released_at, read_at) + pong_s

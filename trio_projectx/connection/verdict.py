@@ -25,7 +25,8 @@ from trio_projectx._errors import (
     ProtocolError,
     TrioProjectXError,
 )
-from trio_projectx.connection.auth import TokenRefused
+from trio_projectx.connection.answers import TryLater
+from trio_projectx.connection.auth import TokenFunctionFailed, TokenRefused
 from trio_projectx.connection.endings import (
     HandshakeRefused,
     HubClosed,
@@ -84,6 +85,7 @@ def _fatal(cause: str) -> Verdict:
 _BY_TYPE: Final[Mapping[type[BaseException], Verdict]] = MappingProxyType(
     {
         TokenRefused: _login("unauthorized"),
+        TokenFunctionFailed: _retry("token_function"),  # the user's own way to a token has its bad moments too
         AuthError: _fatal("auth"),  # a fresh login was refused, or the user is forbidden (403)
         ConfigError: _fatal("config"),
         TlsError: _fatal("tls"),
@@ -138,6 +140,8 @@ def _by_facts(error: TrioProjectXError, *, negotiated: bool) -> Verdict | None:
             return _answered(404, None, used_id=negotiated)
         case UpgradeRefused(status=status, retry_after=wait_s):
             return _answered(status, wait_s, used_id=negotiated)
+        case TryLater(retry_after_s=wait_s):
+            return Verdict(Action.RETRY, wait_s, "rest")
         case NegotiateRefused(status=status, retry_after_s=wait_s):
             return _answered(status, wait_s, used_id=False)
         case _:

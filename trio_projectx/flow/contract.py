@@ -109,6 +109,7 @@ class ContractPipeline:
         self._gap = GapWatch(contract_id)
         self._gaps = 0
         self._lines: set[int] = set()
+        self._joined_ns = 0  # when the first of them did
         self._serial = -1  # of the last read that was judged
 
     @property
@@ -138,8 +139,10 @@ class ContractPipeline:
         """Whether ``line`` has brought what the others have brought."""
         return line in self._lines and self._validator.is_level(line)
 
-    def join(self, line: int) -> None:
-        """``line`` is about to ask for the trades."""
+    def join(self, line: int, at_ns: int = 0) -> None:
+        """``line`` is about to ask for the trades; ``at_ns`` is what the exchange's clock shows."""
+        if not self._lines:
+            self._joined_ns = at_ns
         self._lines.add(line)
         self._validator.join(line)
 
@@ -155,7 +158,7 @@ class ContractPipeline:
         released = self._validator.settle(line, ts_recv)
         if released is not None and self._outlets:
             self._gaps += 1
-            await self._post(broken)
+            await self._post(attrs.evolve(broken, at_ns=self._joined_ns))
             await self._post(Covered(trio.current_time()))
         await self._pass_on(released, self._serial)
 
@@ -167,7 +170,7 @@ class ContractPipeline:
         is_covered = any(self._validator.is_level(each) for each in self._lines)
         if not is_covered and self._outlets:
             self._gaps += 1
-            await self._post(broken)
+            await self._post(attrs.evolve(broken, at_ns=self._joined_ns))
         if not self._lines:
             self._validator.expect_replay()
         released = self._validator.leave(line, ts_recv)

@@ -20,6 +20,7 @@ class Broken:
     cause: str
     serial: int
     at_ns: int
+    """Since when something may be missing, if nothing has come at all: from when the subscription began."""
 
 
 @attrs.frozen(slots=True)

@@ -47,7 +47,7 @@ class Notice:
     async def _of_trades(self, contract: ContractPipeline) -> None:
         match self.what:
             case What.JOIN:
-                contract.join(self.line)
+                contract.join(self.line, self.at_ns)
             case What.ACKNOWLEDGED:
                 await contract.acknowledged(self.line, self.now)
             case What.SETTLE:
@@ -59,7 +59,7 @@ class Notice:
     async def _of_quotes(self, quotes: QuoteFlow) -> None:
         match self.what:
             case What.JOIN:
-                quotes.join(self.line)
+                quotes.join(self.line, self.at_ns)
             case What.ACKNOWLEDGED:
                 pass  # a gap in quotes ends with the next quote
             case What.SETTLE:

@@ -31,6 +31,7 @@ class QuoteFlow:
             contract_id, grid, stamp_min_ns=limits.stamp_min_ns, stamp_max_ns=limits.stamp_max_ns
         )
         self._lines: set[int] = set()
+        self._joined_ns = 0  # when the first of them did
         self._last_ts: int | None = None
         self._gap: tuple[int, str] | None = None
         self.outlets: tuple[QuoteOutlet, ...] = ()
@@ -54,8 +55,10 @@ class QuoteFlow:
         """Whether ``line`` has brought what the others have brought."""
         return line in self._lines and self._merger.is_level(line)
 
-    def join(self, line: int) -> None:
-        """``line`` is about to ask for the quotes."""
+    def join(self, line: int, at_ns: int = 0) -> None:
+        """``line`` is about to ask for the quotes; ``at_ns`` is what the exchange's clock shows."""
+        if not self._lines:
+            self._joined_ns = at_ns
         self._lines.add(line)
         self._merger.join(line)
 
@@ -72,7 +75,7 @@ class QuoteFlow:
         if not any(self._merger.is_level(each) for each in self._lines):
             self._merger.forget()
             if self._gap is None and self.outlets:
-                self._gap = (at_ns if self._last_ts is None else self._last_ts, cause)
+                self._gap = (self._joined_ns if self._last_ts is None else self._last_ts, cause)
         await self._deliver(self._merger.leave(line, at_ns))
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:

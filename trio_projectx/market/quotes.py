@@ -165,7 +165,7 @@ class QuoteMerger:
                 self._outdated += 1
             else:
                 self._newest[which] = stamp
-                quote = self._merge(wire, ts_recv) or quote
+                quote = self._merge(wire, ts_recv)
         return quote
 
     def _update(self, wire: WireQuote) -> _Update:

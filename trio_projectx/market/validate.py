@@ -230,6 +230,8 @@ class Validator:
 
     def _take(self, rows: Sequence[TradeKey], ts_recv: int) -> TradeBatch | None:
         """Accept rows that are valid by themselves and came for the first time, as far as the band lets them."""
+        if not rows:
+            return None
         batch = TradeBatch(self.contract_id, [], [], [], [], ts_recv)
         near_low, near_high = self._near()
         for row in rows:
