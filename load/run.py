@@ -88,6 +88,8 @@ def prove_steps(options: argparse.Namespace) -> Iterable[tuple[str, Figures, lis
         for blow in steps.BLOWS:
             lives = list(steps.sweep(blow, every, options.seed, is_whole=is_whole))
             wrong = [f"step {life.at}: {fault}" for life in lives for fault in life.faults()]
+            if blow not in steps.SURVIVED and all(life.reached == "end" for life in lives):
+                wrong.append("no blow was felt")
             figures = {
                 "lives": len(lives),
                 "every": every,

@@ -33,7 +33,7 @@ T = TypeVar("T")
 Blow: TypeAlias = Literal["cancel", "cancel_dumb", "reset", "stall", "interrupt", "interrupt_inside"]
 BLOWS: Final[tuple[Blow, ...]] = ("cancel", "cancel_dumb", "reset", "stall", "interrupt", "interrupt_inside")
 #: What a life is to outlive.
-_SURVIVED: Final = ("reset", "stall")
+SURVIVED: Final = ("reset", "stall")
 
 #: How long leaving may take after the blow (trio's clock); a dumb peer has ``close_s`` more.
 EXIT_S: Final = 1.0
@@ -106,7 +106,7 @@ class Life:
             )
         if self.untrue is not None:
             wrong.append(self.untrue)
-        if self.struck and self.blow not in _SURVIVED and self.late_s > self._may_take:
+        if self.struck and self.blow not in SURVIVED and self.late_s > self._may_take:
             wrong.append(f"leaving took {self.late_s:g} s")
         if not self._ends_as_expected:
             wrong.append(f"it ended with {self.error!r}, outside {self.outside!r} ({self.reached})")
@@ -127,9 +127,10 @@ class Life:
         if error is None:
             # Behind the client's end an interrupt strikes what stands around it.
             may_be_short = self.blow in ("cancel", "cancel_dumb") and self.struck
+            is_felt = isinstance(self.outside, BaseException) == (self.blow == "interrupt" and self.struck)
             is_quiet = self.outside is None or isinstance(first_of(self.outside), KeyboardInterrupt)
-            return is_quiet and (self.reached == "end" or may_be_short)
-        if self.blow in _SURVIVED:
+            return is_quiet and is_felt and (self.reached == "end" or may_be_short)
+        if self.blow in SURVIVED:
             # The first connection of all, and REST, fail at once; what has been live goes on.
             return isinstance(error, px.TrioProjectXError) and not self.was_live
         return isinstance(error, KeyboardInterrupt) and self.blow.startswith("interrupt")
@@ -194,7 +195,7 @@ def run_life(blow: Blow, at: int | None, seed: int = 0, *, is_whole: bool = Fals
     """Run one life, in a loop of its own, with a blow before scheduler step ``at`` (None: without)."""
     life = Life(blow, at, is_whole)
     seed_scheduler(seed)
-    with _listening(life.complaints):
+    with _interruptible(), _listening(life.complaints):
         try:
             run_virtually(lambda: _run_life(life))
         except BaseException as exc:  # noqa: BLE001  whatever it is, it is this life's end
@@ -312,6 +313,16 @@ def _files_above(frame: FrameType) -> Iterator[str]:
     while above is not None:
         yield above.f_code.co_filename
         above = above.f_back
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Take SIGINT as a terminal's program does: what a shell starts in the background ignores it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 import trio_projectx as px
-from trio_projectx.simulator import open_simulator
+from trio_projectx.simulator import Fault, open_simulator
 
 API_KEY = "canary-api-key-7f3a"
 
@@ -41,9 +41,19 @@ def assert_clean(text: str, *canaries: str) -> None:
             assert len(piece) < 8 or piece not in text
 
 
+async def until_told(events: px.Stream[object], kind: type, times: int) -> list[str]:
+    """Read events until ``times`` of a kind have come; return them all, printed."""
+    found: list[object] = []
+    with trio.fail_after(20):
+        while sum(isinstance(event, kind) for event in found) < times:
+            found.append(await events.receive())
+    return [repr(event) for event in found]
+
+
 @pytest.mark.parametrize("transport", ["header", "query"])
 @pytest.mark.parametrize("negotiate", [False, True])
 async def test_a_whole_life_prints_no_secret(printed: io.StringIO, transport: str, negotiate: bool) -> None:
+    """On sockets: streams of both hubs, a refresh, a loss, a fatal end."""
     shown: list[str] = []
     async with open_simulator(api_key=API_KEY, speed=20) as sim:
         config = attrs.evolve(
@@ -52,34 +62,44 @@ async def test_a_whole_life_prints_no_secret(printed: io.StringIO, transport: st
             token_transport=transport,
             negotiate=negotiate,
         )
-        async with px.open_gateway(config) as gateway:
+        async with px.open_gateway(config) as gateway, gateway.open_events() as events:
+            parts = gateway._parts
+            (site,) = parts.sites
+            tokens = [await site.tokens.token()]
             async with gateway.open_bars("MNQ", "1s") as bars, gateway.open_quotes("MNQ") as quotes:
-                await bars.receive()
-                token = await gateway._directory.tokens.token()
-                everything = [
-                    config,
-                    gateway,
-                    bars,
-                    quotes,
-                    gateway.statistics(),
-                    gateway._hub,
-                    gateway._directory,
-                ]
-                shown += [f"{thing!r} {thing}" for thing in everything]
-                shown += [repr(vars(gateway._hub._epoch)), repr(vars(gateway._directory.rest))]
-                await gateway._hub._epoch._address.rest.post(
-                    f"{sim.url}/control/drop?access_token={token}",
-                    b"",
-                    {"Authorization": f"Bearer {token}"},
-                    5,
-                )
-                try:
-                    while True:
-                        await bars.receive()
-                except px.ConnectionLost as exc:
-                    shown.append("".join(traceback.format_exception(exc)))
+                async with gateway.open_user_events() as user_events:
+                    await bars.receive()
+                    await gateway.refresh_token()
+                    tokens.append(await site.tokens.token())
+                    shown += await until_told(events, px.ConnectionReplaced, 2)
+                    everything = [
+                        config, gateway, bars, quotes, user_events, events, gateway.statistics(), gateway.health(),
+                        parts, parts.streams, site, site.tokens, *parts.refreshers, parts.streams.service,
+                    ]  # fmt: skip
+                    for hub in (parts.streams.market_hub, parts.streams.user_hub):
+                        everything += [hub, vars(hub), vars(hub.keeper), hub.tools]
+                        for line in hub.lines:
+                            everything += [line, vars(line), vars(line.epoch), vars(line.epoch._address.rest)]
+                    shown += [f"{thing!r} {thing}" for thing in everything]
+                    await site.rest.post(
+                        f"{sim.url}/control/drop?access_token={tokens[-1]}",
+                        b"",
+                        {"Authorization": f"Bearer {tokens[-1]}"},
+                        5,
+                    )
+                    shown += await until_told(events, px.HubStateChanged, 4)  # both lost, both live
+                    sim.inject(Fault("close_record", hub="market", allow_reconnect=False, error=tokens[-1]))
+                    with pytest.raises(px.ConnectionLost) as info:
+                        while True:
+                            await bars.receive()
+                    shown += ["".join(traceback.format_exception(info.value)), repr(info.value.args)]
+            with pytest.raises(trio.WouldBlock):
+                while True:
+                    shown.append(repr(events.receive_nowait()))
+    assert len(set(tokens)) == 2
+    assert sum("HubStateChanged" in each for each in shown) >= 6
     assert printed.getvalue(), "nothing was logged: this test would prove nothing"
-    assert_clean(printed.getvalue() + "".join(shown), API_KEY, token)
+    assert_clean(printed.getvalue() + "".join(shown), API_KEY, *tokens)
 
 
 @pytest.mark.parametrize("transport", ["header", "query"])

@@ -300,33 +300,60 @@ async def test_streams_end_when_the_gateway_closes_and_only_then(
     assert len(seen) >= 8
 
 
-async def test_a_lost_hub_is_raised_by_its_streams_and_the_next_stream_connects_anew(
+async def test_a_lost_hub_is_a_gap_in_its_streams_and_they_go_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with running() as (sim, gateway):
+        async with (
+            gateway.open_bars("MNQ", "1s", "1m", events=True) as bars,
+            gateway.open_bars("MNQ", "1s") as plain,
+            gateway.open_quotes("MNQ", overflow=px.Overflow.ERROR, events=True) as quotes,
+        ):
+            await bars.receive()
+            await control(sim, "drop")
+            items = [await bars.receive() for _ in range(70)]
+            (gap,) = [item for item in items if isinstance(item, px.Gap)]
+            made = [item for item in items if isinstance(item, px.Bar)]
+            assert gap.contract_id == bars.contract_id
+            assert "market hub: connection lost" in gap.cause
+            for bar in made:
+                assert bar.partial is (
+                    bar.timeframe == "1m" or (bar.start <= gap.end and gap.start < bar.end)
+                )
+            assert all(bar.end <= gap.start for bar in made[: items.index(gap)] if not bar.partial)
+            assert [each for each in made if each.timeframe == "1s"] == [
+                await plain.receive() for _ in range(1 + sum(bar.timeframe == "1s" for bar in made))
+            ][1:]
+            while not isinstance(hole := await quotes.receive(), px.Gap):
+                last = hole.ts_event
+            after = await quotes.receive()
+            assert isinstance(after, px.Quote)
+            assert (hole.start, hole.end) == (last, after.ts_event)
+        statistics = gateway.statistics()
+        assert (statistics.connects, statistics.is_live, statistics.logins) == (2, True, 1)
+        assert statistics.market.contracts[0].gaps == 1
+        assert gateway.health().market.outages == 1
+
+
+async def test_a_hub_that_closes_for_good_says_why_and_the_next_stream_connects_anew(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with running() as (sim, gateway):
         async with gateway.open_bars("MNQ", "1s") as bars:
             before = await bars.receive()
-            await control(sim, "drop")
-            with pytest.raises(px.ConnectionLost, match="market hub"):
+            await control(sim, "abort")
+            with pytest.raises(px.ConnectionLost, match="closed the connection"):
                 while True:
                     before = await bars.receive()
             with pytest.raises(px.ConnectionLost):
                 await bars.receive()
+            assert gateway.health().market.state is px.HubState.CLOSED
         assert not gateway.statistics().is_live
         async with gateway.open_bars("MNQ", "1s") as bars:
             after = await bars.receive()
         assert after.partial
         assert after.start >= before.start
         assert gateway.statistics().connects == 2
-
-
-async def test_a_hub_that_closes_for_good_says_why(autojump_clock: trio.testing.MockClock) -> None:
-    async with running() as (sim, gateway), gateway.open_bars("MNQ", "1s") as bars:
-        await bars.receive()
-        await control(sim, "abort")
-        with pytest.raises(px.ConnectionLost, match="closed the connection"):
-            while True:
-                await bars.receive()
 
 
 async def control(sim: Simulator, what: str, body: bytes = b"") -> None:
@@ -408,7 +435,7 @@ async def test_a_stream_that_holds_the_feed_back_does_not_hold_back_the_news_of_
         ):
             while not blocked.statistics().blocked:
                 await trio.sleep(0.05)
-            await control(sim, "drop")
+            await control(sim, "abort")
             started = trio.current_time()
             for bars in (same, other):
                 with pytest.raises(px.ConnectionLost):
