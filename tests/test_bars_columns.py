@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from trio_projectx._events import Bar
 from trio_projectx._timeframe import Timeframe
-from trio_projectx.bars.columns import SCHEMA, BarColumns
+from trio_projectx.bars.columns import SCHEMA, SCHEMAS, BarColumns, Row
 
 MINUTE = Timeframe("1m")
 FIELDS = (
@@ -62,6 +62,17 @@ def bar(n: int, *, partial: bool = False) -> Bar:
     )
 
 
+def row_of(each: Bar) -> Row:
+    n = each.start // 60
+    return Row(each, (n, n + 3, n - 3, n + 1))
+
+
+def put(columns: BarColumns, each: Bar) -> None:
+    """Append one bar and show it."""
+    columns.append(row_of(each))
+    columns.keep()
+
+
 def rows(table: pa.Table) -> list[list[object]]:
     """The rows as plain values, stamps as int64 (their nanoseconds would be lost in a datetime)."""
     columns = [table.column(name) for name, _ in FIELDS]
@@ -100,7 +111,7 @@ def test_what_was_written_is_what_is_read_in_every_snapshot_ever_taken(
     columns, written = BarColumns(10_000), [bar(n, partial=p) for n, p in enumerate(partial)]
     snapshots: list[pa.Table] = []
     for n, each in enumerate(written):
-        columns.append(each)
+        put(columns, each)
         if n % every == 0:
             snapshots.append(columns.table())
     assert len(columns) == len(written)
@@ -113,9 +124,9 @@ def test_what_was_written_is_what_is_read_in_every_snapshot_ever_taken(
 def test_a_snapshot_copies_nothing_and_allocates_nothing() -> None:
     columns = BarColumns(20_000)
     for n in range(20_000):
-        columns.append(bar(n))
+        put(columns, bar(n))
     first = columns.table()
-    columns.append(bar(20_000, partial=True))
+    put(columns, bar(20_000, partial=True))
     gc.collect()
     before = pa.total_allocated_bytes()
     tables = [columns.table() for _ in range(50)]
@@ -131,7 +142,7 @@ def test_memory_comes_once_per_chunk_however_many_bars_there_are() -> None:
     steps: list[int] = []
     before = pa.total_allocated_bytes()
     for n in range(chunk * 2 + 1):
-        columns.append(bar(n))
+        put(columns, bar(n))
         now = pa.total_allocated_bytes()
         if now != before:
             steps.append(n)
@@ -142,7 +153,7 @@ def test_memory_comes_once_per_chunk_however_many_bars_there_are() -> None:
 
 def test_who_holds_a_snapshot_cannot_write_into_it() -> None:
     columns = BarColumns(10)
-    columns.append(bar(1))
+    put(columns, bar(1))
     for name, _ in FIELDS:
         for buffer in columns.table().column(name).chunks[0].buffers():
             assert buffer is None or not buffer.is_mutable
@@ -155,7 +166,7 @@ def test_who_holds_a_snapshot_cannot_write_into_it() -> None:
 def test_old_bars_go_a_chunk_at_a_time_and_the_last_ones_stay(kept: int, count: int) -> None:
     columns, chunk = BarColumns(kept), -(-kept // 64) * 64
     for n in range(count):
-        columns.append(bar(n))
+        put(columns, bar(n))
         assert min(n + 1, kept) <= len(columns) <= kept + chunk
     table = columns.table()
     assert len(columns) == table.num_rows
@@ -165,11 +176,11 @@ def test_old_bars_go_a_chunk_at_a_time_and_the_last_ones_stay(kept: int, count: 
 def test_a_snapshot_outlives_what_it_was_taken_from() -> None:
     columns = BarColumns(64)
     for n in range(64):
-        columns.append(bar(n, partial=n % 3 == 0))
+        put(columns, bar(n, partial=n % 3 == 0))
     table = columns.table()
     expected = rows(table)
     for n in range(64, 1000):
-        columns.append(bar(n))
+        put(columns, bar(n))
     del columns
     gc.collect()
     held = [pa.allocate_buffer(4096) for _ in range(64)]  # take the memory again, if it was let go
@@ -180,11 +191,11 @@ def test_a_snapshot_outlives_what_it_was_taken_from() -> None:
 
 def test_a_row_that_cannot_be_written_does_not_count() -> None:
     columns = BarColumns(64)
-    columns.append(bar(0))
+    put(columns, bar(0))
     with pytest.raises((OverflowError, ValueError)):
-        columns.append(attrs.evolve(bar(1), volume=1 << 63))
+        put(columns, attrs.evolve(bar(1), volume=1 << 63))
     assert len(columns) == 1
-    columns.append(bar(2, partial=True))
+    put(columns, bar(2, partial=True))
     assert rows(columns.table()) == [row(bar(0)), row(bar(2, partial=True))]
 
 
@@ -197,5 +208,5 @@ def test_extremes_of_int64_and_bits_in_random_order() -> None:
         extreme = attrs.evolve(bar(n), start=rng.choice([low, -1]), end=high, first_ts=low, volume=high)
         written.append(attrs.evolve(extreme, partial=rng.random() < 0.5))
     for each in written:
-        columns.append(each)
+        put(columns, each)
     assert rows(columns.table()) == [row(each) for each in written]

@@ -40,5 +40,5 @@ def test_decimals_are_the_ticks_exactly(tick_size: Decimal, ticks: list[int]) ->
 def test_what_cannot_be_given_as_decimals_is_refused() -> None:
     with pytest.raises(ConfigError, match="1/3 is no decimal number"):
         bars_of(PriceGrid.from_tick_size(Fraction(1, 3)), [1, 2]).table("1s", prices="decimal")
-    with pytest.raises(ConfigError, match='prices must be "float" or "decimal"'):
+    with pytest.raises(ConfigError, match='prices must be "float", "ticks" or "decimal"'):
         bars_of(PriceGrid(1, 4), [1, 2]).table("1s", prices="exact")  # type: ignore[arg-type]

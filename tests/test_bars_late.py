@@ -17,8 +17,8 @@ from test_bars_reference import GRID, S, Tick, arrivals, batch, cut, cuts, laten
 
 from trio_projectx import Bar, BarRevised, ConfigError
 from trio_projectx.bars import Anchor, BarSet, Sessions
-from trio_projectx.bars.columns import BarColumns
-from trio_projectx.bars.rungs import Fill, Late
+from trio_projectx.bars.columns import BarColumns, Row
+from trio_projectx.bars.policies import Fill, Late
 
 UTC = Anchor.utc()
 FRAMES = ["1s", "5s", "1m"]
@@ -166,13 +166,15 @@ def test_revisions_in_old_chunks_copy_only_those_and_snapshots_stay() -> None:
     closed = [b for k in range(0, 4000, 2) for b in make_bars.update(batch([Tick(k * S)]))]
     snapshots: list[tuple[pa.Table, list[int]]] = []
     for bar in closed:
-        columns.append(bar)
+        columns.append(Row(bar, (1, 2, 3, 4)))
+    columns.keep()
     kept = columns.table()["start"].cast(pa.int64()).to_pylist()
     for start in (kept[3], kept[3] + S, kept[500] + S, kept[-1] + S, kept[0] - S):
         bar = attrs.evolve(closed[0], start=start, end=start + S, volume=77)
         table = columns.table()
         snapshots.append((table, table["volume"].to_pylist()))
-        columns.revise(bar)
+        columns.revise([Row(bar, (5, 6, 7, 8))])
+        columns.keep()
         found = columns.table()
         rows = found["start"].cast(pa.int64()).to_pylist()
         assert rows == sorted(set(rows))
