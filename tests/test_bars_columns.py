@@ -210,3 +210,72 @@ def test_extremes_of_int64_and_bits_in_random_order() -> None:
     for each in written:
         put(columns, each)
     assert rows(columns.table()) == [row(each) for each in written]
+
+
+def test_prices_are_kept_in_ticks_too_and_neither_way_of_showing_them_copies() -> None:
+    columns = BarColumns(200)
+    for n in range(150):
+        put(columns, bar(n))
+    ticks, floats = columns.table(shown="ticks"), columns.table()
+    assert ticks.schema == SCHEMAS["ticks"]
+    assert [ticks.column(name).to_pylist() for name in ("open", "high", "low", "close")] == [
+        [n + step for n in range(150)] for step in (0, 3, -3, 1)
+    ]
+    prices = ["open", "high", "low", "close"]
+    assert ticks.drop_columns(prices).equals(floats.drop_columns(prices))
+    before = pa.total_allocated_bytes()
+    again = [columns.table(shown="ticks") for _ in range(20)]
+    assert pa.total_allocated_bytes() == before
+    assert [addresses(table) for table in again] == [addresses(ticks)] * 20
+    only_floats = BarColumns(200, in_ticks=False)
+    only_floats.append(Row(bar(1), (1 << 70, 0, 0, 0)))  # ticks that no int64 holds are not kept
+    only_floats.keep()
+    assert rows(only_floats.table()) == [row(bar(1))]
+
+
+def test_what_was_not_kept_was_never_there() -> None:
+    """Over the edge of a chunk, with revisions, and with chunks that went: readers saw nothing of it."""
+    columns = BarColumns(100)
+    for n in range(0, 240, 2):
+        put(columns, bar(n))
+    before = columns.table()
+    shown = rows(before)
+    for n in range(240, 700, 2):
+        columns.append(row_of(bar(n)))
+    columns.revise([row_of(attrs.evolve(bar(238), volume=77)), row_of(bar(301))])
+    assert rows(columns.table()) == shown
+    columns.undo()
+    assert (rows(columns.table()), len(columns)) == (shown, len(shown))
+    put(columns, attrs.evolve(bar(241), partial=True))
+    assert rows(columns.table()) == [*shown, row(attrs.evolve(bar(241), partial=True))]
+    assert rows(before) == shown
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_revisions_by_the_dozen_are_those_of_a_sorted_list(data: st.DataObject) -> None:
+    columns = BarColumns(1000)
+    numbers = data.draw(st.lists(st.integers(0, 300), unique=True, max_size=80).map(sorted))
+    held = {n: bar(n) for n in numbers}
+    for each in held.values():
+        columns.append(row_of(each))
+    columns.keep()
+    for volume in range(3):
+        changed = data.draw(st.lists(st.integers(0, 300), unique=True, max_size=20))
+        some = [attrs.evolve(bar(n), volume=volume) for n in changed]
+        columns.revise([row_of(each) for each in some])
+        columns.keep()
+        held |= {each.start // 60: each for each in some}
+        assert rows(columns.table()) == [row(held[n]) for n in sorted(held)]
+        columns.table().validate(full=True)
+
+
+def test_synthetic_bars_behind_another_are_found_over_the_edges_of_chunks() -> None:
+    columns = BarColumns(64)  # chunks of 64
+    for n in range(100):
+        put(columns, attrs.evolve(bar(n), synthetic=40 <= n < 90))
+    assert [each.start // 60 for each in columns.synthetic_after(bar(45).end, 1000)] == list(range(46, 90))
+    assert [each.start // 60 for each in columns.synthetic_after(bar(60).end, 7)] == list(range(61, 68))
+    assert columns.synthetic_after(bar(90).end, 9) == columns.synthetic_after(bar(99).end, 9) == []
+    (first, *_) = columns.synthetic_after(bar(49).end, 1)
+    assert first[:] == (3000, 3060, bar(50).close, bar(50).trade_date, False)

@@ -78,6 +78,12 @@ from trio_projectx._events import (
     BarRevised as BarRevised,
 )
 from trio_projectx._events import (
+    BuilderFailed as BuilderFailed,
+)
+from trio_projectx._events import (
+    BuilderRecovered as BuilderRecovered,
+)
+from trio_projectx._events import (
     ClockSkewed as ClockSkewed,
 )
 from trio_projectx._events import (
@@ -85,6 +91,9 @@ from trio_projectx._events import (
 )
 from trio_projectx._events import (
     ConnectionReplaced as ConnectionReplaced,
+)
+from trio_projectx._events import (
+    DataEvent as DataEvent,
 )
 from trio_projectx._events import (
     Dropped as Dropped,
@@ -105,6 +114,9 @@ from trio_projectx._events import (
     Quote as Quote,
 )
 from trio_projectx._events import (
+    RejectionBurst as RejectionBurst,
+)
+from trio_projectx._events import (
     Side as Side,
 )
 from trio_projectx._events import (
@@ -118,6 +130,9 @@ from trio_projectx._events import (
 )
 from trio_projectx._events import (
     Trade as Trade,
+)
+from trio_projectx._events import (
+    TradesLate as TradesLate,
 )
 from trio_projectx._events import (
     to_datetime as to_datetime,

@@ -74,7 +74,7 @@ def aggregate(
         bars.update(batch)
     bars.flush()
     for told in bars.take_told():
-        raise ConfigError(f"no bars can be made of these trades: {told.reason}")
+        raise ConfigError(f"no bars can be made of these trades: {told}")
     return _finished(bars, frame, anchor, with_sides=table.side is not None)
 
 

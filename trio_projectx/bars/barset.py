@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -20,10 +20,10 @@ from trio_projectx.bars.fill import Filler
 from trio_projectx.bars.freeze import Freezer
 from trio_projectx.bars.gate import Gate
 from trio_projectx.bars.kinds import KindBuilder
+from trio_projectx.bars.ladder import Ladder
 from trio_projectx.bars.past import Past
 from trio_projectx.bars.policies import Fill, Late, check_late_and_fill, check_outside, distinct, whole
-from trio_projectx.bars.ladder import Ladder
-from trio_projectx.bars.rungs import KindRung, Step, TimeRung, cascade
+from trio_projectx.bars.rungs import KindRung, StepFields, TimeRung, cascade
 from trio_projectx.bars.session_edges import Outside
 from trio_projectx.bars.standing import Standing
 from trio_projectx.bars.undo import Journal
@@ -117,7 +117,11 @@ class BarSet:
             if isinstance(frame, BarKind)
         }
         self._ladder = Ladder(
-            list(self._rungs.values()), list(self._kinds.values()), self._freezer, self._journal
+            list(self._rungs.values()),
+            list(self._kinds.values()),
+            self._freezer,
+            self._journal,
+            self._lateness,
         )
         edges = [anchor.edges(frame) for frame in by_time] or [FixedEdges(2)]
         self._first_allowed = max(each.first_ts for each in edges)
@@ -167,14 +171,15 @@ class BarSet:
         if high > youngest:
             self._youngest = high
         watermark = self._youngest - self._lateness
-        step = Step(batch, low, high, ts == ordered, youngest, self._lateness, watermark)
-        bars = self._run(step, batch.ts_recv)
+        bars = self._run((batch, low, high, ts == ordered, youngest, watermark), batch.ts_recv)
         if high >= self._watch_from:
             self._watch_zone(high)
         return bars
 
-    def _run(self, step: Step, at: int) -> list[Bar]:
+    def _run(self, step: StepFields, at: int) -> list[Bar]:
         found = self._ladder.run(step, at)
+        if found is None:
+            return []
         self._revised += found.revised
         return [bar for _, _, bar in found.bars]
 
@@ -183,7 +188,7 @@ class BarSet:
         for is_last in (False, True):
             try:
                 return gate.admit(batch, low, high)
-            except Exception as exc:  # sessions may be anybody's; the batch is not lost without being told
+            except Exception as exc:  # noqa: BLE001  sessions may be anybody's; the batch is not lost without being told
                 self._journal.undo()
                 if is_last:
                     self._ladder.fail(batch, exc, max(self._youngest, high), batch.ts_recv)
@@ -198,7 +203,7 @@ class BarSet:
             else:
                 self._watch.pass_to(ts)
             self._watch_from = self._watch.until_ns
-        except Exception:  # a sentence for the log must not cost bars that are made already
+        except Exception:  # noqa: BLE001  a sentence for the log must not cost bars that are made already
             _log.exception("%s: the changes of the clocks of %s are not told", self._contract_id, self._zone)
             self._watch_from = AFTER_ALL
 
@@ -221,7 +226,7 @@ class BarSet:
 
     def _advance(self, watermark: int) -> list[Bar]:
         now = self._youngest
-        return self._run(Step(None, now, now, True, now, self._lateness, watermark), now)
+        return self._run((None, now, now, True, now, watermark), now)
 
     def take_revised(self) -> list[BarRevised]:
         """Return the bars that late trades changed since the last call, each once, as they are now."""
@@ -238,8 +243,7 @@ class BarSet:
 
         To be called where trades may be missing before the next batch.
         """
-        for rung in (*self._rungs.values(), *self._kinds.values()):
-            rung.standing.rejoin()
+        self._ladder.rejoin()
 
     def late(self) -> int:
         """Return how many trades were late for every timeframe (those late for the coarsest)."""
@@ -315,10 +319,7 @@ class BarSet:
 
     def _rung(self, timeframe: Timeframe | str) -> TimeRung | KindRung:
         frame = Timeframe(timeframe)
-        rungs: Mapping[Timeframe, TimeRung | KindRung] = (
-            self._kinds if isinstance(frame, BarKind) else self._rungs
-        )
-        found = rungs.get(frame)
+        found = self._kinds.get(frame) if isinstance(frame, BarKind) else self._rungs.get(frame)
         if found is None:
             raise TimeframeError(f'"{timeframe}" is not one of {", ".join(self._timeframes)}')
         return found

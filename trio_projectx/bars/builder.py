@@ -22,7 +22,7 @@ from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.edges import Edges, Slot
 from trio_projectx.bars.past import Past
-from trio_projectx.bars.undo import Journal, State, restore, state_of
+from trio_projectx.bars.undo import Journal, State, growth_of, restore, state_of
 from trio_projectx.market.batch import TradeBatch
 
 #: Before every stamp and after every edge, whatever lateness is taken from them; no int64 reaches them.
@@ -128,12 +128,20 @@ class Builder:
         if source is not None:
             source.children.append(self)
 
-    def _touch(self) -> None:
+    def touch(self) -> None:
+        """Remember how it is: it is about to change."""
         if self._before is None:
             bars = self._open
             states = [state_of(bar) for bar in bars.values()]
             self._before = _Before(
-                dict(bars), states, self.in_bars, self.late, self.next_end, self._current, self._low, self._high
+                dict(bars),
+                states,
+                self.in_bars,
+                self.late,
+                self.next_end,
+                self._current,
+                self._low,
+                self._high,
             )
             self._journal.note(self)
 
@@ -156,7 +164,7 @@ class Builder:
     def stand_alone(self) -> None:
         """Take in what the finer builders have not handed on, and take trades from now on."""
         if self.source is not None:
-            self._touch()
+            self.touch()
             for part in sorted(self.source.open_parts(), key=_by_start):
                 self.bar_at(part.start, part.open).fold(part)
 
@@ -172,7 +180,7 @@ class Builder:
         if bar is not None and self._low <= low_ts and high_ts < self._high:
             # Every stamp is below the end of an open bar, so none of them can make it final for the next one.
             if self._before is None and self._before_run is None:
-                self._before_run = bar, state_of(bar)
+                self._before_run = bar, growth_of(bar)
                 self._journal.note(self)
             columns = batch.ts_event, batch.ticks, batch.volume, batch.side
             if len(batch.ts_event) > _SHORT_RUN:
@@ -181,7 +189,7 @@ class Builder:
                 for ts, ticks, volume, side in zip(*columns, strict=True):
                     bar.add(ts, ticks, volume, side)
             return False
-        self._touch()
+        self.touch()
         if in_order and low_ts >= youngest - lateness:
             self._feed_in_order(batch)
         else:
@@ -220,7 +228,7 @@ class Builder:
 
     def offer(self, ts: int, ticks: int, volume: int, side: int, watermark: int) -> None:
         """Add one trade, or count it as late and offer it to the coarser builders."""
-        self._touch()
+        self.touch()
         slot = self._locate(ts)
         if slot.end > watermark:
             self.bar_at(ts, ticks).add(ts, ticks, volume, side)
@@ -255,9 +263,9 @@ class Builder:
             child.settle(watermark)
 
     def _close(self, due: list[OpenBar]) -> None:
-        self._touch()
+        self.touch()
         for child in self.children:
-            child._touch()
+            child.touch()
         for bar in due:
             del self._open[bar.start]
             self.in_bars += bar.trades

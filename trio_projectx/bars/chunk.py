@@ -86,11 +86,14 @@ class Chunk:
         self.rows = rows
         self.length = 0
         self._in_ticks = in_ticks
-        kinds = ["d" if _FIELDS[name] == _FLOAT else "q" for name in _WIDE] + ["q"] * len(PRICES) * in_ticks
+        kinds = [_FIELDS[name] for name in _WIDE] + [_INT] * len(PRICES) * in_ticks
         size, dates = 8 * rows, len(kinds) * 8 * rows
         bits, end = dates + 4 * rows, dates + 4 * rows + (len(FLAGS) + 1) * rows // 8
         memory = memoryview(pa.allocate_buffer(end)).cast("B")
-        self._columns = [memory[i * size : (i + 1) * size].cast(kind) for i, kind in enumerate(kinds)]
+        self._columns = [
+            memory[i * size : (i + 1) * size].cast("d" if kind == _FLOAT else "q")
+            for i, kind in enumerate(kinds)
+        ]
         self._dates = memory[dates:bits].cast("i")
         places = range(bits, end, rows // 8)
         self._bits = [memory[at : at + rows // 8] for at in places]
@@ -165,7 +168,7 @@ class Chunk:
             return None
         start, end, close = (self._columns[_WIDE.index(name)][at] for name in ("start", "end", "close"))
         date = datetime.date.fromordinal(self._dates[at] + EPOCH) if dated else None
-        return Synthetic(start, end, close, date, partial)
+        return Synthetic(int(start), int(end), close, date, partial)
 
     def snapshot(self, shown: Shown, start: int, stop: int) -> pa.RecordBatch:
         """Return the rows from ``start`` to before ``stop``."""
@@ -179,9 +182,7 @@ class Chunk:
         return found
 
 
-def _array(
-    kind: pa.DataType, rows: int, validity: pa.Buffer | None, values: pa.Buffer
-) -> pa.Array[Any]:
+def _array(kind: pa.DataType, rows: int, validity: pa.Buffer | None, values: pa.Buffer) -> pa.Array[Any]:
     # How many are null changes as rows are written: each snapshot counts for itself (-1).
     return pa.Array.from_buffers(kind, rows, [validity, values], 0 if validity is None else -1)
 

@@ -48,7 +48,8 @@ def price_table(
         at = table.schema.get_field_index(name)
         made = [_decimals(chunk, grid, places) for chunk in table.column(name).chunks]
         kind = pa.decimal128(_DIGITS, places)
-        table = table.set_column(at, pa.field(name, kind), pa.chunked_array(made, kind))
+        column = pa.chunked_array(made or [_decimals(pa.array([], pa.int64()), grid, places)])
+        table = table.set_column(at, pa.field(name, kind), column)
     return table
 
 
@@ -69,7 +70,9 @@ def _decimals(ticks: pa.Array[Any], grid: PriceGrid, places: int) -> pa.Array[An
         unit = pa.scalar(grid.num * 10**places // grid.den, pa.int64())
         whole = pc.multiply_checked(ticks, unit).cast(pa.decimal128(_DIGITS, 0))
     except (OverflowError, pa.ArrowInvalid):
-        raise ConfigError(f"prices on ticks of {grid.num}/{grid.den} need more than {_DIGITS} digits") from None
+        raise ConfigError(
+            f"prices on ticks of {grid.num}/{grid.den} need more than {_DIGITS} digits"
+        ) from None
     kind = pa.decimal128(_DIGITS, places)
     return pa.Array.from_buffers(kind, len(whole), whole.buffers(), whole.null_count, whole.offset)
 

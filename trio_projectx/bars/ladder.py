@@ -15,7 +15,7 @@ from typing import Final
 from trio_projectx._events import Bar, BuilderFailed, BuilderRecovered
 from trio_projectx.bars.builder import AFTER_ALL
 from trio_projectx.bars.freeze import Freezer
-from trio_projectx.bars.rungs import KindRung, Rung, Step, TimeRung, Yield
+from trio_projectx.bars.rungs import KindRung, Rung, Step, StepFields, TimeRung, Yield
 from trio_projectx.bars.undo import Journal
 from trio_projectx.market.batch import TradeBatch
 
@@ -28,10 +28,26 @@ class Ladder:
     ``told`` collects what failed and what recovered, until the owner takes it.
     """
 
-    __slots__ = ("_all", "_freezer", "_is_parted", "_journal", "_kinds", "_roots", "_timed", "due", "told")
+    __slots__ = (
+        "_all",
+        "_freezer",
+        "_is_parted",
+        "_journal",
+        "_kinds",
+        "_lateness",
+        "_roots",
+        "_timed",
+        "due",
+        "told",
+    )
 
     def __init__(
-        self, timed: Sequence[TimeRung], kinds: Sequence[KindRung], freezer: Freezer, journal: Journal
+        self,
+        timed: Sequence[TimeRung],
+        kinds: Sequence[KindRung],
+        freezer: Freezer,
+        journal: Journal,
+        lateness: int,
     ) -> None:
         self._timed = tuple(timed)
         self._kinds = tuple(kinds)
@@ -39,20 +55,32 @@ class Ladder:
         self._roots = [rung.builder for rung in timed if rung.builder.source is None]
         self._freezer = freezer
         self._journal = journal
+        self._lateness = lateness
         self._is_parted = False
         self.due = AFTER_ALL
         self.told: list[BuilderFailed | BuilderRecovered] = []
 
-    def run(self, step: Step, at: int) -> Yield:
+    def rejoin(self) -> None:
+        """Note that trades may be missing before the next one."""
+        for rung in self._all:
+            rung.standing.rejoin()
+
+    def run(self, step: StepFields, at: int) -> Yield | None:
         """Do a step, and return what it gives out, in order; ``at`` is our clock, for what is told."""
-        found = None if self._is_parted else self._twice_together(step)
-        if found is None:
-            tries = 2 if self._is_parted else 1  # the second one was made together
-            if not self._is_parted:
-                self._part()
-            found = self._each(step, at, tries)
+        if self._is_parted:
+            found: Yield | None = self._each(Step(*step), at, tries=2)
+        else:
+            mark = self._journal.mark()
+            try:
+                found = self._together(*step)
+            except Exception as exc:  # noqa: BLE001  whatever it is, it must not cost the other timeframes their bars
+                self._journal.undo(mark)
+                found = self._again(Step(*step), at, exc)
+            except BaseException:
+                self._journal.undo()
+                raise
         self._journal.keep()
-        if len(found.bars) > 1:
+        if found is not None and len(found.bars) > 1:
             found.bars.sort(key=_place)
         return found
 
@@ -60,41 +88,47 @@ class Ladder:
         """Count a batch as failed for all: it did not even reach the builders."""
         for rung in self._all:
             self.told.append(rung.standing.fail(batch, exc, now_ns, at))
-        _log.error("trades could not be given to any builder: %s", self.told[-1].reason, exc_info=exc)
+        _log.error("trades could not be given to any builder: %s", self.told[-1], exc_info=exc)
 
-    def _twice_together(self, step: Step) -> Yield | None:
+    def _again(self, step: Step, at: int, failure: Exception) -> Yield | None:
+        """Do a step once more that was taken back; if it fails too, each builder does it for itself."""
+        _log.info("a step of the builders is done once more: it failed", exc_info=failure)
         mark = self._journal.mark()
-        for _ in range(2):
-            try:
-                return self._together(step)
-            except Exception:  # whatever it is, it must not cost the other timeframes their bars
-                _log.debug("a step of the builders is taken back", exc_info=True)
-                self._journal.undo(mark)
-            except BaseException:
-                self._journal.undo()
-                raise
-        return None
+        try:
+            return self._together(*step)
+        except Exception:  # noqa: BLE001  as in run
+            self._journal.undo(mark)
+        self._part()
+        return self._each(step, at, tries=1)
 
-    def _together(self, step: Step) -> Yield:
-        batch, changed = step.batch, False
+    def _together(
+        self,
+        batch: TradeBatch | None,
+        low_ts: int,
+        high_ts: int,
+        in_order: bool,
+        youngest: int,
+        watermark: int,
+    ) -> Yield | None:
+        changed = False
         if batch is not None:
             if self._timed and self._timed[0].standing.is_joining:
                 for rung in self._timed:
                     rung.standing.join(batch.ts_event[0], self._journal)
             for root in self._roots:
-                changed |= root.feed(
-                    batch, step.low_ts, step.high_ts, step.in_order, step.youngest, step.lateness
-                )
+                changed |= root.feed(batch, low_ts, high_ts, in_order, youngest, self._lateness)
+        is_settled = changed or watermark >= self.due
+        if not is_settled and not self._kinds:
+            return None
         found = Yield([], [])
-        is_settled = changed or step.watermark >= self.due
         if is_settled:
             for root in self._roots:
-                root.settle(step.watermark)
+                root.settle(watermark)
             for rung in self._timed:
                 if not rung.is_idle:
-                    _add(found, rung.collect(step.watermark, self._freezer, self._journal))
+                    _add(found, rung.collect(watermark, self._freezer, self._journal))
         for kind in self._kinds:
-            _add(found, kind.take(step, self._freezer, self._journal))
+            _add(found, kind.collect(batch, watermark, self._freezer, self._journal))
         if is_settled:
             self.due = min((rung.next_end for rung in self._timed), default=AFTER_ALL)
         return found
@@ -117,8 +151,8 @@ class Ladder:
         mark, failure = self._journal.mark(), None
         for _ in range(tries):
             try:
-                found = rung.take(step, self._freezer, self._journal)
-            except Exception as exc:  # as in _twice_together
+                found = rung.take(step, self._lateness, self._freezer, self._journal)
+            except Exception as exc:  # noqa: BLE001  as in run
                 self._journal.undo(mark)
                 failure = exc
             else:
@@ -139,13 +173,14 @@ class Ladder:
             parts = [] if source is None else source.open_parts()
             try:
                 rung.builder.stand_alone()
-            except Exception:  # as in _twice_together; it is told with the batch that brought us here
+            except Exception:  # noqa: BLE001  as in run; it is told with the batch that brought us here
                 self._journal.undo(mark)
                 rung.standing.lose(parts)
         for rung in self._timed:
             rung.builder.source = None
             rung.builder.children.clear()
         self._roots = [rung.builder for rung in self._timed]
+        self._journal.keep()  # a mark protects only from what is touched first after it
 
 
 def _add(found: Yield, more: Yield) -> None:

@@ -45,7 +45,8 @@ class Past:
         self._revised: dict[int, OpenBar] = {}
         self._unborn: list[OpenBar] = []
 
-    def _touch(self) -> None:
+    def touch(self) -> None:
+        """Remember how it is: it is about to change."""
         if self._before is None:
             self._before = (
                 self.trades,
@@ -65,14 +66,16 @@ class Past:
     def undo(self) -> None:
         """Be as it was before the update."""
         if self._before is not None:
-            (self.trades, self._bars, self._forgotten, self._given, self._revised, self._unborn) = self._before
+            (self.trades, self._bars, self._forgotten, self._given, self._revised, self._unborn) = (
+                self._before
+            )
         for bar, state in reversed(self._changed):
             restore(bar, state)
         self.keep()
 
     def remember(self, closed: Sequence[OpenBar]) -> None:
         """Remember bars that were closed, in the order of their ends."""
-        self._touch()
+        self.touch()
         for bar in closed:
             self._bars[bar.start] = bar
         while len(self._bars) > self._kept:
@@ -82,7 +85,7 @@ class Past:
 
     def revise(self, slot: Slot, ts: int, ticks: int, volume: int, side: int) -> bool:
         """Add a late trade to its bar, which may have to be made; False if that bar is beyond memory."""
-        self._touch()
+        self.touch()
         bar = self._bars.get(slot.start)
         if bar is None:
             if slot.end <= self._forgotten:
@@ -105,7 +108,7 @@ class Past:
     def give(self, closed: Sequence[OpenBar]) -> list[OpenBar]:
         """Note that ``closed`` are given out now; return those that late trades made, which go with them."""
         if closed or self._unborn:
-            self._touch()
+            self.touch()
         unborn, self._unborn = self._unborn, []
         for bar in (*closed, *unborn):
             self.note_given(bar.end)
@@ -113,14 +116,14 @@ class Past:
 
     def note_given(self, end: int) -> None:
         """Note that something was given out for every interval that ends by ``end``."""
-        self._touch()
+        self.touch()
         self._given = max(self._given, end)
 
     def take_revised(self) -> list[OpenBar]:
         """Return the bars that changed after they were given out, oldest first, and begin anew."""
         if not self._revised:
             return []
-        self._touch()
+        self.touch()
         revised, self._revised = self._revised, {}
         return sorted(revised.values(), key=_end)
 

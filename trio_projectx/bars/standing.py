@@ -80,10 +80,9 @@ class Standing:
 
     def miss(self, batch: TradeBatch) -> None:
         """Count the trades of a batch that goes by, and take what is open now for not whole."""
-        count, first, last = self._missed
+        count, first, _ = self._missed
         self.failed += len(batch)
-        first = first if count else batch.ts_event[0]
-        self._missed = count + len(batch), first, batch.ts_event[-1]
+        self._missed = count + len(batch), first if count else batch.ts_event[0], batch.ts_event[-1]
         self._missed_until = max(self._missed_until, *batch.ts_event)
         self._seen_from = None
 

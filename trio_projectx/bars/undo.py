@@ -24,8 +24,11 @@ _NAMES: Final = (
     "late_trades",
     "is_partial",
 )
+#: What adding trades changes; cheaper by half, and needed for each batch.
+_GROWING: Final = tuple(name for name in _NAMES if name not in ("start", "end", "late_trades", "is_partial"))
 State: TypeAlias = tuple[int | bool | None, ...]
 _state: Final = operator.attrgetter(*_NAMES)
+growth_of: Final = operator.attrgetter(*_GROWING)
 
 
 class Undoable(Protocol):
@@ -75,6 +78,6 @@ def state_of(bar: OpenBar) -> State:
 
 
 def restore(bar: OpenBar, state: State) -> None:
-    """Make ``bar`` what it was."""
-    for name, value in zip(_NAMES, state, strict=True):
+    """Make ``bar`` what it was when `state_of` or ``growth_of`` looked at it."""
+    for name, value in zip(_NAMES if len(state) == len(_NAMES) else _GROWING, state, strict=True):
         setattr(bar, name, value)
