@@ -29,7 +29,7 @@ def exact_trade(entry: JsonValue) -> WireTrade | Fault:
     """Return the trade of one entry of a trade list, or the first fault of it."""
     if not isinstance(entry, dict):
         return Fault(Reason.SCHEMA, f"{json_type(entry)} instead of a trade")
-    fields = _Fields(entry)
+    fields = Fields(entry)
     price, volume = fields.number("price"), fields.whole("volume")
     timestamp, symbol_id, contract_id = (
         fields.text("timestamp"),
@@ -50,7 +50,7 @@ def exact_quote(data: JsonValue) -> tuple[WireQuote | None, list[Fault]]:
     """
     if not isinstance(data, dict):
         return None, [Fault(Reason.SCHEMA, f"{json_type(data)} instead of a quote")]
-    fields = _Fields(data)
+    fields = Fields(data)
     symbol, contract = fields.text("symbol"), fields.text("contract")
     if fields.faults:
         return None, fields.faults
@@ -72,14 +72,15 @@ def exact_quote(data: JsonValue) -> tuple[WireQuote | None, list[Fault]]:
     return quote, fields.faults
 
 
-class _Fields:
-    """The fields of one JSON object by type: None for what is absent, null or wrong (and noted)."""
+class Fields:
+    """The fields of one JSON object by type: None for what is absent, null or wrong (and noted in ``faults``)."""
 
     def __init__(self, data: dict[str, JsonValue]) -> None:
         self._data = data
         self.faults: list[Fault] = []
 
     def number(self, name: str) -> float | None:
+        """Return a number."""
         value = self._data.get(name)
         if isinstance(value, float) or value is None:
             return value
@@ -93,6 +94,7 @@ class _Fields:
             return None
 
     def whole(self, name: str) -> int | None:
+        """Return a whole number."""
         value = self._data.get(name)
         if value is None or (isinstance(value, int) and not isinstance(value, bool)):
             return value
@@ -103,6 +105,7 @@ class _Fields:
         return None
 
     def text(self, name: str) -> str | None:
+        """Return a string."""
         value = self._data.get(name)
         if value is None or isinstance(value, str):
             return value
