@@ -89,8 +89,13 @@ class ContractPipeline:
             stamp_min_ns=limits.stamp_min_ns,
             stamp_max_ns=limits.stamp_max_ns,
             trade_size_max=limits.trade_size_max,
+            rejections_kept=limits.rejections_kept,
             price_band=limits.price_band,
             band_confirm=limits.price_band_confirm,
+            stamp_ahead_s=limits.stamp_ahead_s,
+            stamp_confirm=limits.stamp_ahead_confirm,
+            volume_times=limits.volume_times,
+            volume_floor=limits.volume_band_floor,
         )
         self._quotes = QuoteMerger(
             contract_id, grid, stamp_min_ns=limits.stamp_min_ns, stamp_max_ns=limits.stamp_max_ns
@@ -129,6 +134,7 @@ class ContractPipeline:
 
     async def judge(self, trades: list[WireTrade], ts_recv: int, serial: int = 0) -> None:
         """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
+        self._validator.now_ns = round(trio.current_time() * 1e9)
         batch = self._validator.validate(trades, ts_recv)
         good = 0 if batch is None else len(batch)
         held = self._validator.held
@@ -158,7 +164,7 @@ class ContractPipeline:
         if merged is None:
             return
         self._quotes_merged += 1
-        released = self._validator.confirm(merged.bid, merged.ask, ts_recv)
+        released = self._validator.confirm(merged.bid, merged.ask, ts_recv, merged.ts_event)
         if released is not None:
             self.counts.held -= len(released)
             self.counts.waiting_valid += len(released)
