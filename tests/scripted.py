@@ -8,8 +8,8 @@ an upgrade. Logging in is answered by the network itself, with a new token each 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeAlias
 
 import attrs
@@ -18,10 +18,15 @@ import trio
 import trio_websocket
 import wsproto.utilities
 
-from trio_projectx import Credentials, Endpoint, GatewayConfig
+from trio_projectx import ConnectionLost, Credentials, Endpoint, GatewayConfig, SubscriptionError
+from trio_projectx.composition import _open_site
 from trio_projectx.connection.auth import TokenSource
 from trio_projectx.connection.negotiator import HubAddress
 from trio_projectx.connection.rest import RestClient
+from trio_projectx.connection.sites import Sites
+from trio_projectx.flow.subscriptions import Subscription
+from trio_projectx.market import Decoded, Decoder, join_decoded
+from trio_projectx.signalr import JsonValue
 from trio_projectx.simulator.streams import BreakableStream, breakable_pair
 
 START_NS = 1_787_172_660_000_000_000  # 2026-08-19T20:51:00Z
@@ -76,6 +81,71 @@ class Request:
     @property
     def bearer(self) -> str | None:
         return self.headers.get("authorization", "").removeprefix("Bearer ") or None
+
+
+class Gathered:
+    """A sink that keeps what it gets, and waits behind ``gate`` where that is not set. The decoder is the real one."""
+
+    def __init__(self) -> None:
+        self._decoder = Decoder()
+        self.got: list[tuple[Decoded, int, int]] = []
+        """What was delivered, the time of its read, and the number of the epoch that brought it."""
+        self.noted: list[tuple[str, int, Subscription]] = []
+        """What became of subscriptions, with the number of the epoch."""
+        self.causes: list[str] = []
+        """Why something was left."""
+        self.refused: list[tuple[Subscription, SubscriptionError]] = []
+        self.lost: list[ConnectionLost] = []
+        self.level: set[int] = set()
+        """Epochs that are level; what is settled becomes so."""
+        self.gate = trio.Event()
+        self.gate.set()
+
+    @property
+    def serial(self) -> int:
+        return len(self.got)
+
+    def bulk(self, text: str) -> Decoded | None:
+        return self._decoder.bulk(text)
+
+    def invocation(self, target: str, arguments: Sequence[JsonValue]) -> Decoded:
+        return self._decoder.invocation(target, arguments)
+
+    def combined(self, found: list[Decoded]) -> Decoded:
+        return join_decoded(found)
+
+    async def deliver(self, found: Decoded, ts_recv: int, line: int) -> None:
+        self.got.append((found, ts_recv, line))
+        await self.gate.wait()
+
+    def join(self, line: int, wanted: Subscription) -> None:
+        self.noted.append(("join", line, wanted))
+
+    def acknowledged(self, line: int, wanted: Subscription) -> None:
+        self.noted.append(("acknowledged", line, wanted))
+
+    def leave(self, line: int, wanted: Subscription, cause: str) -> None:
+        self.noted.append(("leave", line, wanted))
+        self.causes.append(cause)
+
+    def settle(self, line: int, wanted: Subscription) -> None:
+        self.noted.append(("settle", line, wanted))
+        self.level.add(line)
+
+    def is_level(self, line: int, wanted: Subscription) -> bool:
+        return line in self.level
+
+    def refuse(self, wanted: Subscription, error: SubscriptionError) -> None:
+        self.refused.append((wanted, error))
+
+    async def lose(self, error: ConnectionLost) -> None:
+        self.lost.append(error)
+        await trio.lowlevel.checkpoint()
+
+    def prices(self, line: int | None = None) -> list[float]:
+        """The prices of all trades, or of those that one epoch brought."""
+        found = [found for found, _, number in self.got if line in (None, number)]
+        return [trade.price for each in found for trades in each.trades.values() for trade in trades]
 
 
 class _Replayed(trio.abc.Stream):
@@ -246,6 +316,8 @@ class Network:
         self.asked: list[tuple[str, int, bool]] = []
         self.near: list[BreakableStream] = []
         self.logins = 0
+        self.token: Callable[[int], str] = token_no
+        """Gives the token of each login."""
         self.connecting: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         """What happens before a connection is there; it may hang or raise OSError."""
 
@@ -291,7 +363,7 @@ class Network:
             await wire.reply(404, b"no such route")
             return
         self.logins += 1
-        await wire.reply_json(token=token_no(self.logins))
+        await wire.reply_json(token=self.token(self.logins))
 
 
 @asynccontextmanager
@@ -323,6 +395,13 @@ def rest_for(config: GatewayConfig) -> RestClient:
         deadline_s=config.timeouts.rest_s,
         body_limit=config.limits.rest_body_bytes,
     )
+
+
+@asynccontextmanager
+async def open_sites(config: GatewayConfig) -> AsyncGenerator[Sites]:
+    """The endpoints of ``config``, made as a gateway makes them."""
+    async with AsyncExitStack() as stack:
+        yield Sites([await _open_site(config, endpoint, stack) for endpoint in config.all_endpoints])
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ import pickle
 import attrs
 import pytest
 
-from trio_projectx import ConfigError, Credentials, Endpoint, GatewayConfig, Limits, Timeouts
+from trio_projectx import ConfigError, Credentials, Endpoint, GatewayConfig, Limits, Reconnect, Refresh, Timeouts
 
 SECRET = "s3cret-key"
 
@@ -77,12 +77,16 @@ def test_a_bad_url_is_refused_and_named(url: str) -> None:
         Endpoint(market_hub_url=url)
 
 
-@pytest.mark.parametrize("group", [Timeouts, Limits])
+@pytest.mark.parametrize("group", [Timeouts, Limits, Reconnect, Refresh])
 def test_numbers_are_checked_and_named(group: type) -> None:
     for field in attrs.fields(group):
         if field.name.startswith("stamp_"):  # may be below 0; see test_limits_are_a_whole
             continue
+        if isinstance(field.default, bool):
+            continue
         for bad in (-1, "5", None, True):
+            if bad is None and field.default is None:  # there it means: none
+                continue
             with pytest.raises(ConfigError, match=rf"{group.__name__}\.{field.name}"):
                 group(**{field.name: bad})
 

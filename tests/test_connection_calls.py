@@ -100,3 +100,42 @@ async def test_cancelling_one_waiter_leaves_the_call_to_the_others(autojump_cloc
     assert scope.cancelled_caught
     calls.settle(CallCompleted("1", None))
     assert await call.wait(1) is None
+
+
+async def test_who_asked_to_be_called_is_called_once_with_the_outcome_there(autojump_clock: MockClock) -> None:
+    calls = PendingCalls()
+    seen: list[tuple[bool, object, object]] = []
+
+    def note() -> None:
+        seen.append((call.done.is_set(), call.result, call.error))
+
+    for event in (CallCompleted("1", 7), CallFailed("1", "no"), None):
+        call = calls.add("1", "Subscribe", note)
+        assert seen == []
+        if event is None:
+            calls.fail_all(ConnectionLost("gone"))
+        else:
+            calls.settle(event)
+            calls.settle(event)
+        calls.fail_all(ConnectionLost("gone"))
+        ((was_set, result, error),) = seen
+        assert was_set
+        assert (result, error) == (call.result, call.error)
+        seen.clear()
+
+
+def test_where_the_outcome_stood_is_noted() -> None:
+    calls = PendingCalls()
+    first, second = calls.add("1", "A"), calls.add("2", "B")
+    calls.settle(CallCompleted("1", None), 41)
+    calls.settle(CallFailed("2", "no"), 42)
+    assert (first.position, second.position) == (41, 42)
+
+
+def test_a_refusal_is_cleaned_of_secrets() -> None:
+    calls = PendingCalls(lambda text: text.replace("secret", "***"))
+    call = calls.add("1", "Subscribe")
+    calls.settle(CallFailed("1", "the token secret is bad"))
+    assert isinstance(call.error, SubscriptionError)
+    assert call.error.text == "the token *** is bad"
+    assert "secret" not in str(call.error)

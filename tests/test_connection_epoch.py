@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
-import attrs
 import pytest
 import trio
+from epoch_tools import Bench, hub_that, nothing, running, status
 from scripted import (
     API_KEY,
     HANDSHAKE,
@@ -19,7 +18,6 @@ from scripted import (
     Network,
     Request,
     Script,
-    Service,
     Wire,
     completion,
     config_for,
@@ -39,99 +37,14 @@ from trio_projectx import (
     ConnectTimeout,
     Credentials,
     Limits,
+    ProtocolError,
     SubscriptionError,
     Timeouts,
     TrioProjectXError,
 )
-from trio_projectx.connection.epoch import Epoch
-from trio_projectx.connection.transport import UpgradeRefused
-from trio_projectx.market import Decoded
+from trio_projectx.connection.endings import HandshakeRefused, HubClosed, LoggedOut, NoSuchHub, Silent
+from trio_projectx.connection.transport import TransportClosed, UpgradeRefused
 from trio_projectx.simulator.streams import BreakableStream
-
-Play = Callable[[Hub], Awaitable[None]]
-
-
-@attrs.define(eq=False)
-class Bench:
-    """An epoch at work, and what it delivered."""
-
-    network: Network
-    service: Service
-    epoch: Epoch = attrs.field(init=False)
-    got: list[tuple[Decoded, int]] = attrs.field(factory=list)
-    gate: trio.Event = attrs.field(factory=trio.Event)
-    returned: trio.Event = attrs.field(factory=trio.Event)
-    """Set when `Epoch.run` has returned: its connection is closed then, too."""
-
-    def __attrs_post_init__(self) -> None:
-        self.gate.set()
-        address, tokens, config = self.service.address, self.service.tokens, self.service.config
-        self.epoch = Epoch("market hub", address, tokens, config, self.deliver)
-
-    async def deliver(self, decoded: Decoded, ts_recv: int) -> None:
-        self.got.append((decoded, ts_recv))
-        await self.gate.wait()
-
-    async def run(self) -> None:
-        await self.epoch.run()
-        self.returned.set()
-
-    async def live(self) -> Epoch:
-        with trio.fail_after(1000):
-            await self.epoch.settled.wait()
-        assert self.epoch.live, self.epoch.error
-        return self.epoch
-
-    async def failure(self) -> TrioProjectXError:
-        """Wait until the epoch is over, and return why."""
-        with trio.fail_after(1000):
-            await self.epoch.over.wait()
-        assert not self.epoch.live
-        assert self.epoch.error is not None
-        return self.epoch.error
-
-    def prices(self) -> list[float]:
-        return [t.price for decoded, _ in self.got for trades in decoded.trades.values() for t in trades]
-
-
-@asynccontextmanager
-async def running(
-    hub: Script, rest: Script | None = None, capacity: int = 1 << 16, **changes: object
-) -> AsyncGenerator[Bench]:
-    """An epoch that runs as long as the block; leaving it leaves nothing open (`open_network` asserts it)."""
-    async with (
-        open_network(hub, rest, capacity) as network,
-        open_service(config_for(network, **changes)) as service,
-    ):
-        bench = Bench(network, service)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(bench.run)
-            yield bench
-            nursery.cancel_scope.cancel()
-
-
-def hub_that(play: Play, answer: str = "{}\x1e") -> Script:
-    """A hub that accepts, answers the handshake, plays, and then goes on reading until the client has gone."""
-
-    async def script(wire: Wire, request: Request) -> None:
-        hub = await wire.accept()
-        await hub.shake(answer)
-        await play(hub)
-        await hub.until_gone()
-
-    return script
-
-
-async def nothing(hub: Hub) -> None:
-    await trio.lowlevel.checkpoint()
-
-
-def status(code: int, body: bytes = b"") -> Script:
-    async def script(wire: Wire, request: Request) -> None:
-        await wire.reply(code, body)
-
-    return script
-
 
 # Connecting
 
@@ -186,7 +99,7 @@ async def test_a_given_token_is_not_renewed(autojump_clock: MockClock) -> None:
     ("code", "kind", "says"),
     [
         (403, AuthError, r"forbids this user \(HTTP 403\): not you"),
-        (404, ConnectError, "no hub at this address .HTTP 404.; check the hub's URL"),
+        (404, NoSuchHub, "no hub at this address .HTTP 404.; check the hub's URL"),
         (500, UpgradeRefused, "HTTP 500: not you"),
         (302, UpgradeRefused, "HTTP 302"),
         (200, UpgradeRefused, "HTTP 200"),
@@ -241,11 +154,12 @@ async def test_a_door_that_fails_is_a_connect_error(autojump_clock: MockClock) -
 @pytest.mark.parametrize(
     ("answer", "kind", "says"),
     [
-        ('{"error":"go\\naway"}\x1e', ConnectError, r"refused the handshake: .*go\\naway"),
-        ("<html>\x1e", ConnectError, "refused the handshake"),
-        ('{"type":6}\x1e', ConnectError, "a hub record came"),
-        ("[]\x1e", ConnectError, "refused the handshake"),
-        ("\x1e", ConnectError, "refused the handshake"),
+        ('{"error":"go\\naway"}\x1e', HandshakeRefused, r"refused the handshake: .*go\\naway"),
+        # What is no answer at all may be better the next time: not final, as a refusal is.
+        ("<html>\x1e", ProtocolError, "handshake was not answered"),
+        ('{"type":6}\x1e', ProtocolError, "a hub record came"),
+        ("[]\x1e", ProtocolError, "handshake was not answered"),
+        ("\x1e", ProtocolError, "handshake was not answered"),
         ("x" * 2000, ConnectError, "longer than the limit"),
     ],
 )
@@ -446,7 +360,8 @@ async def test_a_silent_server_is_lost_after_server_s_and_not_before(autojump_cl
         # Told at once: the closing of a dead connection takes seconds, and nobody waits for it.
         assert trio.current_time() == pytest.approx(37)
         epoch.fail_calls()
-        assert type(call.error) is type(error) is ConnectionLost
+        assert type(call.error) is ConnectionLost
+        assert type(error) is Silent
         assert "no record for 30 s" in str(error)
         with pytest.raises(ConnectionLost, match="not connected"):
             epoch.invoke("SubscribeContractTrades", MNQ)
@@ -470,7 +385,9 @@ async def test_pongs_are_no_sign_of_life(autojump_clock: MockClock) -> None:
     async with running(hub_that(nothing)) as bench:
         await bench.live()
         await trio.sleep(1)
-        assert bench.epoch.round_trip_s == pytest.approx(0)  # this server answers each WebSocket ping
+        assert bench.epoch.liveness.round_trip_s == pytest.approx(
+            0
+        )  # this server answers each WebSocket ping
         await bench.failure()
         assert trio.current_time() == pytest.approx(30)
 
@@ -483,11 +400,11 @@ async def test_what_a_full_pipeline_takes_is_not_the_servers_silence(autojump_cl
             await hub.send(PING)
 
     async with running(hub_that(play)) as bench:
-        bench.gate = trio.Event()
+        bench.sink.gate = trio.Event()
         await bench.live()
         await trio.sleep(200)
         assert bench.epoch.live
-        bench.gate.set()
+        bench.sink.gate.set()
         await trio.sleep(100)
         assert bench.epoch.live
 
@@ -501,10 +418,10 @@ async def test_a_record_at_the_last_instant_is_delivered(autojump_clock: MockClo
 
     for _ in range(10):
         async with running(hub_that(play)) as bench:
-            bench.gate = trio.Event()
+            bench.sink.gate = trio.Event()
             await bench.live()
             await trio.sleep(31)
-            bench.gate.set()
+            bench.sink.gate.set()
             await trio.sleep(1)
             assert (bench.prices() == [1.0]) is bench.epoch.live
 
@@ -529,6 +446,9 @@ async def test_a_close_record(autojump_clock: MockClock, fields: dict[str, bool 
         error = await bench.failure()
         await bench.returned.wait()
         assert bench.prices() == [1.0]  # nothing that comes behind it
+    assert type(error) is HubClosed
+    assert error.allow_reconnect is fields.get("allowReconnect", False)
+    assert error.text == {None: "", "later": "later"}.get(fields.get("error"), r"shut\ndown")  # type: ignore[call-overload]
     with pytest.raises(ConnectionLost, match=says):
         raise error
     assert trio.current_time() < 1
@@ -544,6 +464,8 @@ async def test_a_websocket_close(autojump_clock: MockClock, code: int) -> None:
         error = await bench.failure()
         assert bench.prices() == [1.0]
     assert type(error) is ConnectionLost
+    assert isinstance(error.__cause__, TransportClosed)
+    assert error.__cause__.code == code
     assert f"connection lost: the WebSocket has ended: {code}" in str(error)
     assert "\x1b" not in str(error)
 
@@ -586,13 +508,13 @@ async def test_a_close_that_waits_unread_counts_although_our_own_sending_fails_f
         await hub.stream.aclose()
 
     async with running(hub_that(play)) as bench:
-        bench.gate = trio.Event()
+        bench.sink.gate = trio.Event()
         epoch = await bench.live()
         await trio.sleep(20)  # the keep-alive ping fails meanwhile
         assert not epoch.live
         with pytest.raises(ConnectionLost):
             epoch.invoke("SubscribeContractTrades", MNQ)
-        bench.gate.set()
+        bench.sink.gate.set()
         error = await bench.failure()
         assert bench.prices() == [1.0, 2.0]
     assert "asked not to come back: maintenance" in str(error)
@@ -655,7 +577,6 @@ NOISE = {
     "stream item for nobody": record(type=2, invocationId="77", item=1),
     "ack": record(type=8, sequenceId=1),
     "depth": record(type=1, target="GatewayDepth", arguments=[MNQ, []]),
-    "logout": record(type=1, target="GatewayLogout", arguments=[]),
     "headers": record(type=6, headers={"a": "b"}),
     "trade of another shape": record(type=1, target="GatewayTrade", arguments=[1, 2, 3]),
     "null trade": record(type=1, target="GatewayTrade", arguments=[MNQ, [None]]),
@@ -826,6 +747,145 @@ async def test_what_came_together_goes_on_together_with_the_time_of_its_text(
         ((decoded, ts_recv),) = bench.got
         assert len(decoded.trades[MNQ]) == decoded.records == 499
         assert ts_recv == virtual_wall() - 10**9
+
+
+# What it tells, and what it is told
+
+
+async def test_it_tells_when_it_is_live_and_when_it_is_over(autojump_clock: MockClock) -> None:
+    async def play(hub: Hub) -> None:
+        await trio.sleep(1)
+        await hub.send(record(type=7))
+
+    async with running(hub_that(play)) as bench:
+        epoch = bench.epoch
+        assert (epoch.live, epoch.error, bench.changes) == (False, None, [])
+        await bench.live()
+        assert bench.changes == [True]
+        await bench.failure()
+        assert bench.changes == [True, False]
+    async with running(status(500)) as bench:
+        await bench.failure()
+        assert bench.changes == [False]
+
+
+async def test_what_it_delivers_carries_its_number(autojump_clock: MockClock) -> None:
+    async def play(hub: Hub) -> None:
+        await hub.send(trade(1.0), trade(2.0))
+        await hub.send(completion("9"), trade(3.0))
+
+    async with running(hub_that(play, "{}\x1e" + trade(0.5))) as bench:
+        await bench.live()
+        await trio.sleep(1)
+        assert {line for _, _, line in bench.sink.got} == {bench.epoch.number} == {7}
+        counts = bench.epoch.counts
+        assert (counts.records, counts.ignored, counts.malformed) == (4, 1, 0)
+        assert counts.bulk_texts < counts.texts <= 2  # the answer to the handshake counts for none
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_logout_ends_it_behind_the_trades(autojump_clock: MockClock, alone: bool) -> None:
+    """What stands behind the logout in the same text is passed on, too: it was sent."""
+
+    async def play(hub: Hub) -> None:
+        parts = [trade(1.0), record(type=1, target="GatewayLogout", arguments=["bye"]), trade(2.0)]
+        for text in parts if alone else ["".join(parts)]:
+            await hub.send(text)
+            await trio.sleep(1)
+
+    async with running(hub_that(play)) as bench:
+        error = await bench.failure()
+        await bench.returned.wait()
+        assert bench.prices() == ([1.0] if alone else [1.0, 2.0])
+    assert type(error) is LoggedOut
+    assert "logged out" in str(error)
+
+
+async def test_it_can_be_given_up_for_a_reason_that_only_others_see(autojump_clock: MockClock) -> None:
+    async with running(hub_that(nothing)) as bench:
+        epoch = await bench.live()
+        call = epoch.invoke("SubscribeContractTrades", MNQ)
+        first = ConnectionLost("market hub: stalled")
+        epoch.fail(first)
+        epoch.fail(ConnectionLost("another"))
+        assert await bench.failure() is first
+        await bench.returned.wait()
+        with pytest.raises(ConnectionLost, match="stalled"):
+            await call.wait(1)
+        epoch.fail(ConnectionLost("too late"))
+        assert epoch.error is first
+        assert trio.current_time() < 1
+
+
+async def test_given_up_before_it_is_live_it_says_why(autojump_clock: MockClock) -> None:
+    async def hang(wire: Wire, request: Request) -> None:
+        await trio.sleep_forever()
+
+    async with running(hang) as bench:
+        await trio.sleep(1)
+        why = Silent("market hub: the machine slept for 60 s")
+        bench.epoch.fail(why)
+        assert await bench.failure() is why
+        assert bench.epoch.settled.is_set()
+    assert trio.current_time() == pytest.approx(1)
+
+
+async def test_left_it_ends_without_an_error(autojump_clock: MockClock) -> None:
+    async with running(hub_that(nothing)) as bench:
+        epoch = await bench.live()
+        call = epoch.invoke("SubscribeContractTrades", MNQ)
+        epoch.stop()
+        await bench.returned.wait()
+        assert (epoch.error, epoch.live, epoch.over.is_set()) == (None, False, True)
+        with pytest.raises(ConnectionLost, match="the connection was left"):
+            await call.wait(1)
+
+
+async def test_an_answer_calls_who_wanted_to_be_called(autojump_clock: MockClock) -> None:
+    rung: list[float] = []
+
+    async def play(hub: Hub) -> None:
+        call_id, _, _ = await hub.call()
+        await trio.sleep(2)
+        await hub.send(completion(call_id))
+
+    async with running(hub_that(play)) as bench:
+        epoch = await bench.live()
+        for _ in range(2):
+            epoch.invoke("Method", then=lambda: rung.append(trio.current_time()))
+        await trio.sleep(5)
+        assert rung == pytest.approx([2])
+        epoch.stop()
+        await bench.returned.wait()
+        assert rung == pytest.approx([2, 5])  # also of what will never be answered
+
+
+async def test_where_an_answer_stood_among_the_data(autojump_clock: MockClock) -> None:
+    """Trades of the same text that stand before the answer are not later than it; the next text's are."""
+
+    async def play(hub: Hub) -> None:
+        ids = [(await hub.call())[0] for _ in range(3)]
+        await hub.send(completion(ids[0]))
+        await hub.send(trade(1.0))
+        await hub.send(trade(2.0), completion(ids[1]), trade(3.0))
+        await hub.send(completion(ids[2]))
+
+    async with running(hub_that(play)) as bench:
+        epoch = await bench.live()
+        calls = [epoch.invoke("Method") for _ in range(3)]
+        await trio.sleep(1)
+        assert [call.position for call in calls] == [0, len(bench.got), len(bench.got)]
+
+
+async def test_the_token_that_it_was_opened_with_is_known(autojump_clock: MockClock) -> None:
+    async with running(hub_that(nothing)) as bench:
+        assert bench.epoch.token_generation < bench.service.tokens.generation + 1
+        await bench.live()
+        assert bench.epoch.token_generation == bench.service.tokens.generation == 1
+        bench.service.tokens.renew(token_no(1))
+        await bench.service.tokens.token()
+        assert (bench.epoch.token_generation, bench.service.tokens.generation) == (1, 2)
+        assert bench.epoch.live
 
 
 # Calls
@@ -1023,8 +1083,9 @@ async def test_reset_after_any_byte_of_the_server_it_ends_with_a_typed_error(
         async with running(script) as bench:
             error = await bench.failure()
             await bench.returned.wait()
-            assert type(error) in (ConnectError, ConnectionLost)
-            assert type(error) is ConnectionLost or not bench.got
+            assert type(error) in (ConnectError, ConnectionLost, HubClosed)
+            assert type(error) is not ConnectError or not bench.got
+            assert (type(error) is HubClosed) <= (bench.prices() == [1.0])
             assert bench.prices() in ([], [1.0])
             assert trio.current_time() < 1000
         return streams[0].sent

@@ -506,3 +506,43 @@ def test_a_claim_of_a_length_that_is_never_taken_in_ends_it_at_once() -> None:
     assert joiner.feed(good + b"\x81\x7f" + (1 << 62).to_bytes(8, "big") + b"xx") == good
     assert joiner.claimed == 1 << 62
     assert FrameJoiner().feed(b"\x81\x7f" + (1 << 20).to_bytes(8, "big")) != b""
+
+
+WITHIN: list[tuple[str, list[tuple[bytes, bool]]]] = [
+    ("nothing yet", [(b"", False)]),
+    ("whole frames", [(frame(b"a") + frame(b"b"), False)]),
+    ("the first byte of a head", [(frame(b"a")[:1], True), (frame(b"a")[1:], False)]),
+    ("half a frame", [(frame(b"abcd")[:4], True), (frame(b"abcd")[4:], False)]),
+    (
+        "a frame that is too long to hold",
+        [(frame(b"x" * 100_000)[:70_000], True), (frame(b"x" * 100_000)[70_000:], False)],
+    ),
+    ("whole fragments", [(frame(b"a", 0x01), True), (frame(b"b", 0x00), True), (frame(b"c", 0x80), False)]),
+    (
+        "a ping among fragments",
+        [(frame(b"a", 0x01), True), (frame(b"p", 0x89), True), (frame(b"c", 0x80), False)],
+    ),
+    ("a ping", [(frame(b"p", 0x89), False)]),
+    ("a frame and the beginning of the next", [(frame(b"a") + frame(b"b")[:2], True)]),
+]
+
+
+@pytest.mark.parametrize(("name", "steps"), WITHIN, ids=[name for name, _ in WITHIN])
+def test_whether_a_message_has_begun_and_is_not_whole(name: str, steps: list[tuple[bytes, bool]]) -> None:
+    joiner = FrameJoiner()
+    assert not joiner.is_within_message
+    for data, within in steps:
+        joiner.feed(data)
+        assert joiner.is_within_message is within
+
+
+@given(st.lists(st.binary(max_size=300), max_size=6), st.data())
+def test_within_a_message_it_is_between_the_ends_of_whole_ones(payloads: list[bytes], data: st.DataObject) -> None:
+    wire = b"".join(frame(payload) for payload in payloads)
+    ends = {0}
+    for payload in payloads:
+        ends.add(max(ends) + len(frame(payload)))
+    cut = data.draw(st.integers(0, len(wire)))
+    joiner = FrameJoiner()
+    joiner.feed(wire[:cut])
+    assert joiner.is_within_message is (cut not in ends)

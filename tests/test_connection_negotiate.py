@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_projectx import ConnectError
+from trio_projectx import ConfigError, ConnectError, Credentials, GatewayConfig
 from trio_projectx.connection.negotiate import (
     Negotiated,
     Redirected,
     check_redirect,
+    is_loopback,
     negotiate_url,
     parse_negotiation,
     websocket_url,
@@ -129,6 +131,103 @@ def test_a_redirect_leads_to_the_same_origin_or_is_a_typed_error(there: str, bef
         return
     assert websocket_url(url).startswith("wss://h")
     assert negotiate_url(url).lower().startswith(("https://h", "wss://h"))
+
+
+ALLOWED = (
+    "https://rtc2.example.com",
+    "https://h:8443",
+    "http://rtc3.example.com",
+    "http://127.0.0.1:9",
+    "http://[::1]:9",
+)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "says"),
+    [
+        ("https://h/x", "https://rtc2.example.com/y", None),
+        ("https://h/x", "https://rtc2.example.com:443/y?a=b", None),
+        ("https://h/x", "wss://RTC2.example.com/y", None),
+        ("https://h/x", "https://h:8443/x", None),
+        ("https://h/x", "https://h/other", None),  # its own origin needs no list
+        ("https://h/x", "https://rtc2.example.com:444/y", "another origin"),
+        ("https://h/x", "https://rtc2.example.com.evil/y", "another origin"),
+        ("https://h/x", "https://evil/rtc2.example.com", "another origin"),
+        ("https://h/x", "https://me@rtc2.example.com/", "another origin"),
+        ("https://h/x", "http://rtc2.example.com/y", "another origin"),  # another scheme, another origin
+        ("https://h/x", "http://rtc3.example.com/y", r"in clear \(rtc3.example.com\)"),
+        ("https://h/x", "ws://rtc3.example.com/y", "in clear"),
+        ("https://h/x", "http://127.0.0.1:9/y", None),  # clear text that does not leave the machine
+        ("https://h/x", "http://[::1]:9/y", None),
+        ("https://h/x", "http://127.0.0.1:8/y", "another origin"),
+        ("http://127.0.0.1/x", "http://rtc3.example.com/y", "in clear"),
+        ("http://localhost/x", "https://rtc2.example.com/y", None),
+        ("http://hub.test/x", "http://rtc3.example.com/y", None),  # in clear before, and allowed
+        ("http://hub.test/x", "https://rtc2.example.com/y", None),
+    ],
+)
+def test_an_allowed_origin_may_have_the_token_too(here: str, there: str, says: str | None) -> None:
+    if says is None:
+        assert check_redirect(here, there, ALLOWED) == there
+        return
+    with pytest.raises(ConnectError, match=says):
+        check_redirect(here, there, ALLOWED)
+
+
+@given(
+    st.sampled_from(["https://", "http://", "wss://", ""]),
+    st.sampled_from(
+        ["h", "rtc2.example.com", "evil", "127.0.0.1", "h@evil", "rtc2.example.com@evil", "[::1]", "H"]
+    ),
+    st.sampled_from(["", ":443", ":80", ":9", ":x", ":99999"]),
+    st.text(max_size=10),
+)
+def test_a_redirect_from_tls_leads_to_tls_or_to_this_machine(
+    scheme: str, host: str, port: str, path: str
+) -> None:
+    try:
+        there = check_redirect("https://h/x", f"{scheme}{host}{port}/{path}", ALLOWED)
+    except ConnectError:
+        return
+    parts = urlsplit(there)
+    assert parts.hostname in ("h", "rtc2.example.com", "127.0.0.1", "::1")
+    assert parts.scheme in ("https", "wss") or (is_loopback(parts.hostname) and parts.port == 9)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("10.0.0.1", False),
+        ("localhost.evil", False),
+        ("", False),
+    ],
+)
+def test_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://h/path",
+        "https://h:99999",
+        "https://h:x",
+        "https://[::1",
+        "https://me@h",
+        "https://h?a",
+        "wss://h",
+        "h",
+        "",
+        5,
+    ],
+)
+def test_what_is_no_origin_is_refused_where_it_is_given(origin: str) -> None:
+    with pytest.raises(ConfigError, match="redirect_origins"):
+        GatewayConfig(Credentials.from_token("t"), redirect_origins=(origin,))
+    assert GatewayConfig(Credentials.from_token("t"), redirect_origins=ALLOWED).redirect_origins == ALLOWED
 
 
 @pytest.mark.parametrize("token", ["a b", "a\\r\\nb", "\u00fc"])

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+import attrs
 import pytest
 import trio
-from scripted import Network, Request, Wire, config_for, open_network, rest_for, token_no
+from scripted import Network, Request, Wire, config_for, open_network, rest_for, token_no, virtual_wall
 from trio.testing import MockClock
 
 from trio_projectx import (
     AuthError,
     ConnectError,
     ConnectTimeout,
+    GatewayConfig,
     Limits,
     ProtocolError,
     Timeouts,
     TrioProjectXError,
 )
 from trio_projectx.connection.auth import TokenRefused
+from trio_projectx.connection.endings import NegotiateRefused
 from trio_projectx.connection.negotiator import HubAddress, Where
+from trio_projectx.simulator import Fault, open_simulator
 
 TOKEN = token_no(1)
 GRANT = (
@@ -75,10 +79,10 @@ async def test_the_query_form_carries_both_secrets_and_no_header(autojump_clock:
     [
         (401, b"", TokenRefused, "HTTP 401"),
         (403, b"no\x1b", AuthError, r"forbids this user \(HTTP 403\): no\\x1b"),
-        (404, b"", ConnectError, "no hub at this address .HTTP 404.; check the hub's URL"),
-        (405, b"", ConnectError, "no hub at this address .HTTP 405.; check the hub's URL"),
-        (302, b"", ConnectError, "HTTP 302: no text"),
-        (503, b"<html>", ConnectError, "HTTP 503: <html>"),
+        (404, b"", NegotiateRefused, "no hub at this address .HTTP 404.; check the hub's URL"),
+        (405, b"", NegotiateRefused, "no hub at this address .HTTP 405.; check the hub's URL"),
+        (302, b"", NegotiateRefused, "HTTP 302: no text"),
+        (503, b"<html>", NegotiateRefused, "HTTP 503: <html>"),
         (200, b"<html>", ConnectError, "not a SignalR hub"),
         (200, b"", ConnectError, "not a SignalR hub"),
         (200, b'{"error":"no\\nroom"}', ConnectError, r"error: no\\nroom"),
@@ -117,7 +121,87 @@ async def test_what_is_no_grant(
             await hub.resolve(TOKEN)
         assert len(network.requests) == 1
     assert type(raised.value) is kind
+    if isinstance(raised.value, NegotiateRefused):
+        assert raised.value.status == status
     assert TOKEN not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "wait_s"), [(429, "7", 7.0), (503, "120", 120.0), (503, None, None)]
+)
+async def test_a_service_that_asks_to_wait(
+    autojump_clock: MockClock, status: int, header: str | None, wait_s: float | None
+) -> None:
+    async def busy(wire: Wire, request: Request) -> None:
+        await wire.reply(status, b"", *([("Retry-After", header)] if header else []))
+
+    async with open_network(rest=busy) as network:
+        config = config_for(network, negotiate=True)
+        async with rest_for(config) as rest:
+            with pytest.raises(NegotiateRefused) as raised:
+                await HubAddress(config.all_endpoints[0].market_hub_url, config, rest).resolve(TOKEN)
+    assert (raised.value.status, raised.value.retry_after_s) == (status, wait_s)
+
+
+@pytest.mark.parametrize("given", [b"", b',"accessToken":"theirs"'], ids=["our token", "their token"])
+async def test_an_allowed_origin_is_followed_with_their_token_or_ours(
+    autojump_clock: MockClock, given: bytes
+) -> None:
+    def answer(request: Request) -> tuple[int, bytes]:
+        at_home = request.headers["host"] == "hub.test"
+        return 200, b'{"url":"http://rtc2.test/x"' + given + b"}" if at_home else GRANT
+
+    async with address(answer, redirect_origins=("http://rtc2.test",)) as (network, hub):
+        where = await hub.resolve(TOKEN)
+        token = "theirs" if given else TOKEN
+        assert [(r.headers["host"], r.target, r.bearer) for r in network.requests] == [
+            ("hub.test", "/hubs/market/negotiate?negotiateVersion=1", TOKEN),
+            ("rtc2.test", "/x/negotiate?negotiateVersion=1", token),
+        ]
+    bearer = [(b"Authorization", b"Bearer " + token.encode())]
+    assert where == Where("ws://rtc2.test/x?id=s3cret%2B%2F%3D", bearer)
+
+
+async def test_no_other_origin_ever_hears_of_a_token(autojump_clock: MockClock) -> None:
+    """FAULTS.md row 36: the second origin is there and would answer; no connection is even made to it."""
+    async with address(
+        lambda _: (200, b'{"url":"http://evil.test/x"}'), redirect_origins=("http://rtc2.test",)
+    ) as (network, hub):
+        with pytest.raises(ConnectError, match="another origin"):
+            await hub.resolve(TOKEN)
+        assert {host for host, _, _ in network.asked} == {"hub.test"}
+
+
+async def test_what_a_redirect_leads_to_may_echo_its_token_in_vain(autojump_clock: MockClock) -> None:
+    def answer(request: Request) -> tuple[int, bytes]:
+        if request.headers["host"] == "hub.test":
+            return 200, b'{"url":"http://rtc2.test/x","accessToken":"opaque-token-of-theirs"}'
+        return 500, f"who is {request.bearer}?".encode()
+
+    async with address(answer, redirect_origins=("http://rtc2.test",)) as (_, hub):
+        with pytest.raises(ConnectError, match="HTTP 500") as raised:
+            await hub.resolve(TOKEN)
+    assert "opaque-token-of-theirs" not in str(raised.value)
+
+
+async def test_the_simulators_redirect_fault(autojump_clock: MockClock) -> None:
+    """To an allowed origin, which here is the same simulator by another name; and refused where it is not allowed."""
+    async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
+        config = attrs.evolve(GatewayConfig.simulated(sim.url), connect=sim.connect, negotiate=True)
+        other = "http://127.0.0.2:1"
+        for allowed in ((other,), ()):
+            changed = attrs.evolve(config, redirect_origins=allowed)
+            fault = sim.inject(Fault("http_body", hub="market", phase="negotiate", kind="redirect"))
+            async with rest_for(changed) as rest:
+                hub = HubAddress(config.all_endpoints[0].market_hub_url, changed, rest)
+                if allowed:
+                    # It leads to a place that is no hub, so that what is shown is where the request went.
+                    with pytest.raises(ConnectError, match="HTTP 404"):
+                        await hub.resolve(sim.mint_token())
+                else:
+                    with pytest.raises(ConnectError, match=r"another origin \(127.0.0.2\)"):
+                        await hub.resolve(sim.mint_token())
+            assert fault.struck == 1
 
 
 async def test_redirects_use_the_last_token_that_was_given(autojump_clock: MockClock) -> None:

@@ -12,7 +12,10 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trustme
-from scripted import API_KEY, MNQ, Network, Request, Wire, config_for, open_network, rest_for, token_no
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import API_KEY, MNQ, Json, Network, Request, Wire, config_for, open_network, rest_for, token_no
+from simulator_tools import open_hub, virtual_wall
 from trio.testing import MockClock
 
 from trio_projectx import (
@@ -25,16 +28,24 @@ from trio_projectx import (
     Timeouts,
     TrioProjectXError,
 )
-from trio_projectx.connection.auth import TokenRefused
+from trio_projectx._errors import again, cleaned
+from trio_projectx.connection.answers import LOGIN_ERRORS, TryLater, seconds, wire_time
+from trio_projectx.connection.auth import CredentialsRefused, TokenRefused
 from trio_projectx.connection.network import open_network_stream
-from trio_projectx.connection.rest import LOGIN_ERRORS, RestClient
+from trio_projectx.connection.rest import RestClient
+from trio_projectx.market import parse_stamp
+from trio_projectx.simulator import Simulator, open_simulator
 
 Call = Callable[[RestClient], Awaitable[object]]
 TOKEN = token_no(7)
+SINCE_NS = 1_787_172_690_052_000_000  # 2026-08-19T20:51:30.052Z
 
 CALLS: dict[str, Call] = {
     "login": lambda rest: rest.login("me", API_KEY),
     "validate": lambda rest: rest.validate(TOKEN),
+    "logout": lambda rest: rest.logout(TOKEN),
+    "bars": lambda rest: rest.newest_bar_ns(MNQ, SINCE_NS, TOKEN),
+    "account search": lambda rest: rest.search_accounts(TOKEN, active=True),
     "contract search": lambda rest: rest.search_contracts("ES", live=False, token=TOKEN),
     "contract by id": lambda rest: rest.contract(MNQ, token=TOKEN),
 }
@@ -46,6 +57,12 @@ async def serving(
 ) -> AsyncGenerator[tuple[Network, RestClient]]:
     async with open_network(rest=answer) as network, rest_for(config_for(network, **changes)) as rest:
         yield network, rest
+
+
+@asynccontextmanager
+async def to_simulator(sim: Simulator) -> AsyncGenerator[RestClient]:
+    async with RestClient(sim.url, connect=sim.connect, deadline_s=30, body_limit=1 << 20) as rest:
+        yield rest
 
 
 def replying(
@@ -122,6 +139,102 @@ async def test_validate_without_a_new_token_keeps_the_old_one(autojump_clock: Mo
         assert await rest.validate(TOKEN) == TOKEN
 
 
+async def test_logout_carries_the_token_and_gives_nothing(autojump_clock: MockClock) -> None:
+    async def answer(wire: Wire, request: Request) -> None:
+        await wire.reply_json()
+
+    async with serving(answer) as (network, rest):
+        await rest.logout(TOKEN)
+    (request,) = network.requests
+    assert (request.path, request.bearer, request.body) == ("/api/Auth/logout", TOKEN, b"{}")
+
+
+async def test_logging_out_of_the_simulator_ends_the_token() -> None:
+    async with open_simulator(port=None) as sim, to_simulator(sim) as rest:
+        token = await rest.login("simulator", "simulator-key")
+        assert await rest.validate(token) != token
+        await rest.logout(token)
+        with pytest.raises(TokenRefused):
+            await rest.validate(token)
+
+
+async def test_accounts_of_the_simulator() -> None:
+    async with open_simulator(port=None) as sim, to_simulator(sim) as rest:
+        token = await rest.login("simulator", "simulator-key")
+        active = await rest.search_accounts(token, active=True)
+        every = await rest.search_accounts(token, active=False)
+        assert {account.id for account in active} <= {account.id for account in every}
+        assert all(account.canTrade for account in active)
+        assert len(every) >= len(active) >= 1
+
+
+# The newest bar
+
+
+@pytest.mark.parametrize(
+    ("bars", "newest"),
+    [
+        ([], None),
+        ([{"t": "2026-08-19T20:51:40+00:00", "o": 1, "h": 1, "l": 1, "c": 1, "v": 3}], 40),
+        ([{"t": "2026-08-19T15:51:40-05:00", "v": 1}], 40),
+        ([{"t": "2026-08-19T20:51:40Z", "v": 0}], None),
+        ([{"t": "2026-08-19T20:51:40Z", "v": None}], None),
+        ([{"t": "2026-08-19T20:51:40Z"}], None),
+        ([{"t": "2026-08-19T20:51:35Z", "v": 1}, {"t": "2026-08-19T20:51:40Z", "v": 1}], 40),
+    ],
+)
+async def test_the_newest_bar_with_volume(
+    autojump_clock: MockClock, bars: list[Json], newest: int | None
+) -> None:
+    async def answer(wire: Wire, request: Request) -> None:
+        await wire.reply_json(bars=bars)
+
+    minute_ns = SINCE_NS // 60_000_000_000 * 60_000_000_000
+    async with serving(answer) as (network, rest):
+        found = await rest.newest_bar_ns(MNQ, SINCE_NS, TOKEN)
+        assert found == (None if newest is None else minute_ns + newest * 1_000_000_000)
+    (request,) = network.requests
+    assert (request.path, request.bearer) == ("/api/History/retrieveBars", TOKEN)
+    assert json.loads(request.body) == {
+        "contractId": MNQ,
+        "live": False,
+        "startTime": "2026-08-19T20:51:30Z",
+        "endTime": "2026-08-20T20:51:30Z",
+        "unit": 1,
+        "unitNumber": 1,
+        "limit": 1,
+        "includePartialBar": True,
+    }
+
+
+async def test_the_simulators_newest_bar_is_that_of_its_newest_trade(autojump_clock: MockClock) -> None:
+    async with open_simulator(port=None, wall_clock=virtual_wall) as sim, to_simulator(sim) as rest:
+        token = await rest.login("simulator", "simulator-key")
+        async with open_hub(sim, queue=10_000, token=token) as hub:
+            await hub.call("SubscribeContractTrades", sim.contract_id)
+            since_ns = sim.market_now_ns()
+            await trio.sleep(60)
+            newest = await rest.newest_bar_ns(sim.contract_id, since_ns, token)
+            stamps = sim.truth(sim.contract_id)["ts_event"].to_pylist()
+        assert newest is not None
+        assert newest > since_ns
+        assert newest == max(stamps) // 1_000_000_000 * 1_000_000_000
+        assert await rest.newest_bar_ns(sim.contract_id, max(stamps) + 3_600_000_000_000, token) is None
+        with pytest.raises(GatewayError) as raised:
+            await rest.newest_bar_ns("CON.F.US.XYZ.U26", since_ns, token)
+        assert raised.value.code == 1
+
+
+@pytest.mark.parametrize("ts_ns", [-(1 << 63), -1, 0, (1 << 63) - 1])
+def test_every_int64_has_a_second(ts_ns: int) -> None:
+    assert len(wire_time(ts_ns)) == 20
+
+
+@given(st.integers(-9_200_000_000, 9_200_000_000), st.integers(0, 999_999_999))
+def test_the_second_of_a_stamp_is_the_one_it_lies_in(second: int, ns: int) -> None:
+    assert parse_stamp(wire_time(second * 1_000_000_000 + ns)) == second * 1_000_000_000
+
+
 # Refusals
 
 
@@ -131,9 +244,14 @@ async def test_a_refused_login_says_why(autojump_clock: MockClock, code: int) ->
         await wire.reply_json(success=False, errorCode=code, errorMessage="see\nus", token=None)
 
     async with serving(answer) as (_, rest):
-        with pytest.raises(AuthError) as raised:
+        with pytest.raises(TrioProjectXError) as raised:
             await rest.login("me", API_KEY)
-    assert not isinstance(raised.value, TokenRefused)
+    if code == 8:  # "unknown error": nothing that speaks against the credentials
+        assert type(raised.value) is GatewayError
+        assert "login refused: errorCode 8 see\\nus" in str(raised.value)
+        return
+    # A code that is not known may come to mean anything; it is no reason to stop asking for good.
+    assert type(raised.value) is (AuthError if code == 77 else CredentialsRefused)
     meaning = LOGIN_ERRORS.get(code, "unknown error")
     assert f"login refused: {meaning} (errorCode {code}): see\\nus; check user name" in str(raised.value)
 
@@ -166,7 +284,9 @@ async def test_an_unknown_contract_is_none(autojump_clock: MockClock) -> None:
         (403, (), b"go away", AuthError, r"forbids this user \(HTTP 403\): go away"),
         (429, (("Retry-After", "7"),), b"", GatewayError, r"HTTP 429\); it asks to wait 7 s"),
         (429, (("Retry-After", "Wed, 21 Oct 2026 07:28:00 GMT"),), b"", GatewayError, r"HTTP 429\)$"),
-        (429, (("Retry-After", "9" * 400),), b"", GatewayError, "HTTP 429"),
+        (429, (("Retry-After", "9" * 400),), b"", GatewayError, r"HTTP 429\)$"),
+        (503, (("Retry-After", "120"),), b"down", GatewayError, "HTTP 503: down; it asks to wait 120 s"),
+        (503, (), b"", GatewayError, "HTTP 503: no text$"),
         (500, (), b"<html>\r\n<h1>Oops</h1>", GatewayError, r"HTTP 500: <html>\\r\\n<h1>Oops"),
         (500, (), b"\xff\xfe\x00", GatewayError, "HTTP 500"),
         (400, (), b'{"title":"Bad Request"}', GatewayError, "HTTP 400"),
@@ -203,8 +323,10 @@ async def test_answers_that_are_none(
             await CALLS[name](rest)
         assert len(network.requests) == 1  # no redirect is followed, and nothing is tried again
     assert isinstance(raised.value, TokenRefused) == (status == 401 and name != "login")
+    assert isinstance(raised.value, CredentialsRefused) == (status in (401, 403) and name == "login")
     if isinstance(raised.value, GatewayError):
         assert raised.value.code == status
+    assert isinstance(raised.value, TryLater) == (status in (429, 503))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +337,11 @@ async def test_answers_that_are_none(
         ("login", {"token": "line\nbreak"}),
         ("login", {"token": "ümlaut"}),
         ("validate", {"newToken": "line\r\nX-Evil: 1"}),
+        ("bars", {"bars": [{"t": "2026-08-19T20:51:31", "v": 1}]}),
+        ("bars", {"bars": [{"t": "yesterday", "v": 1}]}),
+        ("bars", {"bars": [{"v": 1}]}),
+        ("bars", {"bars": [{"t": "2026-08-19T20:51:31Z", "v": "1"}]}),
+        ("bars", {"bars": {}}),
         ("contract search", {"contracts": None}),
         ("contract search", {"contracts": [{"name": "no id"}]}),
         ("contract search", {"contracts": [{"id": MNQ, "tickSize": "0.25"}]}),
@@ -238,8 +365,37 @@ async def test_a_login_without_a_token(autojump_clock: MockClock, token: str | N
         await wire.reply_json(token=token)
 
     async with serving(answer) as (_, rest):
-        with pytest.raises(AuthError, match="success without a token"):
+        with pytest.raises(ProtocolError, match="success without a token"):
             await rest.login("me", API_KEY)
+
+
+async def test_a_validate_with_an_empty_token(autojump_clock: MockClock) -> None:
+    async def answer(wire: Wire, request: Request) -> None:
+        await wire.reply_json(newToken="")
+
+    async with serving(answer) as (_, rest):
+        with pytest.raises(ProtocolError, match="success without a token"):
+            await rest.validate(TOKEN)
+
+
+def test_try_later_is_the_same_when_it_is_made_again() -> None:
+    error = TryLater("busy, says key-k", 429, "text", 7.0)
+    for other in (again(error), cleaned(error, ["key-k"])):
+        assert isinstance(other, TryLater)
+        assert (other.code, other.text, other.retry_after_s) == (429, "text", 7.0)
+    assert str(cleaned(error, ["key-k"])) == "busy, says [redacted]"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [("0", 0.0), ("120", 120.0), ("9" * 9, 999999999.0)]
+    + [
+        (bad, None)
+        for bad in (None, "", "-1", "1.5", "1e3", "\u0661", "9" * 10, "Wed, 21 Oct 2026 07:28:00 GMT")
+    ],
+)
+def test_retry_after(header: str | None, expected: float | None) -> None:
+    assert seconds(header) == expected
 
 
 # Connections that go wrong

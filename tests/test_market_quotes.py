@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from trio_projectx._events import Quote
 from trio_projectx.market.grid import PriceGrid
 from trio_projectx.market.quotes import QuoteMerger
 from trio_projectx.market.reasons import Reason
+from trio_projectx.market.stamps import format_stamp
 from trio_projectx.market.wire import WireQuote
 
 MNQ = "CON.F.US.MNQ.U26"
@@ -234,3 +236,134 @@ def test_every_told_price_is_on_the_grid_and_was_sent_and_the_counts_add_up(wire
             assert quote.ts_event in (NS, FINE_NS)
     counts = it.counts
     assert counts.received == len(wires) == counts.merged + counts.foreign + counts.unstamped
+
+
+# --- several lines
+
+
+def on(line: int, it: QuoteMerger, ms: int, **fields: Any) -> Quote | None:
+    updated = format_stamp(NS + ms * 10**6, 7)
+    return it.merge(WireQuote(last_updated=updated, timestamp=STAMP, **fields), ms, line)
+
+
+def pair() -> QuoteMerger:
+    it = merger()
+    it.join(1)
+    it.join(2)
+    assert it.settle(2, 0) is None
+    return it
+
+
+def test_an_update_of_two_lines_is_merged_once_and_equal_ones_as_often_as_one_line_brings_them() -> None:
+    it = pair()
+    assert on(1, it, 1, best_bid=10.0) == Quote(MNQ, NS + 10**6, 1, bid=10.0)
+    assert on(1, it, 1, best_bid=10.0) is not None
+    assert on(2, it, 1, best_bid=10.0) is on(2, it, 1, best_bid=10.0) is None
+    assert on(2, it, 1, best_bid=10.0) is not None
+    assert (it.counts.received, it.counts.merged, it.counts.duplicates) == (5, 3, 2)
+
+
+def test_a_line_that_joins_waits_until_the_other_has_brought_what_it_began_with() -> None:
+    it = merger()
+    it.join(1)
+    it.join(2)
+    assert on(2, it, 3, last_price=3.0) is on(2, it, 4, best_ask=4.0) is None
+    assert (it.counts.waiting, it.is_level(2)) == (2, False)
+    on(1, it, 1, best_bid=1.0)
+    on(1, it, 3, last_price=3.0)
+    assert not it.is_level(2)
+    assert on(1, it, 4, best_ask=4.0) == Quote(MNQ, NS + 4 * 10**6, 4, bid=1.0, ask=4.0, last=3.0)
+    assert (it.counts.waiting, it.counts.duplicates, it.is_level(2)) == (0, 2, True)
+    assert it.leave(1, 5) is None
+    assert on(1, it, 5, best_ask=5.0) is None
+    quote = on(2, it, 6, best_ask=6.0)
+    assert quote is not None
+    assert (quote.bid, quote.ask, it.counts.duplicates) == (1.0, 6.0, 3)
+
+
+@pytest.mark.parametrize("how", ["settle", "leave"])
+def test_what_waited_is_merged_when_nothing_else_will_show_that_a_line_is_level(how: str) -> None:
+    it = merger()
+    it.join(1)
+    it.join(2)
+    on(2, it, 3, best_bid=3.0)
+    on(2, it, 4, best_ask=4.0)
+    it.merge(WireQuote(best_ask=5.0, timestamp="x"), 4, 2)
+    quote = it.settle(2, 9) if how == "settle" else it.leave(1, 9)
+    assert quote == Quote(MNQ, NS + 4 * 10**6, 9, bid=3.0, ask=5.0)
+    assert (it.counts.merged, it.counts.waiting) == (3, 0)
+
+
+def test_a_line_that_was_far_behind_does_not_bring_old_fields_back() -> None:
+    it = pair()
+    on(2, it, 40_000, best_bid=40.0)
+    assert on(1, it, 10_000, best_bid=10.0) is None
+    quote = it.merge(WireQuote(timestamp=STAMP, best_ask=41.0), 0, 2)
+    assert quote is not None
+    assert (quote.bid, quote.ask) == (40.0, 41.0)  # this stamp is always behind the other
+    assert it.merge(WireQuote(timestamp="2026-08-19T20:51:31.347+00:00", best_ask=1.0), 0, 1) is None
+    assert (it.counts.merged, it.counts.duplicates) == (2, 2)
+
+
+def test_a_stamp_that_was_wrong_does_not_stop_the_quotes() -> None:
+    it = pair()
+    on(2, it, 30 * 365 * 86_400_000, best_bid=40.0)
+    assert on(1, it, 1, best_bid=10.0) is not None
+    assert on(1, it, 2, best_bid=11.0) is not None
+
+
+def test_a_caller_with_one_line_need_not_say_so() -> None:
+    it = merger()
+    assert on(0, it, 2, best_bid=2.0) is not None
+    quote = on(0, it, 1, best_bid=1.0)
+    assert quote is not None
+    assert (quote.bid, it.is_level(0)) == (1.0, True)
+    assert on(3, it, 3, best_bid=3.0) is None
+    assert it.counts.duplicates == 1
+
+
+UPDATES = st.builds(
+    WireQuote,
+    best_bid=st.none() | st.sampled_from([10.0, 10.25]),
+    best_ask=st.none() | st.sampled_from([10.25, 10.5]),
+    last_price=st.none() | st.sampled_from([10.0, 10.5]),
+    volume=st.none() | st.integers(0, 3),
+    timestamp=st.sampled_from([None, STAMP]),
+)
+
+
+@st.composite
+def updates(draw: st.DrawFn) -> list[WireQuote]:
+    """Stamps do not fall; many are equal, and many updates too."""
+    found, ms = [], 0
+    for update, later in draw(st.lists(st.tuples(UPDATES, st.sampled_from([0, 0, 1])), max_size=30)):
+        ms += later
+        found.append(msgspec.structs.replace(update, last_updated=format_stamp(NS + ms * 10**6, 7)))
+    return found
+
+
+@given(updates(), st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6)), max_size=20), st.integers(0, 20))
+@settings(max_examples=100)
+def test_the_state_after_several_lines_is_that_after_one(
+    wires: list[WireQuote], script: list[tuple[int, int]], join_at: int
+) -> None:
+    """Line 1 brings all, line 2 begins at its join, and takes over where it is level."""
+    alone, it = merger(), merger()
+    it.join(1)
+    at, published, now = {1: 0}, 0, Quote(MNQ, 0, 0)
+    for which, n in [(0, join_at), (2, 0), *script, (0, 99), (1, 99)]:
+        if which == 2 and 2 not in at:
+            it.join(2)
+            at[2] = published
+        elif which == 2 and it.is_level(2):
+            now = it.leave(1, 0) or now
+            at.pop(1, None)
+        line = 1 + which % 2
+        for wire in wires[at[line] : at[line] + n] if line in at else ():
+            now = it.merge(wire, 0, line) or now
+            at[line] += 1
+            published = max(published, at[line])
+        c = it.counts
+        assert c.received == c.merged + c.foreign + c.unstamped + c.duplicates + c.waiting
+    assert [now] == ([alone.merge(wire, 0) for wire in wires] or [Quote(MNQ, 0, 0)])[-1:]
+    assert it.counts.merged == len(wires)

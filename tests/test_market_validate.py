@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import attrs
 import pytest
@@ -25,8 +26,8 @@ NS = 1_787_172_690_052_000_000
 LIMITS = Limits()
 
 
-def validator(contract: str = MNQ, tick: str = "0.25", **options: int) -> Validator:
-    bounds = {
+def validator(contract: str = MNQ, tick: str = "0.25", **options: float) -> Validator:
+    bounds: dict[str, Any] = {
         "stamp_min_ns": LIMITS.stamp_min_ns,
         "stamp_max_ns": LIMITS.stamp_max_ns,
         "trade_size_max": LIMITS.trade_size_max,
@@ -325,3 +326,221 @@ def test_the_yens_grid_is_exact_too() -> None:
     assert batch is not None
     assert batch.ticks == [13649, 1]
     assert it.rejected.off_grid == 1
+
+
+# --- several lines
+
+
+def at(ms: int, price: float = 20_000.0, volume: int = 1) -> WireTrade:
+    return WireTrade(price, format_stamp(NS + ms * 1_000_000, 3), volume, 0, None, None)
+
+
+def shown(batch: TradeBatch | None) -> list[tuple[int, float]]:
+    """Milliseconds and price of each trade."""
+    if batch is None:
+        return []
+    return [((ts - NS) // 10**6, ticks / 4) for ts, ticks in zip(batch.ts_event, batch.ticks, strict=True)]
+
+
+def pair(**options: float) -> Validator:
+    """Two lines, level with each other."""
+    it = validator(**options)
+    it.join(1)
+    it.join(2)
+    assert it.settle(2, 0) is None
+    return it
+
+
+def test_a_trade_of_two_lines_is_let_through_once_and_what_waits_comes_with_the_time_of_its_release() -> None:
+    it = validator()
+    it.join(1)
+    assert shown(it.validate([at(1)], 10, line=1)) == [(1, 20_000)]
+    it.join(2)
+    assert not it.is_level(2)
+    assert it.validate([at(2), at(3)], 11, line=2) is None
+    assert (it.accepted, it.waiting, it.duplicates) == (1, 2, 0)
+    assert shown(it.validate([at(2)], 12, line=1)) == [(2, 20_000)]
+    assert shown(it.validate([at(3)], 13, line=1)) == [(3, 20_000)]
+    released = it.validate([at(4)], 14, line=1)
+    assert (it.is_level(2), it.waiting, it.duplicates) == (True, 0, 2)
+    assert shown(released) == [(4, 20_000)]
+    assert shown(it.validate([at(4), at(5)], 15, line=2)) == [(5, 20_000)]
+    assert it.leave(1, 16) is None
+    assert it.validate([at(5), at(6)], 17, line=1) is None
+    assert (it.accepted, it.duplicates, it.rejected.total) == (5, 5, 0)
+    assert shown(it.validate([at(6)], 18, line=2)) == [(6, 20_000)]
+
+
+@pytest.mark.parametrize("how", ["settle", "leave"])
+def test_what_waited_comes_as_a_batch_when_nothing_else_will_show_it(how: str) -> None:
+    it = validator()
+    it.join(1)
+    it.join(2)
+    it.validate([at(7), at(8)], 5, line=2)
+    batch = it.settle(2, 6) if how == "settle" else it.leave(1, 6)
+    assert batch is not None
+    assert (shown(batch), batch.ts_recv, batch.contract_id) == ([(7, 20_000), (8, 20_000)], 6, MNQ)
+    assert (it.accepted, it.waiting, it.is_level(2)) == (2, 0, True)
+
+
+def test_a_caller_with_one_line_need_not_say_so() -> None:
+    it = validator()
+    assert shown(it.validate([at(1)] * 2, 0)) == [(1, 20_000)] * 2
+    assert it.is_level(0)
+    assert it.validate([at(1)], 0, line=3) is None
+    assert (it.accepted, it.duplicates) == (2, 1)
+    it.leave(0, 0)
+    assert it.validate([at(2)], 0) is None
+    it.join(4)
+    assert shown(it.validate([at(2)], 0, line=4)) == [(2, 20_000)]
+
+
+def test_a_far_price_that_comes_on_every_line_does_not_confirm_itself() -> None:
+    it = pair(price_band=0.1, band_confirm=2)
+    for line in (1, 2):
+        it.validate([at(1), at(2, 30_000)], 0, line)
+    assert (it.accepted, it.held, it.duplicates) == (1, 1, 2)
+    it.join(3)
+    it.validate([at(1), at(2, 30_000)], 0, 3)
+    assert (it.accepted, it.held, it.duplicates, it.waiting) == (1, 1, 4, 0)
+    assert it.validate([at(3), at(4)], 0, 1) is not None
+    assert (it.held, it.rejected.price_band) == (0, 1)
+    assert it.rejections[0].text == f"price=30000.0 volume=1 timestamp={NS + 2 * 10**6} ns"
+    it.join(4)
+    it.validate([at(2, 30_000), at(4)], 0, 4)
+    assert (it.held, it.accepted, it.rejected.total) == (0, 3, 1)
+
+
+def test_nor_does_one_that_is_sent_again_after_a_reconnect() -> None:
+    it = validator(price_band=0.1, band_confirm=2)
+    it.validate([at(1), at(2, 30_000)], 0)
+    it.expect_replay()
+    assert it.validate([at(1), at(2, 30_000)], 0) is None
+    assert (it.held, it.accepted, it.rejected.replayed) == (1, 1, 2)
+    it.validate([at(3), at(4)], 0)
+    assert (it.held, it.rejected.price_band) == (0, 1)
+    it.expect_replay()
+    it.validate([at(2, 30_000), at(3), at(4), at(5)], 0)
+    assert (it.held, it.accepted, it.rejected.replayed) == (0, 4, 5)
+
+
+def test_what_is_rejected_is_rejected_on_each_line() -> None:
+    it = pair()
+    for line in (1, 2):
+        it.validate([at(1, -1.0), at(2)], 0, line)
+    assert (it.accepted, it.duplicates, it.rejected.price_not_positive) == (1, 1, 2)
+
+
+def test_trades_sent_again_to_a_line_that_joins_another_are_duplicates() -> None:
+    it = validator()
+    it.join(1)
+    it.validate([at(k) for k in range(100)], 0, 1)
+    it.join(2)
+    it.join(2)
+    assert it.validate([at(k) for k in range(50, 100)], 0, 2) is None
+    assert (it.duplicates, it.waiting) == (50, 0)
+    assert it.leave(1, 0) is None
+    assert shown(it.validate([at(100)], 0, 2)) == [(100, 20_000)]
+    assert it.rejected.total == 0
+
+
+def test_while_another_line_is_there_nothing_was_lost() -> None:
+    it = pair()
+    it.validate([at(1)], 0, 1)
+    it.expect_replay()
+    assert shown(it.validate([at(1)], 0, 1)) == [(1, 20_000)]
+    assert it.rejected.total == 0
+
+
+def test_after_a_break_each_line_has_its_own_end_of_what_is_sent_again() -> None:
+    it = validator()
+    it.join(1)
+    had = [at(k) for k in range(20)]
+    it.validate(had, 0, 1)
+    it.leave(1, 0)
+    it.expect_replay()
+    it.join(2)
+    it.join(2)
+    assert it.validate(had[:5], 0, 2) is None
+    assert it.rejected.replayed == 5
+    it.join(3)
+    assert it.validate([*had, at(21)], 0, 3) is None
+    assert shown(it.validate([*had[5:], at(19), at(20), at(21), at(22)], 0, 2)) == [
+        (19, 20_000), (20, 20_000), (21, 20_000), (22, 20_000)
+    ]  # fmt: skip
+    assert (it.rejected.total, it.accepted, it.waiting, it.is_level(3)) == (5, 24, 0, True)
+
+
+class Service:
+    """The true trades, and lines that bring them into one validator."""
+
+    def __init__(self, truth: list[WireTrade]) -> None:
+        self.truth = truth
+        self.it = validator(price_band=0.1)
+        self.out: list[tuple[int, int, int, int]] = []
+        self.handed = self.published = self.joined = 0
+        self.at: dict[int, int] = {}
+
+    def join(self, repeated: int) -> None:
+        self.joined += 1
+        self.it.join(self.joined)
+        self.at[self.joined] = max(0, self.published - repeated)
+
+    def bring(self, line: int, n: int) -> None:
+        new = self.truth[self.at[line] : self.at[line] + n]
+        self.at[line] += len(new)
+        self.published = max(self.published, self.at[line])
+        self.handed += len(new)
+        self.take(self.it.validate(new, 0, line))
+
+    def leave(self, line: int) -> None:
+        del self.at[line]
+        self.take(self.it.leave(line, 0))
+
+    def take(self, batch: TradeBatch | None) -> None:
+        self.out += [] if batch is None else zip(*columns(batch) or (), strict=True)
+        it = self.it
+        assert it.accepted == len(self.out)
+        assert self.handed == it.accepted + it.rejected.total + it.held + it.duplicates + it.waiting
+
+
+@st.composite
+def tapes(draw: st.DrawFn) -> list[WireTrade]:
+    """Stamps do not fall; equal trades, bad ones, and prices outside the band."""
+    prices = st.sampled_from([20_000.0] * 6 + [20_000.25, 30_000.0, 5_000.0, 20_000.1])
+    parts = draw(st.lists(st.tuples(st.sampled_from([0, 0, 1]), prices), min_size=10, max_size=40))
+    ms, tape = 0, []
+    for later, price in parts:
+        ms += later
+        tape.append(at(ms, price))
+    return tape
+
+
+moves = st.lists(
+    st.tuples(st.sampled_from(["bring", "bring", "join", "leave"]), st.integers(0, 3), st.integers(0, 10)),
+    min_size=10,
+    max_size=30,
+)
+
+
+@given(tapes(), moves)
+@settings(max_examples=80)
+def test_what_several_lines_bring_is_judged_as_if_it_came_on_one(
+    tape: list[WireTrade], script: list[tuple[str, int, int]]
+) -> None:
+    service = Service(tape)
+    service.join(0)
+    for what, which, n in script:
+        line = list(service.at)[which % len(service.at)]
+        if what == "join" and len(service.at) < 3:
+            service.join(n if n > 5 else 0)
+        elif what == "leave" and any(service.it.is_level(other) for other in service.at if other != line):
+            service.leave(line)
+        else:
+            service.bring(line, n)
+    for line in list(service.at):
+        service.bring(line, len(tape))
+    one = validator(price_band=0.1)
+    expected = columns(one.validate(tape, 0))
+    assert service.out == ([] if expected is None else list(zip(*expected, strict=True)))
+    assert service.it.held == one.held

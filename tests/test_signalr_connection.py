@@ -110,6 +110,7 @@ def test_a_handshake_that_fails(text: str, reason: str, malformed: Literal["clos
     (event,) = feed(connection, text + TRADE)
     assert isinstance(event, HandshakeFailed)
     assert reason in event.error
+    assert event.text == ("Error!" if "Error!" in text else None)
     assert connection.state is ConnectionState.CLOSED
     assert connection.lost("x") == []
 

@@ -117,6 +117,9 @@ from trio_projectx._events import (
     RejectionBurst as RejectionBurst,
 )
 from trio_projectx._events import (
+    ReplacementFailed as ReplacementFailed,
+)
+from trio_projectx._events import (
     Side as Side,
 )
 from trio_projectx._events import (
@@ -139,6 +142,36 @@ from trio_projectx._events import (
 )
 from trio_projectx._timeframe import BarKind as BarKind
 from trio_projectx._timeframe import Timeframe as Timeframe
+from trio_projectx._user_events import (
+    AccountUpdate as AccountUpdate,
+)
+from trio_projectx._user_events import (
+    Action as Action,
+)
+from trio_projectx._user_events import (
+    OrderStatus as OrderStatus,
+)
+from trio_projectx._user_events import (
+    OrderType as OrderType,
+)
+from trio_projectx._user_events import (
+    OrderUpdate as OrderUpdate,
+)
+from trio_projectx._user_events import (
+    PositionType as PositionType,
+)
+from trio_projectx._user_events import (
+    PositionUpdate as PositionUpdate,
+)
+from trio_projectx._user_events import (
+    UserEvent as UserEvent,
+)
+from trio_projectx._user_events import (
+    UserItem as UserItem,
+)
+from trio_projectx._user_events import (
+    UserTrade as UserTrade,
+)
 from trio_projectx.bars import Anchor as Anchor
 from trio_projectx.bars import Sessions as Sessions
 from trio_projectx.flow.bar_stream import BarStream as BarStream

@@ -7,12 +7,13 @@ import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Literal, NoReturn, Protocol
+from typing import Final, Literal, Protocol
 from urllib.parse import urlsplit
 
 import attrs
 import trio
 
+from trio_projectx._credentials import Credentials as Credentials
 from trio_projectx._errors import ConfigError
 
 TOPSTEPX_REST: Final = "https://api.topstepx.com"
@@ -57,13 +58,6 @@ def _not_negative(instance: object, attribute: attrs.Attribute[float], value: fl
         )
 
 
-def _share(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1):
-        raise ConfigError(
-            f"{type(instance).__name__}.{attribute.name} must be a number from 0 to below 1, not {value!r}"
-        )
-
-
 def _at_least_1(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         raise ConfigError(
@@ -87,14 +81,24 @@ def _origins(instance: object, attribute: attrs.Attribute[tuple[str, ...]], valu
     where = f"{type(instance).__name__}.{attribute.name}"
     if not isinstance(value, tuple):
         raise ConfigError(f"{where} must be a tuple of origins such as ('https://rtc.example.com',)")
-    for each in value:
-        parts = urlsplit(each) if isinstance(each, str) else None
-        if parts is None or parts.scheme not in _SCHEMES or not parts.hostname or parts.path.strip("/"):
-            raise ConfigError(f"{where} must hold origins such as https://rtc.example.com, without a path")
+    if not all(_is_origin(each) for each in value):
+        raise ConfigError(f"{where} must hold origins such as https://rtc.example.com, without a path")
+
+
+def _is_origin(text: object) -> bool:
+    try:
+        parts = urlsplit(text) if isinstance(text, str) else None
+        if parts is None or parts.scheme not in _SCHEMES or not parts.hostname or parts.port == 0:
+            return False
+    except ValueError:  # a port or an IPv6 address that is none
+        return False
+    return not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
 
 
 def _endpoints(
-    instance: object, attribute: attrs.Attribute[object], value: Endpoint | tuple[Endpoint, ...]
+    instance: object,
+    attribute: attrs.Attribute[Endpoint],
+    value: Endpoint | tuple[Endpoint, ...],
 ) -> None:
     several = value if isinstance(value, tuple) else (value,)
     if not several or not all(isinstance(each, Endpoint) for each in several):
@@ -142,49 +146,6 @@ class Endpoint:
     rest_url: str = attrs.field(default=TOPSTEPX_REST, validator=_url)
     market_hub_url: str = attrs.field(default=TOPSTEPX_MARKET, validator=_url)
     user_hub_url: str = attrs.field(default=TOPSTEPX_USER, validator=_url)
-
-
-@attrs.frozen(slots=True, repr=False, eq=False)
-class Credentials:
-    """A user name with an API key, or a token you already have. Its secret is in no repr and no pickle."""
-
-    username: str
-    # repr=False on each: rich and others print attrs fields without asking for the repr
-    _api_key: str | None = attrs.field(default=None, alias="api_key", repr=False)
-    _token: str | None = attrs.field(default=None, alias="token", repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        if self._api_key is not None and self._token is not None:
-            raise ConfigError("Credentials take an API key or a token, not both")
-        if self._token is None and not (isinstance(self.username, str) and self.username.strip()):
-            raise ConfigError("Credentials need the user name that the API key belongs to")
-        secret = self._api_key if self._token is None else self._token
-        if not isinstance(secret, str) or not secret.strip():
-            raise ConfigError(
-                "Credentials need a user name with an API key, or a token: one of them is empty"
-            )
-        if not (secret.isascii() and secret.isprintable()) or " " in secret:
-            raise ConfigError(
-                "the API key or token holds a character that no key has (a line break at its end?)"
-            )
-
-    @classmethod
-    def from_token(cls, jwt: str) -> Credentials:
-        """Use a token that was got elsewhere; nothing logs in."""
-        return cls(username="", api_key=None, token=jwt)
-
-    def reveal(self) -> tuple[str, Literal["api_key", "token"]]:
-        """Return the secret and its kind, for the one request that needs it."""
-        if self._token is not None:
-            return self._token, "token"
-        return self._api_key or "", "api_key"
-
-    def __repr__(self) -> str:
-        kind = "token" if self._token is not None else f"username={self.username!r}, api_key"
-        return f"Credentials({kind}=[redacted])"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("Credentials are not pickled or copied: that would write the secret somewhere")
 
 
 @attrs.frozen(slots=True)
@@ -354,7 +315,7 @@ class GatewayConfig:
     redirect_origins: tuple[str, ...] = attrs.field(default=(), validator=_origins)
     """Origins (``https://host``) besides the hub's own to which negotiate may redirect, token and all."""
     wall_clock: Callable[[], int] = time.time_ns
-    """Wall time as int64 ns; it stamps ``ts_recv`` and decides nothing else."""
+    """Wall time as int64 ns; it stamps ``ts_recv``, says how old a token is, and decides nothing else."""
     connect: Connect | None = None
     """The door to the network; None is TCP, with TLS verified against the system's trust roots."""
 
@@ -373,23 +334,13 @@ class GatewayConfig:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> GatewayConfig:
-        """Read PROJECTX_USERNAME and PROJECTX_API_KEY, and, where set, PROJECTX_REST_URL,
+        """Read the credentials as `Credentials.from_env`, and, where set, PROJECTX_REST_URL,
         PROJECTX_MARKET_HUB_URL and PROJECTX_USER_HUB_URL.
 
         :raises ConfigError: naming the variable that is missing or wrong.
         """  # noqa: D205
         env = os.environ if environ is None else environ
-        missing = [
-            name for name in ("PROJECTX_USERNAME", "PROJECTX_API_KEY") if not env.get(name, "").strip()
-        ]
-        if missing:
-            raise ConfigError(
-                f"set the environment variable {' and '.join(missing)} (the key is made on the platform)"
-            )
-        return cls(
-            credentials=Credentials(env["PROJECTX_USERNAME"].strip(), env["PROJECTX_API_KEY"].strip()),
-            endpoints=_endpoint_of(env),
-        )
+        return cls(credentials=Credentials.from_env(env), endpoints=_endpoint_of(env))
 
     @classmethod
     def simulated(cls, url: str) -> GatewayConfig:

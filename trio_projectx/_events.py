@@ -149,7 +149,7 @@ class Gap:
 
 
 class HubState(enum.Enum):
-    """What a hub is doing; `GatewayHealth` and `HubStateChanged` say why."""
+    """What a hub is doing; `Health` and `HubStateChanged` say why."""
 
     IDLE = "idle"
     """No stream has needed it yet."""
@@ -190,6 +190,18 @@ class ConnectionReplaced:
     hub: HubName
     cause: str
     overlapped: bool
+    at: int
+
+
+@attrs.frozen(slots=True)
+class ReplacementFailed:
+    """A connection that was to replace another, or to stand beside it, could not be had; the old one goes on."""
+
+    hub: HubName
+    cause: str
+    """Why there was to be another one."""
+    reason: str
+    retry_in_s: float
     at: int
 
 
@@ -251,6 +263,7 @@ class ClockSkewed:
 ConnectionEvent: TypeAlias = (
     HubStateChanged
     | ConnectionReplaced
+    | ReplacementFailed
     | TokenRefreshed
     | TokenRefreshFailed
     | MarketStalled

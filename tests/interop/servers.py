@@ -38,6 +38,14 @@ class Options:
     """How often a second each market goes on (the simulator: trades a second)."""
     token_ttl_s: int = 86_400
     """Of the tokens that logging in gives."""
+    close_on_expiry: bool = True
+    """Whether a connection ends with its token."""
+    port: int = 0
+    """0: a free one. A given one lets a server come back where another was."""
+    mute_on_expiry: bool = False
+    """The real hub only: a connection whose token has ended is pinged, and gets no more events of markets."""
+    stamp_shift_s: int = 0
+    """The real hub only: what its markets' clock is ahead of ours."""
 
 
 @attrs.frozen(slots=True)
@@ -124,6 +132,8 @@ async def open_server(kind: str, kit: Kit, **changes: Any) -> AsyncGenerator[Ser
 async def _simulator(_: Kit, options: Options) -> AsyncGenerator[str]:
     async with open_simulator(
         seed=7,
+        port=options.port,
+        close_on_expiry=options.close_on_expiry,
         keep_alive_s=options.keep_alive_s,
         client_timeout_s=options.client_timeout_s,
         handshake_s=options.handshake_s,
@@ -144,6 +154,10 @@ async def _aspnet(kit: Kit, options: Options) -> AsyncGenerator[str]:
         HUB_HANDSHAKE_MS=str(round(options.handshake_s * 1000)),
         HUB_PARALLEL=str(options.parallel),
         HUB_TTL_S=str(options.token_ttl_s),
+        HUB_CLOSE_ON_EXPIRY=str(int(options.close_on_expiry)),
+        HUB_MUTE_ON_EXPIRY=str(int(options.mute_on_expiry)),
+        HUB_STAMP_SHIFT_S=str(options.stamp_shift_s),
+        HUB_PORT=str(options.port),
         HUB_HZ="0",
     )
     process = await trio.lowlevel.open_process(

@@ -1,42 +1,15 @@
-"""Our client against the real ASP.NET Core hub: every trade once and in order, and the right word when it is over."""
+"""Our client against the real ASP.NET Core hub: every trade once, in order (see also `..._lines`)."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
 import trio
 from conftest import Serve
-from servers import Server
+from ours import CONTRACT, Row, brute_force, config, flat, take, truth
 
 import trio_projectx as px
-
-CONTRACT = "CON.F.US.EP.Z26"
-#: A row of the truth, and a trade as it came: stamp, price, volume, side.
-Row = tuple[int, float, int, int]
-
-
-def config(server: Server, *, hub: str = "market", **changes: Any) -> px.GatewayConfig:
-    endpoint = px.Endpoint(server.url, server.hub(hub), server.hub("user"))
-    return px.GatewayConfig(
-        **{"credentials": px.Credentials("tester", "any"), "endpoints": endpoint, **changes}
-    )
-
-
-async def truth(server: Server, contract: str = CONTRACT) -> list[Row]:
-    rows = await server.truth(contract)
-    assert [row["seq"] for row in rows] == list(range(len(rows)))
-    return [(row["ts_event"], row["price"], row["volume"], row["side"]) for row in rows]
-
-
-def as_row(trade: px.Trade) -> Row:
-    return (trade.ts_event, trade.price, trade.volume, int(trade.side))
-
-
-async def take(trades: px.Stream[px.Trade], count: int) -> list[Row]:
-    with trio.fail_after(20):
-        return [as_row(await trades.receive()) for _ in range(count)]
 
 
 def place(rows: list[Row], of: list[Row]) -> int:
@@ -44,25 +17,6 @@ def place(rows: list[Row], of: list[Row]) -> int:
     at = [i for i in range(len(of) - len(rows) + 1) if of[i : i + len(rows)] == rows]
     assert at, "what came is not one unbroken piece of the truth"
     return at[0]
-
-
-def brute_force(rows: list[Row], step_s: int) -> list[tuple[Any, ...]]:
-    """Bars without a line of the library's."""
-    step = step_s * 10**9
-    made = []
-    for start, group in itertools.groupby(rows, key=lambda row: row[0] // step * step):
-        trades = list(group)
-        prices = [price for _, price, _, _ in trades]
-        volume = [sum(v for _, _, v, s in trades if s in sides) for sides in ((0, 1), (0,), (1,))]
-        made.append(
-            (start, start + step, prices[0], max(prices), min(prices), prices[-1], *volume, len(trades))
-        )
-    return made
-
-
-def flat(bar: px.Bar) -> tuple[Any, ...]:
-    prices = (bar.open, bar.high, bar.low, bar.close)
-    return (bar.start, bar.end, *prices, bar.volume, bar.buy_volume, bar.sell_volume, bar.trades)
 
 
 @pytest.mark.parametrize("negotiate", [False, True], ids=["skip", "negotiate"])
@@ -196,60 +150,6 @@ async def test_keep_alives_hold_a_quiet_connection(aspnet: Serve) -> None:
         assert await take(trades, 5) == await truth(server)
 
 
-BROKEN_OFF = "connection lost: the WebSocket has ended: 1006"
-#: How the server ends it, whether in good order, and what is told.
-ENDS = {
-    "abort": (True, "the hub closed the connection, and asked not to come back: no reason given"),
-    "requestclose": (True, "the hub closed the connection: no reason given"),
-    "drop": (False, BROKEN_OFF),
-    "stop": (False, BROKEN_OFF),
-}
-
-
-@pytest.mark.parametrize("negotiate", [False, True], ids=["skip", "negotiate"])
-@pytest.mark.parametrize("how", ENDS)
-async def test_what_came_before_the_end_is_delivered_and_the_end_is_told(
-    aspnet: Serve, negotiate: bool, how: str
-) -> None:
-    orderly, told = ENDS[how]
-    async with aspnet() as server, px.open_gateway(config(server, negotiate=negotiate)) as gateway:
-        async with gateway.open_trades(CONTRACT) as trades, gateway.open_bars(CONTRACT, "1m") as bars:
-            await server.control(f"trades?contract={CONTRACT}&n=500")
-            rows = await truth(server)
-            if orderly:
-                await server.control(how)
-            assert await take(trades, 500) == rows
-            if not orderly:  # a reset may destroy what is still on its way
-                await server.control(how)
-            began = trio.current_time()
-            for stream in (trades, bars):
-                with trio.fail_after(5), pytest.raises(px.ConnectionLost) as lost:
-                    await stream.receive()
-                assert str(lost.value).startswith(f"market hub: {told}")
-            assert trio.current_time() - began < 3
-        assert not gateway.statistics().is_live
-        if how != "stop":  # a stream that is opened again connects again
-            async with gateway.open_trades(CONTRACT) as again:
-                await server.control(f"trades?contract={CONTRACT}&n=3")
-                assert await take(again, 3) == (await truth(server))[500:]
-            assert gateway.statistics().connects == 2
-
-
-async def test_an_expired_token_ends_the_connection_and_the_next_one_has_a_fresh_one(aspnet: Serve) -> None:
-    async with aspnet(token_ttl_s=2) as server, px.open_gateway(config(server)) as gateway:
-        async with gateway.open_trades(CONTRACT) as trades:
-            with (
-                trio.fail_after(6),
-                pytest.raises(px.ConnectionLost, match="the hub closed the connection: no reason"),
-            ):
-                await trades.receive()
-        # The token that is kept is refused now, with 401: a fresh one is got.
-        async with gateway.open_trades(CONTRACT) as trades:
-            await server.control(f"trades?contract={CONTRACT}&n=3")
-            assert await take(trades, 3) == await truth(server)
-        assert gateway.statistics().logins == 2
-
-
 @pytest.mark.parametrize("negotiate", [False, True], ids=["skip", "negotiate"])
 @pytest.mark.parametrize("which", ["garbage", "expired"])
 async def test_a_token_that_is_refused_is_an_auth_error(aspnet: Serve, negotiate: bool, which: str) -> None:
@@ -282,30 +182,6 @@ async def test_a_contract_that_the_hub_does_not_take_is_a_subscription_error(asp
             await server.control(f"trades?contract={CONTRACT}&n=3")
             assert await take(trades, 3) == await truth(server)
         assert gateway.statistics().connects == 1
-
-
-async def test_a_hub_that_falls_silent_is_given_up(aspnet: Serve) -> None:
-    timeouts = px.Timeouts(server_s=2.5, keep_alive_s=0.5)
-    async with aspnet(keep_alive_s=1) as server:
-        async with px.open_gateway(config(server, hub="silent", timeouts=timeouts)) as gateway:
-            async with gateway.open_trades(CONTRACT) as trades:
-                began = trio.current_time()
-                with trio.fail_after(6), pytest.raises(px.ConnectionLost, match=r"no record for 2\.5 s"):
-                    await trades.receive()
-                assert 2.4 < trio.current_time() - began < 4
-
-
-async def test_we_are_closed_when_we_fall_silent_and_say_so(aspnet: Serve) -> None:
-    # One ping with the start arms the server's timer; the next would come after an hour.
-    timeouts = px.Timeouts(keep_alive_s=3600)
-    async with aspnet(keep_alive_s=1, client_timeout_s=2) as server:
-        async with px.open_gateway(config(server, timeouts=timeouts)) as gateway:
-            async with gateway.open_trades(CONTRACT) as trades:
-                with (
-                    trio.fail_after(8),
-                    pytest.raises(px.ConnectionLost, match="Connection closed with an error"),
-                ):
-                    await trades.receive()
 
 
 async def test_leaving_the_gateway_is_prompt_and_graceful_in_the_middle_of_a_burst(aspnet: Serve) -> None:

@@ -33,6 +33,7 @@ class DemoView:
         self.received = 0
         self.in_flight = 0
         self._elapsed = 0.0
+        self._hub = ""
 
     def add(self, bar: px.Bar) -> None:
         """Take in a closed bar."""
@@ -47,6 +48,8 @@ class DemoView:
         contracts = self._gateway.statistics().market.contracts
         self.received = sum(contract.received for contract in contracts)
         self.in_flight = sum(contract.in_flight for contract in contracts)
+        hub = self._gateway.health().market
+        self._hub = f"hub {hub.state.value}" + (f": {hub.reason}" if hub.state is not px.HubState.LIVE else "")
 
     def summary(self) -> None:
         """Print what came of it."""
@@ -60,6 +63,9 @@ class DemoView:
             f"trades received  {self.received:,} ({rejected:,} rejected, all counted)", highlight=False
         )
         self.console.print(f"bars made        {sum(self._made.values()):,} ({made})", highlight=False)
+        gaps = sum(contract.gaps for contract in market.contracts)
+        said = f"{gaps or 'none'} ({self._gateway.statistics().connects} connections)"
+        self.console.print(f"gaps             {said}", highlight=False)
         self.console.print(f"ledger balanced  {'yes' if market.ledger.balanced else 'NO'}", highlight=False)
         self.console.print(
             f"rate             {rate:,.0f} trades/s over {self._elapsed:.1f} s", highlight=False
@@ -88,7 +94,7 @@ class DemoView:
     def _progress(self) -> Table:
         row = Table.grid(padding=(0, 1))
         done, whole = (self.received, self._total) if self._total else (self._elapsed, self._seconds)
-        text = f"{self.received:,} trades"
+        text = f"{self.received:,} trades, {self._hub}"
         if whole is None:
             row.add_row(Text(f"{text}, {self._elapsed:.0f} s; Ctrl-C ends it"))
         else:

@@ -21,6 +21,14 @@ class Call:
     error: TrioProjectXError | None = None
     position: int = 0
     """Where in the market data the outcome was read: what comes later has a greater position."""
+    then: Callable[[], None] | None = None
+    """Called when there is an outcome."""
+
+    def finish(self) -> None:
+        """There is an outcome."""
+        self.done.set()
+        if self.then is not None:
+            self.then()
 
     async def wait(self, seconds: float) -> JsonValue:
         """Return the result.
@@ -47,9 +55,9 @@ class PendingCalls:
         self._clean = clean
         self._calls: dict[str, Call] = {}
 
-    def add(self, invocation_id: str, target: str) -> Call:
+    def add(self, invocation_id: str, target: str, then: Callable[[], None] | None = None) -> Call:
         """Note a call that is about to be sent."""
-        call = self._calls[invocation_id] = Call(target)
+        call = self._calls[invocation_id] = Call(target, then=then)
         return call
 
     def settle(self, event: CallCompleted | CallFailed, position: int = 0) -> None:
@@ -63,11 +71,11 @@ class PendingCalls:
         else:
             text = self._clean(event.error)
             call.error = SubscriptionError(f"the hub refused {call.target}: {text}", None, text)
-        call.done.set()
+        call.finish()
 
     def fail_all(self, error: ConnectionLost) -> None:
         """Fail what is left: the connection is gone."""
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.error = error
-            call.done.set()
+            call.finish()

@@ -7,12 +7,9 @@ round trip. The last two live in a nursery that `run` owns.
 
 from __future__ import annotations
 
-import logging
-import math
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from typing import Final
+from typing import Final, Generic
 
 import attrs
 import trio
@@ -28,10 +25,14 @@ from trio_projectx._errors import (
 )
 from trio_projectx.connection.auth import TokenRefused, TokenSource
 from trio_projectx.connection.calls import Call, PendingCalls
+from trio_projectx.connection.endings import HandshakeRefused, HubClosed, LoggedOut, NoSuchHub
+from trio_projectx.connection.liveness import Liveness
+from trio_projectx.connection.malformed import MalformedLimit
 from trio_projectx.connection.negotiator import HubAddress
+from trio_projectx.connection.rates import Rate
 from trio_projectx.connection.transport import Transport, TransportClosed, UpgradeRefused, open_transport
 from trio_projectx.flow.background import open_background_tasks
-from trio_projectx.market import Decoded, Decoder, join_decoded
+from trio_projectx.flow.subscriptions import D, Sink
 from trio_projectx.signalr import (
     NEED_DATA,
     CallCompleted,
@@ -50,20 +51,18 @@ from trio_projectx.signalr import (
     Malformed,
 )
 
-_log = logging.getLogger("trio_projectx")
-
 #: Records that wait to be sent. They are subscriptions and pings: few, and small.
 _OUTBOX: Final = 4096
 #: How long the Close record may take when an epoch is left; the transport's own close comes after it.
 _FAREWELL_S: Final = 1.0
-
-Deliver = Callable[[Decoded, int], Awaitable[None]]
 
 
 @attrs.define(slots=True)
 class EpochCounts:
     """Plain counters of a hub's connections, one after the other."""
 
+    connects: int = 0
+    """Connections that were tried."""
     texts: int = 0
     """Texts received after the handshake; one may hold many records."""
     bulk_texts: int = 0
@@ -72,41 +71,60 @@ class EpochCounts:
     """Records that could not be read."""
     ignored: int = 0
     """Records of which nothing is made: of an unknown type, or an answer nobody waits for."""
+    records: int = 0
+    """Records of data."""
+    text_rate: Rate = attrs.Factory(lambda: Rate(trio.current_time()))
+    """Characters (of JSON: bytes) that came."""
+    record_rate: Rate = attrs.Factory(lambda: Rate(trio.current_time()))
 
 
-class Epoch:
-    """One connection; make it, then let a task run `run`."""
+class Epoch(Generic[D]):
+    """One connection; make it, then let a task run `run`.
+
+    ``number`` is used once; ``on_change`` is called when the epoch is live, and when it is over; ``on_proof`` when a
+    ping was answered.
+    """
 
     def __init__(
         self,
         name: str,
+        number: int,
         address: HubAddress,
         tokens: TokenSource,
         config: GatewayConfig,
-        deliver: Deliver,
+        sink: Sink[D],
         counts: EpochCounts | None = None,
-        position: Callable[[], int] = int,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        on_proof: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
+        self.number = number
         self._address = address
         self._tokens = tokens
         self._config = config
-        self._deliver = deliver
-        self._decoder = Decoder()
+        self._sink = sink
+        self._on_change = on_change
         self._hub = HubConnection(malformed="count", record_limit=config.limits.record_bytes)
         self._calls = PendingCalls(tokens.hide)
         self._outbox, self._to_send = trio.open_memory_channel[str](_OUTBOX)
-        self._malformed_at: deque[float] = deque()
-        self._malformed_told = -math.inf
+        self._malformed = MalformedLimit(name, config.limits.malformed_per_minute)
         self._mute = False  # the writer has met the end of the connection; the reader meets it in its turn
+        self.why_mute: ConnectionLost | None = None
+        """What the writer has met; the reader, held back by a stream that blocks, may be long in coming to it."""
+        self._killed: TrioProjectXError | None = None
+        self._scope = trio.CancelScope()
+        self._transport: Transport | None = None
+        self.liveness = Liveness(name, config.timeouts, on_proof=on_proof, on_silence=self.fail)
         self.counts = counts or EpochCounts()
-        self._position = position
+        self.token_generation = -1
+        """Which of the source's tokens this connection was opened with."""
         self.settled = trio.Event()
         """Set when the epoch is live, or has failed to become so."""
         self.over = trio.Event()
         """Set when the epoch has ended; closing its connection may take some seconds from then on."""
         self.error: TrioProjectXError | None = None
-        self.round_trip_s: float | None = None
+        """Why it has ended; None while it lives, and where it was left."""
 
     @property
     def live(self) -> bool:
@@ -120,35 +138,45 @@ class Epoch:
         """Connect, and read until the connection is lost; `error` then says why. Raises only what is a bug.
 
         `error` is a `ConnectionLost` if the epoch had been live. It is there, and `over` is set, before the
-        connection is closed: a peer that is silent would otherwise keep everybody waiting. Cancellation ends the
-        epoch without an error; the closing is shielded and takes ``close_s`` and a second at most.
+        connection is closed: a peer that is silent would otherwise keep everybody waiting. `stop`, and cancellation,
+        end the epoch without an error; the closing is shielded and takes ``close_s`` and a second at most.
         """
         try:
-            async with AsyncExitStack() as stack:
-                await self._run(stack)
+            with self._scope:
+                async with AsyncExitStack() as stack:
+                    await self._run(stack)
         finally:
             self.fail_calls()
 
+    def stop(self) -> None:
+        """Leave: send Close, and close, in the task that runs `run`."""
+        self._scope.cancel(reason="the epoch was left")
+
+    def fail(self, error: TrioProjectXError) -> None:
+        """End it for a reason that only somebody else can see."""
+        if self.error is None and self._killed is None:
+            self._killed = error
+            self.stop()
+
     async def _run(self, stack: AsyncExitStack) -> None:
-        transport: Transport | None = None
         try:
-            transport = await self._open(stack)
-            await self._handshake(transport)
-            await self._serve(transport)
+            self._transport = await self._open(stack)
+            await self._handshake(self._transport)
+            await self._serve(self._transport)
         except TrioProjectXError as exc:
             self._fail(exc)
         finally:
             farewell = self._end()
-            if transport is not None and farewell is not None:
-                await _say(transport, farewell)  # noqa: ASYNC102  it shields and bounds itself
+            if self._transport is not None and farewell is not None:
+                await _say(self._transport, farewell)  # noqa: ASYNC102  it shields and bounds itself
 
     def fail_calls(self) -> None:
         """Fail what waits for an answer; for the owner of an epoch that is `over`, as `run` does it late."""
-        reason = str(self.error or f"{self.name}: the gateway was closed")
+        reason = str(self.error or f"{self.name}: the connection was left")
         self._calls.fail_all(ConnectionLost(reason))
 
-    def invoke(self, target: str, *arguments: JsonValue) -> Call:
-        """Send a call; await its `Call.wait` for the outcome.
+    def invoke(self, target: str, *arguments: JsonValue, then: Callable[[], None] | None = None) -> Call:
+        """Send a call; await its `Call.wait` for the outcome, or be called ``then``.
 
         :raises ConnectionLost: if this epoch is not live, or its writer is hopelessly behind.
         """
@@ -156,13 +184,7 @@ class Epoch:
             raise ConnectionLost(f"{self.name}: not connected: {self.error or 'not yet'}")
         invocation_id, text = self._hub.invoke(target, *arguments)
         self._post(text)
-        return self._calls.add(invocation_id, target)
-
-    def tell(self, target: str, *arguments: JsonValue) -> None:
-        """Send a call that is not answered, not even by an error; `ConnectionLost` as `invoke`."""
-        if not self.live:
-            raise ConnectionLost(f"{self.name}: not connected: {self.error or 'not yet'}")
-        self._post(self._hub.send_only(target, *arguments))
+        return self._calls.add(invocation_id, target, then)
 
     def _post(self, text: str) -> None:
         try:
@@ -185,14 +207,16 @@ class Epoch:
         if failure is not error:
             failure.__cause__ = error
         self.error = self._tokens.cleaned(failure)
-        _log.warning("%s", self.error)
 
     def _end(self) -> str | None:
         """End, and return the Close record to leave with if there is a hub to read it (official clients do so)."""
+        if self._killed is not None and self.error is None:
+            self._fail(self._killed)
         farewell = self._hub.close() if self.live else None
         self._hub.lost("the epoch is over")
         self.settled.set()
         self.over.set()
+        self._on_change()
         return farewell
 
     # -- to become live
@@ -201,6 +225,7 @@ class Epoch:
         """Open the transport for as long as ``stack`` stands."""
 
         async def open_with(token: str) -> Transport:
+            self.token_generation = self._tokens.generation
             return await self._open_with(token, stack)
 
         return await self._tokens.using(open_with)
@@ -234,7 +259,7 @@ class Epoch:
                     f"{self.name}: the hub forbids this user (HTTP 403): {exc.text or 'no text'}"
                 )
             case 404:
-                return ConnectError(
+                return NoSuchHub(
                     f"{self.name}: there is no hub at this address (HTTP 404); check the hub's URL"
                 )
             case _:
@@ -246,74 +271,64 @@ class Epoch:
             await transport.send(self._hub.start())
             while (event := self._hub.next_event()) is NEED_DATA:
                 self._hub.receive_text(await transport.receive())
-            if isinstance(event, HandshakeFailed):
-                raise ConnectError(f"{self.name}: the hub refused the handshake: {event.error}")
+            if isinstance(event, HandshakeFailed) and event.text is not None:
+                raise HandshakeRefused(
+                    f"{self.name}: the hub refused the handshake: {event.error}", event.text
+                )
             if not isinstance(event, Handshaken):
-                raise ProtocolError(f"{self.name}: no handshake was answered")
+                why = event.error if isinstance(event, HandshakeFailed) else "something else came"
+                raise ProtocolError(f"{self.name}: the handshake was not answered: {why}")
             return
         raise ConnectTimeout(f"{self.name}: no answer to the handshake within {seconds:g} s")
 
     async def _serve(self, transport: Transport) -> None:
         # Before anybody else can send: the server counts our silence from the first ping on.
         self._post(self._hub.ping())
+        self.liveness.begin()
         self.settled.set()
+        self._on_change()
         async with open_background_tasks() as tasks:
             tasks.start_soon(self._write, transport)
-            tasks.start_soon(self._probe, transport)
+            tasks.start_soon(self.liveness.probe, transport)
             await self._read(transport)
 
     # -- the two helpers; the end of the connection ends them, and the reader tells
 
     async def _write(self, transport: Transport) -> None:
-        with suppress(TransportClosed):
+        try:
             while True:
                 text: str | None = None
                 with trio.move_on_after(self._config.timeouts.keep_alive_s):
                     text = await self._to_send.receive()
                 await transport.send(self._hub.ping() if text is None else text)
-        self._mute = True
-
-    async def _probe(self, transport: Transport) -> None:
-        seconds = self._config.timeouts.probe_s
-        with suppress(TransportClosed):
-            while True:
-                try:
-                    self.round_trip_s = await transport.ping(seconds)
-                except trio.TooSlowError:
-                    # Pongs are no sign of life on this wire (FAULTS.md row 17): the hub's own records are.
-                    self.round_trip_s = None
-                await trio.sleep(seconds)
+        except TransportClosed as exc:
+            self._mute, self.why_mute = True, ConnectionLost(f"{self.name}: connection lost: {exc}")
+            self._on_change()
 
     # -- reading
 
     async def _read(self, transport: Transport) -> None:
         await self._drain(self._config.wall_clock())  # what came with the answer to the handshake
         while True:
-            text = await self._receive(transport)
+            text = await self.liveness.receive(transport)
             await self._take(text, self._config.wall_clock())
-
-    async def _receive(self, transport: Transport) -> str:
-        # The deadline stands around this wait only: what a slow pipeline takes is not the server's silence.
-        server_s = self._config.timeouts.server_s
-        with trio.move_on_after(server_s):
-            return await transport.receive()
-        raise ConnectionLost(f"{self.name}: no record for {server_s:g} s (not even a ping)")
 
     async def _take(self, text: str, ts_recv: int) -> None:
         self.counts.texts += 1
+        self.counts.text_rate.add(len(text), self.liveness.record_at)
         if self._hub.is_bulk(text):
-            decoded = self._decoder.bulk(text)
-            if decoded is not None:
+            found = self._sink.bulk(text)
+            if found is not None:
                 self.counts.bulk_texts += 1
-                self._hub.bulk_received(decoded.records)
-                await self._deliver(decoded, ts_recv)
+                self._hub.bulk_received(found.records)
+                await self._deliver(found, ts_recv)
                 return
         self._hub.receive_text(text)
         await self._drain(ts_recv)
 
     async def _drain(self, ts_recv: int) -> None:
         """Handle what the hub connection holds; what came together goes on together, also before an end."""
-        found: list[Decoded] = []
+        found: list[D] = []
         ending: ConnectionLost | None = None
         try:
             while (event := self._hub.next_event()) is not NEED_DATA:
@@ -321,26 +336,39 @@ class Epoch:
         except ConnectionLost as exc:
             ending = exc
         if found:
-            await self._deliver(join_decoded(found), ts_recv)
+            await self._deliver(self._sink.combined(found), ts_recv)
         if ending is not None:
             raise ending
 
-    def _handle(self, event: Event, found: list[Decoded]) -> None:
+    async def _deliver(self, found: D, ts_recv: int) -> None:
+        self.counts.records += found.records
+        self.counts.record_rate.add(found.records, self.liveness.record_at)
+        self.liveness.is_held_back = True
+        await self._sink.deliver(found, ts_recv, self.number)
+        self.liveness.is_held_back = False
+        self.liveness.released_at = trio.current_time()
+        if found.logouts:
+            raise LoggedOut(f"{self.name}: the service says that this session was logged out")
+
+    def _handle(self, event: Event, found: list[D]) -> None:
         match event:
             case InvocationReceived(invocation=invocation):
-                found.append(self._decoder.invocation(invocation.target, invocation.arguments))
+                found.append(self._sink.invocation(invocation.target, invocation.arguments))
                 self._answer(invocation)
             case CallCompleted() | CallFailed():
                 # Data found before it in the same text is passed on after it, and is not later than it.
-                self._calls.settle(event, self._position() + bool(found))
+                self._calls.settle(event, self._sink.serial + bool(found))
             case CloseReceived(error=error, allow_reconnect=allowed):
                 again = "" if allowed else ", and asked not to come back"
                 why = error or "no reason given"
-                raise ConnectionLost(f"{self.name}: the hub closed the connection{again}: {why}")
+                text = f"{self.name}: the hub closed the connection{again}: {why}"
+                raise HubClosed(text, allowed, error or "")
             case ConnectionFailed(reason=reason):
-                raise ConnectionLost(f"{self.name}: the hub broke the protocol: {reason}")
+                text = f"{self.name}: the hub broke the protocol: {reason}"
+                raise ConnectionLost(text) from ProtocolError(reason)
             case Malformed(reason=reason):
-                self._count_malformed(self._tokens.hide(reason))
+                self.counts.malformed += 1
+                self._malformed.note(self._tokens.hide(reason), self.counts.malformed)
             case Ignored():
                 self.counts.ignored += 1
             case _:
@@ -350,23 +378,6 @@ class Epoch:
         """Answer a call that wants a result with an error: nobody here has one, and the server waits for it."""
         if invocation.invocation_id is not None and not self._mute:
             self._post(self._hub.complete(invocation.invocation_id))
-
-    def _count_malformed(self, reason: str) -> None:
-        self.counts.malformed += 1
-        now = trio.current_time()
-        if now - self._malformed_told > 60:
-            self._malformed_told = now
-            count = self.counts.malformed
-            _log.warning("%s: a record (no. %d) could not be read: %s", self.name, count, reason)
-        recent = self._malformed_at
-        recent.append(now)
-        while now - recent[0] > 60:
-            recent.popleft()
-        most = self._config.limits.malformed_per_minute
-        if len(recent) > most:
-            raise ConnectionLost(
-                f"{self.name}: more than {most} unreadable records in a minute, the last: {reason}"
-            )
 
 
 async def _say(transport: Transport, farewell: str) -> None:

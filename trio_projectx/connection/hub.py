@@ -1,160 +1,264 @@
-"""A hub: whatever connection it has now, and the subscriptions that its streams need.
+"""A hub: what its streams have declared, how it stands, and who has to be told.
 
-For now a lost connection is lost: its streams break with `ConnectionLost`, and the next stream that is opened
-connects anew. The supervisor that reconnects grows here.
+One task supervises it. It is woken by a bell, looks at everything, does what is due without waiting for anything, and
+sleeps until something is due again; nothing else changes lines or the state, so nothing has to be locked.
 """
 
 from __future__ import annotations
 
-import enum
-from collections import Counter
-from contextlib import suppress
+import math
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic
 
-import attrs
 import trio
 
-from trio_projectx._config import GatewayConfig
-from trio_projectx._errors import ConnectionLost, again
-from trio_projectx.connection.auth import TokenSource
-from trio_projectx.connection.calls import Call
-from trio_projectx.connection.epoch import Epoch, EpochCounts
-from trio_projectx.connection.negotiator import HubAddress
+from trio_projectx._errors import ConnectionLost, ConnectTimeout, SubscriptionError, TrioProjectXError
+from trio_projectx._events import (
+    ConnectionEvent,
+    ConnectionReplaced,
+    HubName,
+    HubState,
+    HubStateChanged,
+    ReplacementFailed,
+    SubscriptionRefused,
+)
+from trio_projectx.connection.bell import Bell
+from trio_projectx.connection.cells import Cell
+from trio_projectx.connection.hub_states import StateMachine
+from trio_projectx.connection.keeper import Keeper
+from trio_projectx.connection.line import Line, LineTools
+from trio_projectx.connection.outcome import Outcome
+from trio_projectx.connection.wants import Want, Wants
 from trio_projectx.flow.background import BackgroundTasks
-from trio_projectx.flow.pipeline import MarketPipeline
+from trio_projectx.flow.subscriptions import D, Subscription
+
+_UP: Final = (HubState.LIVE, HubState.STALE)
+_CLOSED: Final = "the gateway was closed"
 
 
-class Kind(enum.Enum):
-    """What can be subscribed to for a contract; the values are the hub's own method names less their verb."""
-
-    TRADES = "ContractTrades"
-    QUOTES = "ContractQuotes"
-
-
-@attrs.frozen(slots=True)
-class Subscription:
-    """One kind of data of one contract."""
-
-    kind: Kind
-    contract_id: str
-
-    @property
-    def subscribe(self) -> str:
-        """The hub method that starts it."""
-        return f"Subscribe{self.kind.value}"
-
-    @property
-    def unsubscribe(self) -> str:
-        """The hub method that ends it."""
-        return f"Unsubscribe{self.kind.value}"
-
-
-class MarketHub:
-    """The market hub of one gateway. It connects when the first stream needs it."""
+class Hub(Generic[D]):
+    """The market hub, or the user hub, of one gateway. It connects when something first needs it."""
 
     def __init__(
-        self,
-        address: HubAddress,
-        tokens: TokenSource,
-        config: GatewayConfig,
-        pipeline: MarketPipeline,
-        tasks: BackgroundTasks,
+        self, tools: LineTools[D], tasks: BackgroundTasks, tell: Callable[[ConnectionEvent], None]
     ) -> None:
-        self._address = address
-        self._tokens = tokens
-        self._config = config
-        self._pipeline = pipeline
+        self.name: HubName = tools.hub
+        self.tools = tools
+        self._config = tools.config
         self._tasks = tasks
-        self._epoch: Epoch | None = None
-        self._users: Counter[Subscription] = Counter()
-        self._asked: dict[Subscription, Call] = {}
-        self.connects = 0
-        self.counts = EpochCounts()
+        self._tell = tell
+        self.machine = StateMachine(HubState.IDLE, trio.current_time())
+        self.wants = Wants()
+        self.keeper = Keeper(tools, self, tasks)
+        self._bell = Bell()
+        self._outcome = Outcome()
+        self._is_supervised = False
+        self._is_closed = False
+        self._stale_reason: str | None = None
+        self._reason = "no connection yet"
+
+    @property
+    def state(self) -> HubState:
+        """What the hub is doing."""
+        return self.machine.state
 
     @property
     def is_live(self) -> bool:
-        """Whether the hub is connected, has answered the handshake, and has not ended since."""
-        return self._epoch is not None and self._epoch.live
+        """Whether it is connected with all its subscriptions (market data may be stale)."""
+        return self.state in _UP
 
     @property
-    def round_trip_s(self) -> float | None:
-        """The last measured round trip by WebSocket ping, in seconds; None if there is none."""
-        return self._epoch.round_trip_s if self._epoch is not None and self._epoch.live else None
+    def lines(self) -> list[Line[D]]:
+        """All lines, those that are to replace others included."""
+        return self.keeper.lines
 
-    async def live(self) -> Epoch:
-        """Return the live epoch, connecting where there is none; all who come meanwhile share the attempt.
+    # -- what streams ask
 
-        :raises TrioProjectXError: what the attempt failed of. It is bounded by the timeouts of its steps.
-        :raises trio.ClosedResourceError: the gateway was closed.
+    async def live(self) -> None:
+        """Connect if need be, and return once the hub is live, or was live for a moment since the call.
+
+        While the hub reconnects this goes on waiting, whatever it takes: set a deadline of your own.
+
+        :raises TrioProjectXError: what the first attempt failed of, or why the hub is lost for good.
         """
-        while (last := self._epoch) is not None and last.over.is_set():
-            if isinstance(last.error, ConnectionLost):
-                # Its streams are about to be told, among them the caller's, which is attached already.
-                raise again(last.error)
-            await trio.lowlevel.checkpoint()  # until `_run` has let go of a failed attempt
-        epoch = self._epoch or self._connect()
-        await epoch.settled.wait()
-        if not epoch.live:
-            raise again(epoch.error or ConnectionLost("market hub: the connection has ended"))
-        return epoch
-
-    def _connect(self) -> Epoch:
-        epoch = Epoch(
-            "market hub",
-            self._address,
-            self._tokens,
-            self._config,
-            self._pipeline.deliver,
-            self.counts,
-            self._position,
-        )
-        self._tasks.start_soon(self._run, epoch, name="market hub")
-        self._epoch = epoch
-        self._asked.clear()
-        return epoch
-
-    async def _run(self, epoch: Epoch) -> None:
-        self.connects += 1
-        try:
-            self._tasks.start_soon(epoch.run, name="market hub epoch")
-            await epoch.over.wait()
-        finally:
-            # All in one step, up to the first checkpoint of `lose`, which notes what is open now: who learns of
-            # the loss and tries again at once opens a stream that is not lost with the others.
-            self._epoch = None
-            epoch.fail_calls()
-        if isinstance(epoch.error, ConnectionLost):
-            await self._pipeline.lose(epoch.error)
-
-    def _position(self) -> int:
-        return self._pipeline.serial
+        self._begin()
+        if self.is_live:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._outcome.wait()
 
     async def subscribe(self, wanted: Subscription) -> int:
-        """Count one more user of ``wanted`` and return when the hub has acknowledged it: the position of that.
+        """Count one more user of ``wanted``; return where among the data the hub acknowledged it.
 
-        :raises SubscriptionError: if the hub refuses it or does not answer in time; the user is not counted
-            then.
-        :raises TrioProjectXError: if there is no connection.
+        :raises SubscriptionError: if the hub refuses it or does not answer in time.
+        :raises ConnectTimeout: if the hub is reconnecting, and has not come back in time.
+        :raises TrioProjectXError: as `live`. In all cases the user is not counted.
         """
-        self._users[wanted] += 1
+        want = self.wants.add(wanted)
         try:
-            epoch = await self.live()
-            call = self._asked.get(wanted)
-            if call is None or call.error is not None:
-                call = self._asked[wanted] = epoch.invoke(wanted.subscribe, wanted.contract_id)
-            await call.wait(self._config.timeouts.subscribe_s)
-            return call.position
+            want.error = None
+            self._begin()
+            self.keeper.declare(wanted)
+            cell = self.keeper.cell_of(wanted)
+            if cell is not None and want.position is None:
+                want.acknowledged(cell.position)  # released, and wanted again before anything was sent
+            timeouts = self._config.timeouts
+            seconds = timeouts.connect_s + timeouts.handshake_s + 2 * timeouts.subscribe_s
+            with trio.move_on_after(seconds):
+                if want.position is not None:
+                    await trio.lowlevel.checkpoint()
+                return await want.wait()
         except BaseException:  # also when cancelled: whoever is not subscribed is no user
             self.release(wanted)
             raise
+        self.release(wanted)
+        why = self.machine.reason
+        raise ConnectTimeout(f"{self.tools.name}: nothing of {wanted} within {seconds:g} s: {why}")
 
     def release(self, wanted: Subscription) -> None:
-        """Count one user less; the last one ends the subscription, also one that was never acknowledged."""
-        self._users[wanted] -= 1
-        if self._users[wanted] > 0:
+        """Count one user less; the last one ends the subscription."""
+        if self.wants.remove(wanted):
+            self.keeper.withdraw(wanted)
+            self._bell.ring()
+
+    def close(self) -> None:
+        """The gateway is closing; its nursery ends the lines. Who still waits gets `ConnectionLost`."""
+        self._is_closed = True
+        self._go(HubState.CLOSED, _CLOSED)
+        self._tell_who_waits(ConnectionLost(f"{self.tools.name}: {_CLOSED}"))
+
+    def suspect(self, reason: str | None) -> None:
+        """Market data are missing (the state becomes STALE), or are no longer."""
+        self._stale_reason = reason
+        self._bell.ring()
+
+    def look(self) -> None:
+        """Something changed that the supervisor should see: a token, a line, a wish."""
+        self._bell.ring()
+
+    # -- what lines and their keeper report
+
+    def acknowledged(self, cell: Cell) -> None:
+        """A line has it."""
+        want = self.wants.get(cell.wanted)
+        if want is not None:
+            want.acknowledged(cell.position)
+
+    def refused(self, cell: Cell, error: SubscriptionError) -> None:
+        """A line cannot have it; where no other brings it, its streams break."""
+        if self.keeper.brings(cell.wanted):
             return
-        del self._users[wanted]
-        call = self._asked.pop(wanted, None)
-        if call is None or call.error is not None or self._epoch is None or not self._epoch.live:
+        self._tell(SubscriptionRefused(self.name, str(cell.wanted), str(error), self._config.wall_clock()))
+        want = self.wants.get(cell.wanted)
+        if want is None:
             return
-        with suppress(ConnectionLost):  # with the connection the subscription goes too
-            self._epoch.tell(wanted.unsubscribe, wanted.contract_id)
+        if want.is_established:
+            self.tools.sink.refuse(cell.wanted, error)
+        want.failed(error)
+
+    def is_established(self, wanted: Subscription) -> bool:
+        """Whether streams are open for it."""
+        want = self.wants.get(wanted)
+        return want is not None and want.is_established
+
+    def lines_changed(self) -> None:
+        """Look again."""
+        self._bell.ring()
+
+    def replaced(self, cause: str, *, overlapped: bool) -> None:
+        """A line took the place of another."""
+        self._tell(ConnectionReplaced(self.name, cause, overlapped, self._config.wall_clock()))
+
+    def not_replaced(self, cause: str, error: TrioProjectXError, retry_in_s: float) -> None:
+        """It could not; the old one stays."""
+        self._tell(ReplacementFailed(self.name, cause, str(error), retry_in_s, self._config.wall_clock()))
+
+    def lost(self, error: TrioProjectXError) -> None:
+        """No line is left, and none can be had. A hub that was never live has only failed to begin."""
+        if self._is_closed:
+            return
+        self._reason = str(error)
+        was_live = self.machine.was_live
+        failure: TrioProjectXError = error
+        if was_live and not isinstance(error, ConnectionLost):
+            failure = ConnectionLost(str(error))
+            failure.__cause__ = error
+        self._go(HubState.CLOSED if was_live else HubState.IDLE, str(error))
+        self._tell_who_waits(failure)
+        if isinstance(failure, ConnectionLost):
+            # `lose` notes in this very step what is open now: who learns of the loss and tries again at once opens
+            # a stream that is not lost with the others.
+            self._tasks.start_soon(_wait_for, self.tools.sink.lose(failure), name=f"{self.tools.name} loss")
+
+    def _tell_who_waits(self, error: TrioProjectXError) -> None:
+        for want in self.wants.all():
+            want.failed(error)
+        self._outcome.fail(error)
+        self._outcome = Outcome()
+
+    # -- the supervisor
+
+    def _begin(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError(_CLOSED)
+        if not self._is_supervised:
+            self._tasks.start_soon(self._supervise, name=f"{self.tools.name} supervisor")
+            self._is_supervised = True
+        if not self.keeper.has_begun:
+            self._reason = "a stream needs it"
+            self._go(HubState.CONNECTING, self._reason)
+            self.keeper.begin(self.wants.all())
+
+    async def _supervise(self) -> None:
+        while True:
+            again_at = self.keeper.look(trio.current_time())
+            self._set_state()
+            await self._bell.wait(again_at)
+
+    def _set_state(self) -> None:
+        if not self.keeper.has_begun or self.state is HubState.CLOSED:
+            return
+        missing = [want for want in self.wants.all() if not self.keeper.brings(want.wanted)]
+        for want in missing:
+            want.position = None
+        if self.is_live:
+            self._check(missing)
+        elif self.keeper.is_live and all(want.error is not None for want in missing):
+            self._go(HubState.LIVE, "connected, and every subscription acknowledged")
+            self._outcome.succeed()
+            self._outcome = Outcome()
+        else:
+            self._go(self.state, self._why())
+
+    def _check(self, missing: list[Want]) -> None:
+        if not self.keeper.is_live or any(want.is_established for want in missing):
+            self._go(HubState.RECONNECTING, self._why())
+        elif self._stale_reason is not None:
+            self._go(HubState.STALE, self._stale_reason)
+        elif self.state is HubState.STALE:
+            self._go(HubState.LIVE, "market data come again, or the market is quiet")
+
+    def _why(self) -> str:
+        errors = [line.why for line in self.lines if not line.is_live and line.why is not None]
+        if errors:
+            self._reason = str(errors[-1])
+        return self._reason
+
+    def _go(self, state: HubState, reason: str) -> None:
+        before = self.state
+        if self.machine.go(state, reason, trio.current_time()):
+            self._tell(HubStateChanged(self.name, before, state, reason, self._config.wall_clock()))
+
+
+async def _wait_for(telling: Awaitable[None]) -> None:
+    await telling
+
+
+def proved_until(hub: Hub[D], wanted: Subscription) -> float:
+    """Return the time (trio's clock) up to which everything of ``wanted`` that was sent has been received."""
+    proofs = [
+        line.epoch.liveness.proved_until
+        for line in hub.lines
+        if line.epoch is not None and line.brings(wanted)
+    ]
+    return max(proofs, default=-math.inf)

@@ -12,6 +12,7 @@ the same failure as without this stream; and no more is held than one frame of `
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from types import MappingProxyType
@@ -63,6 +64,11 @@ class FrameJoiner:
         self._over = False
         self.claimed: int | None = None
         """The length that a frame claimed to have which is never taken in; nothing behind it is passed."""
+
+    @property
+    def is_within_message(self) -> bool:
+        """Whether a frame, or a message of several, has begun and is not whole yet."""
+        return bool(self._held) or self._through > 0 or self._fragmented
 
     def feed(self, data: bytes) -> bytes:
         """Take what was read; return what wsproto shall see of it now (perhaps nothing)."""
@@ -253,6 +259,7 @@ class JoiningStream(Stream):
     ) -> None:
         self.bytes_in = 0
         self.bytes_out = 0
+        self.read_at = -math.inf
         self.upgraded = False
         self.answer = bytearray()
         self.error: Exception | None = None
@@ -274,6 +281,11 @@ class JoiningStream(Stream):
     def frames_out(self) -> int:
         """Frames that left here towards wsproto so far; ``frames_in`` less those joined to another."""
         return self._joiner.frames_out
+
+    @property
+    def is_within_message(self) -> bool:
+        """Whether a message has begun and is not whole yet."""
+        return self._joiner.is_within_message
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what wsproto shall see next, of one read below; ``b""`` is the end, or a refusal's.
@@ -300,6 +312,7 @@ class JoiningStream(Stream):
             self._end(exc)
             raise
         self.bytes_in += len(data)
+        self.read_at = trio.current_time()
         if self.upgraded:
             self._ready = self._joiner.feed(data) if data else self._joiner.end()
             if self._joiner.claimed is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import SplitResult, parse_qs, quote, urlsplit, urlunsplit
 
 import attrs
@@ -15,6 +17,7 @@ from trio_projectx.connection.auth import is_token
 
 #: The official JavaScript client gives up after as many.
 MAX_REDIRECTS: Final = 100
+_Origin: TypeAlias = tuple[bool, str, int]
 _SECURE: Final = MappingProxyType({"http": False, "ws": False, "https": True, "wss": True})
 
 
@@ -91,21 +94,29 @@ def parse_negotiation(body: bytes) -> Negotiated | Redirected:
     return Negotiated(token, wire.connectionId, wire.useStatefulReconnect)
 
 
-def check_redirect(here: str, there: str) -> str:
-    """Return the URL ``there`` if it has the origin of ``here``: a token is never sent to another.
+def check_redirect(here: str, there: str, allowed: Sequence[str] = ()) -> str:
+    """Return the URL ``there`` if the token may go there: to the origin of ``here``, or to one that is ``allowed``.
 
-    :raises ConnectError: if it has not, or is no URL.
+    A token that was safe on its way stays so: not even an allowed origin may take it off TLS, or off this machine
+    in clear text.
+
+    :raises ConnectError: if it may not, or ``there`` is no URL.
     """
     if not (there.isascii() and there.isprintable()) or " " in there:
         raise ConnectError("negotiate: the hub redirects to something that is no URL")
     try:
         target = urlsplit(there)
-        same = _origin(target) == _origin(urlsplit(here)) and "@" not in target.netloc
+        origin = None if "@" in target.netloc else _origin(target)
     except ValueError:  # a port or an IPv6 address that is none
         raise ConnectError("negotiate: the hub redirects to something that is no URL") from None
-    if not same:
-        shown = escape(target.hostname or "?")
+    shown = escape(target.hostname or "?")
+    home = _origin(urlsplit(here))
+    if origin is None or (origin != home and origin not in {_origin(urlsplit(each)) for each in allowed}):
         raise ConnectError(f"negotiate: refused to follow a redirect to another origin ({shown})")
+    if origin != home and not _is_as_safe(origin, home):
+        raise ConnectError(
+            f"negotiate: refused to follow a redirect that would send the token in clear ({shown})"
+        )
     return there
 
 
@@ -120,7 +131,20 @@ def websocket_url(
     return urlunsplit((scheme, parts.netloc, parts.path, query.strip("&"), ""))
 
 
-def _origin(url: SplitResult) -> tuple[bool, str, int] | None:
+def _is_as_safe(there: _Origin, here: _Origin | None) -> bool:
+    """Whether a token is as safe at ``there`` as it was: under TLS, on this machine, or else no worse than before."""
+    return there[0] or is_loopback(there[1]) or not (here is None or here[0] or is_loopback(here[1]))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _origin(url: SplitResult) -> _Origin | None:
     secure = _SECURE.get(url.scheme)
     if secure is None or not url.hostname:
         return None

@@ -8,7 +8,9 @@ import trio
 from trio_projectx._config import GatewayConfig
 from trio_projectx._errors import AuthError, ConnectError, ConnectTimeout, TrioProjectXError, cleaned
 from trio_projectx._redact import escape
+from trio_projectx.connection.answers import Answer
 from trio_projectx.connection.auth import TokenRefused
+from trio_projectx.connection.endings import NegotiateRefused
 from trio_projectx.connection.negotiate import (
     MAX_REDIRECTS,
     Redirected,
@@ -17,7 +19,7 @@ from trio_projectx.connection.negotiate import (
     parse_negotiation,
     websocket_url,
 )
-from trio_projectx.connection.rest import Answer, RestClient
+from trio_projectx.connection.rest import RestClient
 
 
 @attrs.frozen(slots=True)
@@ -41,8 +43,8 @@ class HubAddress:
 
         :raises TokenRefused: if negotiate answers 401.
         :raises AuthError: if it forbids the user (403).
-        :raises ConnectError: for any other answer that is no hub's grant, or where there is none within
-            ``connect_s``, redirects included.
+        :raises ConnectError: for any other answer that is no hub's grant (`NegotiateRefused` for an HTTP status), or
+            where there is none within ``connect_s``, redirects included.
         :raises ProtocolError: if an answer is longer than the limit, or compressed.
         """
         url, connection_token = self.hub_url, None
@@ -55,25 +57,28 @@ class HubAddress:
 
     async def _negotiate(self, token: str) -> tuple[str, str, str]:
         seconds = self.config.timeouts.connect_s
+        sent = [token]
         with trio.move_on_after(seconds):
             try:
-                return await self._follow(token, seconds)
+                return await self._follow(sent, seconds)
             except TrioProjectXError as exc:
                 refusal = exc
-            raise cleaned(refusal, [token])  # the other side may echo what it was sent
+            raise cleaned(refusal, sent)  # the other side may echo what it was sent
         raise ConnectTimeout(f"negotiate: no connection was granted within {seconds:g} s")
 
-    async def _follow(self, token: str, seconds: float) -> tuple[str, str, str]:
+    async def _follow(self, sent: list[str], seconds: float) -> tuple[str, str, str]:
+        """Negotiate, and again where redirects lead; ``sent`` begins with the token, and gets those of redirects."""
         url = self.hub_url
         for _ in range(MAX_REDIRECTS + 1):
-            headers = {"Authorization": f"Bearer {token}"}
+            headers = {"Authorization": f"Bearer {sent[-1]}"}
             answer = await self.rest.post(negotiate_url(url), b"", headers, seconds)
             _check(answer)
             found = parse_negotiation(answer.body)
             if not isinstance(found, Redirected):
-                return url, found.connection_token, token
-            url = check_redirect(self.hub_url, found.url)
-            token = found.access_token or token
+                return url, found.connection_token, sent[-1]
+            url = check_redirect(self.hub_url, found.url, self.config.redirect_origins)
+            if found.access_token:
+                sent.append(found.access_token)
         raise ConnectError(f"negotiate: more than {MAX_REDIRECTS} redirects; the service runs in a circle")
 
 
@@ -92,9 +97,7 @@ def _check(answer: Answer) -> None:
         case 403:
             raise AuthError(f"negotiate: the hub forbids this user (HTTP 403): {text}")
         case 404 | 405:
-            status = answer.status
-            raise ConnectError(
-                f"negotiate: there is no hub at this address (HTTP {status}); check the hub's URL"
-            )
+            why = f"there is no hub at this address (HTTP {answer.status}); check the hub's URL"
         case _:
-            raise ConnectError(f"negotiate: HTTP {answer.status}: {text or 'no text'}")
+            why = f"HTTP {answer.status}: {text or 'no text'}"
+    raise NegotiateRefused(f"negotiate: {why}", answer.status, answer.retry_after_s)

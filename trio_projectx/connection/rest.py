@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
-from typing import Final, Self, TypeVar, cast
+from typing import Final, Self, TypeAlias, TypeVar, cast
 
-import attrs
 import httpcore2
 import httpx2
 import msgspec
@@ -20,7 +19,6 @@ import trio
 
 from trio_projectx._config import Connect
 from trio_projectx._errors import (
-    AuthError,
     ConnectError,
     ConnectTimeout,
     GatewayError,
@@ -29,25 +27,31 @@ from trio_projectx._errors import (
     cleaned,
 )
 from trio_projectx._redact import escape
-from trio_projectx.connection.auth import TokenRefused, is_token
+from trio_projectx.connection.accounts import Accounts, WireAccount
+from trio_projectx.connection.answers import (
+    Answer,
+    BarsAnswer,
+    ContractAnswer,
+    ContractsAnswer,
+    Envelope,
+    LoginAnswer,
+    ValidateAnswer,
+    check_status,
+    checked_token,
+    newest_ns,
+    refusal,
+    seconds,
+    wire_time,
+)
+from trio_projectx.connection.answers import WireContract as WireContract
 from trio_projectx.connection.network import close_forcefully, open_network_stream
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
+Body: TypeAlias = Mapping[str, str | bool | int]
 
-#: LoginErrorCode (GATEWAY.md section 1.5).
-LOGIN_ERRORS: Final = {
-    1: "user not found",
-    2: "password verification failed",
-    3: "invalid credentials",
-    4: "app not found",
-    5: "app verification failed",
-    6: "invalid device",
-    7: "agreements not signed",
-    8: "unknown error",
-    9: "no API subscription",
-    10: "API key authentication is disabled",
-}
-
+#: retrieveBars' unit 1 (GATEWAY.md section 1.3).
+_SECOND: Final = 1
+_DAY_NS: Final = 86_400_000_000_000
 _NOT_REACHED: Final = (
     httpx2.HTTPError,
     httpx2.InvalidURL,
@@ -60,55 +64,13 @@ _NOT_REACHED: Final = (
 )
 
 
-class _Envelope(msgspec.Struct):
-    success: bool
-    errorCode: int  # noqa: N815  the wire's name
-    errorMessage: str | None = None  # noqa: N815
-
-
-class _Login(_Envelope):
-    token: str | None = None
-
-
-class _Validated(_Envelope):
-    newToken: str | None = None  # noqa: N815
-
-
-class WireContract(msgspec.Struct):
-    """A contract as the service describes it (GATEWAY.md section 1.2)."""
-
-    id: str
-    name: str = ""
-    description: str = ""
-    tickSize: float | None = None  # noqa: N815
-    tickValue: float | None = None  # noqa: N815
-    activeContract: bool = False  # noqa: N815
-
-
-class _Contracts(_Envelope):
-    contracts: list[WireContract] = []
-
-
-class _Contract(_Envelope):
-    contract: WireContract | None = None
-
-
-@attrs.frozen(slots=True)
-class Answer:
-    """An HTTP answer: the status, the whole (bounded) body, and ``Retry-After`` in seconds if it was given so."""
-
-    status: int
-    body: bytes
-    retry_after_s: float | None
-
-
 class RestClient:
     """One pool of connections to one REST base; an async context manager.
 
     Every call raises `ConnectTimeout` after ``deadline_s``, `ConnectError` where the service was not reached,
-    `TokenRefused` for 401, `AuthError` for 403, `GatewayError` for any other refusal and for
-    ``success: false``, `ProtocolError` for an answer that is not the service's, and
-    `trio.ClosedResourceError` once the client was closed. Cancelling a call frees its connection.
+    `TokenRefused` for 401, `AuthError` for 403, `GatewayError` for any other refusal (`TryLater` for 429 and 503) and
+    for ``success: false``, `ProtocolError` for an answer that is not the service's, and `trio.ClosedResourceError`
+    once the client was closed. Cancelling a call frees its connection.
     """
 
     def __init__(self, base_url: str, *, connect: Connect | None, deadline_s: float, body_limit: int) -> None:
@@ -139,21 +101,27 @@ class RestClient:
             await self._stack.aclose()
 
     async def login(self, username: str, api_key: str) -> str:
-        """Return a token (valid 24 h) for a user name and an API key."""
+        """Return a token (valid 24 h) for a user name and an API key; `CredentialsRefused` if they are no good."""
         answer = await self._call(
-            "Auth/loginKey", {"userName": username, "apiKey": api_key}, _Login, what="login", login=True
+            "Auth/loginKey", {"userName": username, "apiKey": api_key}, LoginAnswer, what="login", login=True
         )
-        return _checked("login", answer.token)
+        return checked_token("login", answer.token)
 
     async def validate(self, token: str) -> str:
-        """Return a new token for a valid one; the old one stays valid."""
-        answer = await self._call("Auth/validate", {}, _Validated, what="validate", token=token)
-        return token if answer.newToken is None else _checked("validate", answer.newToken)
+        """Return a new token for a valid one; the old one stays valid. The same one if the service gives no other."""
+        answer = await self._call("Auth/validate", {}, ValidateAnswer, what="validate", token=token)
+        return token if answer.newToken is None else checked_token("validate", answer.newToken)
+
+    async def logout(self, token: str) -> None:
+        """Let the service forget ``token``; whether connections made with it live on is the service's matter."""
+        await self._call("Auth/logout", {}, Envelope, what="logout", token=token)
 
     async def search_contracts(self, text: str, *, live: bool, token: str) -> list[WireContract]:
         """Return at most 20 contracts that the service's fuzzy search finds for ``text``."""
-        body: dict[str, str | bool] = {"searchText": text, "live": live}
-        answer = await self._call("Contract/search", body, _Contracts, what="contract search", token=token)
+        body: Body = {"searchText": text, "live": live}
+        answer = await self._call(
+            "Contract/search", body, ContractsAnswer, what="contract search", token=token
+        )
         return answer.contracts
 
     async def contract(self, contract_id: str, *, token: str) -> WireContract | None:
@@ -161,12 +129,37 @@ class RestClient:
         body = {"contractId": contract_id}
         what = "contract by id"
         try:
-            answer = await self._call("Contract/searchById", body, _Contract, what=what, token=token)
+            answer = await self._call("Contract/searchById", body, ContractAnswer, what=what, token=token)
         except GatewayError as exc:
             if exc.code == 1:  # ContractNotFound
                 return None
             raise
         return answer.contract
+
+    async def search_accounts(self, token: str, *, active: bool) -> list[WireAccount]:
+        """Return the user's accounts, all or the active ones."""
+        body: Body = {"onlyActiveAccounts": active}
+        answer = await self._call("Account/search", body, Accounts, what="account search", token=token)
+        return answer.accounts or []
+
+    async def newest_bar_ns(self, contract_id: str, since_ns: int, token: str) -> int | None:
+        """Return when the newest one-second bar with volume opened (int64 ns); None if there is none since.
+
+        Bars count from the second of ``since_ns`` on, also one that is not over yet, and for a day: whether a market
+        whose last trade was then is silent, or only its hub is, shows in whether there is one that opened later.
+        """
+        body: Body = {
+            "contractId": contract_id,
+            "live": False,  # practice and evaluation accounts see no bars under true (GATEWAY.md section 1.3)
+            "startTime": wire_time(since_ns),
+            "endTime": wire_time(since_ns + _DAY_NS),
+            "unit": _SECOND,
+            "unitNumber": 1,
+            "limit": 1,
+            "includePartialBar": True,
+        }
+        answer = await self._call("History/retrieveBars", body, BarsAnswer, what="bars", token=token)
+        return newest_ns(answer.bars)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Answer:
         """POST ``body`` to an absolute ``url`` and return whatever is answered; redirects are not followed."""
@@ -179,14 +172,14 @@ class RestClient:
             except _NOT_REACHED as exc:
                 why = escape(str(exc) or type(exc).__name__)
                 raise ConnectError(f"{shown} was not reached: {why}") from exc
-            retry_after_s = _seconds(response.headers.get("Retry-After"))
+            retry_after_s = seconds(response.headers.get("Retry-After"))
             return Answer(response.status_code, response.content, retry_after_s)
         raise ConnectTimeout(f"{shown} gave no whole answer within {deadline_s:g} s; is the service up?")
 
     async def _call(
         self,
         path: str,
-        body: Mapping[str, str | bool],
+        body: Body,
         shape: type[Shape],
         *,
         what: str,
@@ -203,7 +196,7 @@ class RestClient:
     async def _answered(
         self,
         path: str,
-        body: Mapping[str, str | bool],
+        body: Body,
         shape: type[Shape],
         what: str,
         token: str | None,
@@ -214,59 +207,14 @@ class RestClient:
             headers["Authorization"] = f"Bearer {token}"
         sent = msgspec.json.encode(body)
         answer = await self.post(f"{self._base}/api/{path}", sent, headers, self._deadline_s)
-        _check_status(what, answer, login=login)
+        check_status(what, answer, login=login)
         try:
-            envelope = msgspec.json.decode(answer.body, type=_Envelope)
+            envelope = msgspec.json.decode(answer.body, type=Envelope)
             if envelope.success:
                 return msgspec.json.decode(answer.body, type=shape)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise ProtocolError(f"{what}: the answer is not the Gateway's: {escape(str(exc))}") from exc
-        raise _refusal(what, envelope, login=login)
-
-
-def _check_status(what: str, answer: Answer, *, login: bool) -> None:
-    status = answer.status
-    if status == 200:
-        return
-    if status == 401 and login:
-        raise AuthError(
-            f"{what}: the service refused the credentials (HTTP 401); check user name and API key"
-        )
-    if status == 401:
-        raise TokenRefused(f"{what}: the service refused the token (HTTP 401)")
-    text = escape(answer.body[:400].decode("utf-8", "replace"))
-    if status == 403:
-        raise AuthError(f"{what}: the service forbids this user (HTTP 403): {text or 'no text'}")
-    if status == 429:
-        wait = "" if answer.retry_after_s is None else f"; it asks to wait {answer.retry_after_s:g} s"
-        raise GatewayError(f"{what}: too many requests (HTTP 429){wait}", 429, text)
-    raise GatewayError(f"{what}: HTTP {status}: {text or 'no text'}", status, text)
-
-
-def _checked(what: str, token: str | None) -> str:
-    """Return ``token`` if it can be sent; a text with a line break would be an error far from here."""
-    if not token:
-        raise AuthError(f"{what}: the service answered success without a token; try again later")
-    if not is_token(token):
-        raise ProtocolError(f"{what}: the service's token holds a character that no token has")
-    return token
-
-
-def _refusal(what: str, envelope: _Envelope, *, login: bool) -> AuthError | GatewayError:
-    text = escape(envelope.errorMessage or "")
-    if login:
-        # Not a TokenRefused: a fresh login is what has just been tried.
-        meaning = LOGIN_ERRORS.get(envelope.errorCode, "unknown error")
-        extra = f": {text}" if text else ""
-        return AuthError(
-            f"login refused: {meaning} (errorCode {envelope.errorCode}){extra}; check user name and API key"
-        )
-    code = envelope.errorCode
-    return GatewayError(f"{what} refused: errorCode {code} {text}".rstrip(), code, text)
-
-
-def _seconds(header: str | None) -> float | None:
-    return float(header) if header is not None and header.isascii() and header.isdigit() else None
+        raise refusal(what, envelope, login=login)
 
 
 class _Transport(httpx2.AsyncBaseTransport):

@@ -5,12 +5,10 @@ What trio-websocket leaves open is closed here, each by one thing:
 - it waits for ever when TCP ends before the upgrade is answered: `JoiningStream` tells, and a deadline stands
   above;
 - a cancelled send leaves half a frame on the wire: `JoiningStream.send_all` then closes the connection;
-- ``aclose()`` has no limit: it runs under ``close_s``, shielded, and the stream is closed whatever came of
-  it;
+- ``aclose()`` has no limit: it runs under ``close_s``, shielded, and the stream is closed whatever came of it;
 - after a protocol error, or a message above the limit, it neither closes the stream nor stops piling up what
   comes: the stream then reads as ended, and is closed when its reader has ended;
-- a crash of its reader would cancel the block it was opened in: it ends the transport instead, as any other
-  end;
+- a crash of its reader would cancel the block it was opened in: it ends the transport instead;
 - a refused upgrade's body is unbounded, and an answer without a length never ends: the answer is read here;
 - it reads 4 KiB at once and pays 13 us per message: `JoiningStream` reads 64 KiB and joins texts.
 
@@ -94,6 +92,11 @@ class Transport:
         return self._connection.stream.bytes_in
 
     @property
+    def read_at(self) -> float:
+        """When bytes were read last (trio's clock)."""
+        return self._connection.stream.read_at
+
+    @property
     def bytes_out(self) -> int:
         """Bytes sent, those of the upgrade's request included."""
         return self._connection.stream.bytes_out
@@ -107,6 +110,11 @@ class Transport:
     def frames_out(self) -> int:
         """WebSocket frames left of ``frames_in`` after neighbouring texts were joined."""
         return self._connection.stream.frames_out
+
+    @property
+    def is_within_message(self) -> bool:
+        """Whether a message is coming in and is not whole yet."""
+        return self._connection.stream.is_within_message
 
     async def receive(self) -> str:
         """Return the next text; one text may hold what came as several, in order, whole.
@@ -263,7 +271,7 @@ class _Connection:
         """Close with the closing handshake if there is somebody to shake hands with; then end the reader."""
         if self.closed is None and self._websocket is not None:
             self._closing = True
-            with trio.move_on_after(close_s, shield=True):
+            with trio.move_on_after(close_s, shield=True) as scope, self.ending_cancels(scope):
                 await self._websocket.aclose()
         self._scope.cancel()
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from typing import TypedDict
 
 import attrs
 
 from trio_projectx._errors import ConfigError
-from trio_projectx._events import Bar, BarRevised
 from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars import Anchor, Sessions
 from trio_projectx.bars.policies import Fill, Late, check_late_and_fill, check_outside
@@ -92,16 +90,3 @@ def session_of(contract_id: str) -> Anchor:
     :raises ConfigError: if no sessions are known for it.
     """
     return Anchor.session(Sessions.for_product(ContractId.parse(contract_id).product))
-
-
-def bar_stamp(item: Bar | BarRevised) -> int:
-    """Return the instant that dates an item in a `Dropped`."""
-    return item.start if isinstance(item, Bar) else item.bar.start
-
-
-def bar_key(item: Bar | BarRevised) -> Hashable:
-    """Return what a newer item must share with a waiting one to replace it.
-
-    A revision replaces an earlier one of the same bar, and no bar that closed.
-    """
-    return item.timeframe if isinstance(item, Bar) else (item.bar.timeframe, item.bar.start)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import attrs
 import trio
 
 from trio_projectx._config import Limits
-from trio_projectx._errors import ConnectionLost
-from trio_projectx._events import Quote
+from trio_projectx._errors import ConnectionLost, SubscriptionError, TrioProjectXError
+from trio_projectx.flow.gaps import Broken, Covered, GapWatch
 from trio_projectx.flow.ledger import TradeCounts
 from trio_projectx.flow.outlets import TradeOutlet
 from trio_projectx.flow.quiet import EventClock
-from trio_projectx.flow.stream import Feed
+from trio_projectx.flow.quotes import QuoteFlow, QuoteOutlet
+from trio_projectx.flow.surroundings import Alone, Surroundings
 from trio_projectx.market import (
     PriceGrid,
-    QuoteMerger,
     Refusal,
     RejectedCounts,
     TradeBatch,
@@ -39,16 +40,20 @@ class ContractStatistics:
     quotes: int
     rejection_bursts: int
     """Times at which a tenth of the trades or more were rejected; each is logged as it begins."""
+    duplicates: int
+    """Trades that had come on another connection already."""
+    gaps: int
+    """Times at which no connection brought it."""
 
 
 @attrs.frozen(slots=True)
 class Loss:
-    """A lost connection, on its way to the streams of one contract that it fed."""
+    """The end of some streams of one contract, on its way to them behind everything that came before."""
 
-    error: ConnectionLost
+    error: TrioProjectXError
     contract: ContractPipeline
     outlets: tuple[TradeOutlet, ...]
-    quote_feeds: tuple[Feed[Quote], ...]
+    quote_outlets: tuple[QuoteOutlet, ...]
     told: trio.Event = attrs.Factory(trio.Event)
 
     def tell(self) -> None:
@@ -57,9 +62,9 @@ class Loss:
         for outlet in self.outlets:
             self.contract.detach(outlet)
             outlet.fail(self.error)
-        for feed in self.quote_feeds:
-            self.contract.detach_quotes(feed)
-            feed.fail(self.error)
+        for quote_outlet in self.quote_outlets:
+            self.contract.detach_quotes(quote_outlet)
+            quote_outlet.feed.fail(self.error)
 
 
 @attrs.frozen(slots=True)
@@ -70,19 +75,24 @@ class _Valid:
     serial: int
 
 
+_Item: TypeAlias = _Valid | Loss | Broken | Covered | None
+
+
 class ContractPipeline:
     """One contract: its validator, its builders, its streams. It lives as long as the gateway.
 
-    The validator task calls `judge` and `merge`; the contract task runs `run`, and is the only one that touches
-    builders. Outlets may be attached and detached at any time: a batch goes to those that were there when it was
-    taken.
+    The validator task calls `judge`, `merge` and what tells of lines; the contract task runs `run`, and is the only
+    one that touches builders. Outlets may be attached and detached at any time: a batch goes to those that were there
+    when it was taken.
     """
 
-    def __init__(self, contract_id: str, grid: PriceGrid, limits: Limits) -> None:
+    def __init__(
+        self, contract_id: str, grid: PriceGrid, limits: Limits, around: Surroundings | None = None
+    ) -> None:
         self.contract_id = contract_id
         self.grid = grid
         self.counts = TradeCounts()
-        self._quotes_merged = 0
+        self._around = around or Alone()
         self._validator = Validator(
             contract_id,
             grid,
@@ -97,13 +107,14 @@ class ContractPipeline:
             volume_times=limits.volume_times,
             volume_floor=limits.volume_band_floor,
         )
-        self._quotes = QuoteMerger(
-            contract_id, grid, stamp_min_ns=limits.stamp_min_ns, stamp_max_ns=limits.stamp_max_ns
-        )
+        self.quotes = QuoteFlow(contract_id, grid, limits, self._around)
         self._outlets: tuple[TradeOutlet, ...] = ()
-        self._quote_feeds: tuple[Feed[Quote], ...] = ()
-        self._send, self._receive = trio.open_memory_channel[_Valid | Loss | None](limits.batches_in_flight)
-        self._clock: EventClock | None = None  # None while no live hub feeds us
+        self._send, self._receive = trio.open_memory_channel[_Item](limits.batches_in_flight)
+        self._clock: EventClock | None = None  # None before the first trade
+        self._gap = GapWatch(contract_id)
+        self._gaps = 0
+        self._lines: set[int] = set()
+        self._joined_ns = 0  # when the first of them did
         self._serial = -1  # of the last read that was judged
 
     @property
@@ -119,81 +130,158 @@ class ContractPipeline:
         """Give ``outlet`` nothing more."""
         self._outlets = tuple(each for each in self._outlets if each is not outlet)
 
-    def attach_quotes(self, feed: Feed[Quote]) -> None:
-        """Give every quote from the next one on to ``feed`` too."""
-        self._quote_feeds = (*self._quote_feeds, feed)
+    def attach_quotes(self, outlet: QuoteOutlet) -> None:
+        """Give every quote from the next one on to ``outlet`` too."""
+        self.quotes.attach(outlet)
 
-    def detach_quotes(self, feed: Feed[Quote]) -> None:
-        """Give ``feed`` nothing more; with the last one goes what is known of the quote.
+    def detach_quotes(self, outlet: QuoteOutlet) -> None:
+        """Give ``outlet`` nothing more."""
+        self.quotes.detach(outlet)
 
-        From then on updates are missed, and a sparse quote says only what changed: an old field is no fact any more.
-        """
-        self._quote_feeds = tuple(each for each in self._quote_feeds if each is not feed)
-        if not self._quote_feeds:
-            self._quotes.forget()
+    # -- the validator task: lines
 
-    async def judge(self, trades: list[WireTrade], ts_recv: int, serial: int = 0) -> None:
+    def is_level(self, line: int) -> bool:
+        """Whether ``line`` has brought what the others have brought."""
+        return line in self._lines and self._validator.is_level(line)
+
+    def join(self, line: int, at_ns: int = 0) -> None:
+        """``line`` is about to ask for the trades; ``at_ns`` is what the exchange's clock shows."""
+        if not self._lines:
+            self._joined_ns = at_ns
+        self._lines.add(line)
+        self._validator.join(line)
+
+    async def acknowledged(self, line: int, now: float) -> None:
+        """The hub has acknowledged it."""
+        if line in self._lines:
+            await self._post(Covered(now))
+
+    async def settle(self, line: int, broken: Broken, ts_recv: int) -> None:
+        """``line`` is to count as level. Where it alone brought something, the others are dead: there is a gap."""
+        if line not in self._lines:
+            return
+        released = self._validator.settle(line, ts_recv)
+        if released is not None and self._outlets:
+            self._gaps += 1
+            await self._post(attrs.evolve(broken, at_ns=self._joined_ns))
+            await self._post(Covered(trio.current_time()))
+        await self._pass_on(released, self._serial)
+
+    async def leave(self, line: int, broken: Broken, ts_recv: int) -> None:
+        """``line`` brings nothing more; if nobody else is known to bring the same, there is a gap."""
+        if line not in self._lines:
+            return
+        self._lines.discard(line)
+        is_covered = any(self._validator.is_level(each) for each in self._lines)
+        if not is_covered and self._outlets:
+            self._gaps += 1
+            await self._post(attrs.evolve(broken, at_ns=self._joined_ns))
+        if not self._lines:
+            self._validator.expect_replay()
+        released = self._validator.leave(line, ts_recv)
+        if not is_covered and self._lines:
+            await self._post(Covered(trio.current_time()))
+        await self._pass_on(released, self._serial)
+
+    # -- the validator task: data
+
+    async def judge(
+        self, trades: list[WireTrade], ts_recv: int, serial: int = 0, line: int = 0, now: float = 0.0
+    ) -> None:
         """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
         self._validator.now_ns = round(trio.current_time() * 1e9)
-        batch = self._validator.validate(trades, ts_recv)
-        good = 0 if batch is None else len(batch)
-        held = self._validator.held
+        batch = self._validator.validate(trades, ts_recv, line)
         self._serial = serial
         self.counts.waiting_raw -= len(trades)
-        self.counts.rejected += len(trades) - good - (held - self.counts.held)
-        self.counts.held = held
+        self.counts.rejected += len(trades) - self._elsewhere(batch)
         if batch is not None:
-            self.counts.waiting_valid += good
-            await self._post(_Valid(batch, serial))
+            self._around.stamped(self.contract_id, batch.ts_event[-1], ts_recv, now)
+            await self._pass_on(batch, serial, counted=True)
         else:
             self._nudge()
+
+    def _elsewhere(self, batch: TradeBatch | None) -> int:
+        """Take over the validator's counts; return how many trades more are now in one of them, or in ``batch``."""
+        counts, validator = self.counts, self._validator
+        before = counts.held + counts.duplicates + counts.unlevel
+        counts.held, counts.duplicates, counts.unlevel = (
+            validator.held,
+            validator.duplicates,
+            validator.waiting,
+        )
+        after = counts.held + counts.duplicates + counts.unlevel
+        return after - before + (0 if batch is None else len(batch))
+
+    async def _pass_on(self, batch: TradeBatch | None, serial: int, *, counted: bool = False) -> None:
+        if not counted:
+            self.counts.rejected -= self._elsewhere(
+                batch
+            )  # what is rejected only now had been in another count
+        if batch is not None:
+            self.counts.waiting_valid += len(batch)
+            await self._post(_Valid(batch, serial))
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count trades, or fields of a quote, that the decoder could not even read."""
         if refusal.target != TRADE:
-            self._quotes.refuse(refusal.reason, refusal.detail, ts_recv, refusal.count)
+            self.quotes.refuse(refusal, ts_recv)
             return
         self._validator.refuse(refusal.reason, refusal.detail, ts_recv, refusal.count)
         self.counts.waiting_raw -= refusal.count
         self.counts.rejected += refusal.count
         self._nudge()
 
-    async def merge(self, quote: WireQuote, ts_recv: int) -> None:
+    async def merge(self, quote: WireQuote, ts_recv: int, line: int = 0, now: float = 0.0) -> None:
         """Merge a sparse quote and give the whole state to the quote streams."""
-        merged = self._quotes.merge(quote, ts_recv)
+        merged = self.quotes.merge(quote, ts_recv, line, now)
         if merged is None:
             return
-        self._quotes_merged += 1
         released = self._validator.confirm(merged.bid, merged.ask, ts_recv, merged.ts_event)
-        if released is not None:
-            self.counts.held -= len(released)
-            self.counts.waiting_valid += len(released)
-            await self._post(_Valid(released, self._serial))
-        for feed in self._quote_feeds:
-            await feed.deliver((merged,))
+        await self._pass_on(released, self._serial)
+        await self.quotes.deliver(merged)
 
-    def victims(self, error: ConnectionLost) -> Loss:
-        """Return the loss of a connection, for the streams that are open now; later ones have another."""
-        return Loss(error, self, self._outlets, self._quote_feeds)
+    # -- the end of streams
+
+    def victims(self, error: TrioProjectXError) -> Loss:
+        """Return the end, by ``error``, of the streams that are open now; later ones have another."""
+        return Loss(error, self, self._outlets, self.quotes.outlets)
+
+    def refused(self, error: SubscriptionError, *, trades: bool) -> Loss:
+        """Return the end of the streams that need the trades, or of those that need the quotes."""
+        return Loss(error, self, self._outlets if trades else (), () if trades else self.quotes.outlets)
 
     async def lose(self, loss: Loss) -> None:
         """Tell the streams, behind everything that came before the loss."""
-        self._validator.expect_replay()
+        if isinstance(loss.error, ConnectionLost):
+            self._validator.expect_replay()
         await self._post(loss)
+
+    def end(self) -> None:
+        """End all streams: the gateway is closing."""
+        for outlet in self._outlets:
+            outlet.end()
+        for quote_outlet in self.quotes.outlets:
+            quote_outlet.feed.end()
+
+    # -- the contract task
 
     async def run(self) -> None:
         """The contract task: build bars, fill streams, and close the bars of a market that has gone quiet."""
         while True:
             item = await self._next()
-            if isinstance(item, _Valid):
-                await self._build(item)
-            elif isinstance(item, Loss):
-                self._clock = None
-                item.tell()
-            else:
-                await self._wake()
+            match item:
+                case _Valid():
+                    await self._build(item)
+                case Loss():
+                    item.tell()
+                case Broken():
+                    self._break(item)
+                case Covered():
+                    self._gap.covered(item)
+                case None:
+                    await self._wake()
 
-    async def _next(self) -> _Valid | Loss | None:
+    async def _next(self) -> _Item:
         """Wait for the next item, or until something is due without one; sleeps, and asks no clock meanwhile."""
         try:
             return self._receive.receive_nowait()
@@ -205,52 +293,57 @@ class ContractPipeline:
 
     def _wake_at(self) -> float:
         clock = self._quiet_clock()
-        return min((outlet.wake_at(clock) for outlet in self._outlets), default=math.inf)
+        looks = min((outlet.looks_at for outlet in self._outlets), default=math.inf)
+        closes = min((outlet.closes_at(clock) for outlet in self._outlets), default=math.inf)
+        if closes <= trio.current_time() and self._around.proved_until(self.contract_id) < closes:
+            # A bar is due by the clock, but its last trade may still be on the line: only a proof closes it.
+            self._around.prove(closes)
+            closes = math.inf
+        return min(looks, closes, self._gap.due_at)
 
     async def _wake(self) -> None:
-        clock, now = self._quiet_clock(), trio.current_time()
+        now = trio.current_time()
+        if self._gap.due_at <= now:
+            await self._end_gap(self._around.exchange_ns())
+        clock = self._quiet_clock()
+        until = min(now, self._around.proved_until(self.contract_id))
         for outlet in self._outlets:
-            if outlet.wake_at(clock) <= now:
-                await outlet.wake(clock)
+            if outlet.closes_at(clock) <= until or outlet.looks_at <= now:
+                await outlet.wake(clock, until)
 
     def _quiet_clock(self) -> EventClock | None:
-        """Return the event clock, unless trades are on their way: they, not the clock, close bars then."""
-        return None if self.counts.waiting_raw or self.counts.waiting_valid else self._clock
+        """Return the event clock, unless trades are on their way, or missing: then it closes no bar."""
+        counts = self.counts
+        is_busy = counts.waiting_raw or counts.waiting_valid or counts.unlevel or self._gap.is_open
+        return None if is_busy else self._clock
+
+    def proved(self) -> None:
+        """Something was proved: look whether a bar may close now."""
+        self._nudge()
 
     def _nudge(self) -> None:
         """Let the contract task look again when what was on its way has come to nothing."""
         if not self.counts.waiting_raw and self._receive.statistics().tasks_waiting_receive:
             self._send.send_nowait(None)
 
-    def end(self) -> None:
-        """End all streams: the gateway is closing."""
+    def _break(self, broken: Broken) -> None:
+        self._gap.begin(broken)
         for outlet in self._outlets:
-            outlet.end()
-        for feed in self._quote_feeds:
-            feed.end()
+            outlet.breaks(broken.serial)
 
-    def statistics(self) -> ContractStatistics:
-        """Return a snapshot of the counts."""
-        c = self.counts
-        return ContractStatistics(
-            contract_id=self.contract_id,
-            received=c.received,
-            accepted=self._validator.accepted,
-            rejected=self._validator.rejected,
-            in_flight=c.waiting_raw + c.held + c.waiting_valid,
-            quotes=self._quotes_merged,
-            rejection_bursts=self._validator.rejection_bursts,
-        )
-
-    async def _post(self, item: _Valid | Loss) -> None:
-        try:
-            self._send.send_nowait(item)  # a hop without waiting costs a twentieth of one with
-        except trio.WouldBlock:
-            await self._send.send(item)
+    async def _end_gap(self, ts_event: int) -> None:
+        serial = self._gap.serial
+        gap = self._gap.end(ts_event)
+        if gap is not None:
+            for outlet in self._outlets:
+                await outlet.tell_gap(gap, serial)
 
     async def _build(self, item: _Valid) -> None:
         n = len(item.batch)
+        if self._gap.is_open:
+            await self._end_gap(item.batch.ts_event[0])
         youngest = max(item.batch.ts_event)
+        self._gap.last_ts = item.batch.ts_event[-1]
         if self._clock is None or youngest > self._clock.ts_event:
             self._clock = EventClock(youngest, trio.current_time())
         outlets = [outlet for outlet in self._outlets if item.serial > outlet.since]
@@ -264,3 +357,24 @@ class ContractPipeline:
                 outlet.before += n
         for outlet in outlets:
             await outlet.take(item.batch, item.serial)
+
+    async def _post(self, item: _Item) -> None:
+        try:
+            self._send.send_nowait(item)  # a hop without waiting costs a twentieth of one with
+        except trio.WouldBlock:
+            await self._send.send(item)
+
+    def statistics(self) -> ContractStatistics:
+        """Return a snapshot of the counts."""
+        c = self.counts
+        return ContractStatistics(
+            contract_id=self.contract_id,
+            received=c.received,
+            accepted=self._validator.accepted,
+            rejected=self._validator.rejected,
+            in_flight=c.waiting_raw + c.held + c.unlevel + c.waiting_valid,
+            quotes=self.quotes.merged,
+            rejection_bursts=self._validator.rejection_bursts,
+            duplicates=c.duplicates,
+            gaps=self._gaps,
+        )

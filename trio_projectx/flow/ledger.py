@@ -28,6 +28,10 @@ class TradeCounts:
     """By the validator task."""
     held: int = 0
     """By the validator task: trades in quarantine, which is a part of ``in_flight``."""
+    duplicates: int = 0
+    """By the validator task: trades that another connection had brought already."""
+    unlevel: int = 0
+    """By the validator task: trades of a connection that is not level with the others yet, a part of ``in_flight``."""
     waiting_valid: int = 0
     """Up by the validator task, down by the contract task when all its outlets had the batch."""
     built: int = 0
@@ -51,6 +55,8 @@ class LedgerRow:
     builder_failed: int
     in_flight: int
     """In the channels between reader, validator and builders, or in the validator's quarantine."""
+    duplicates: int = 0
+    """Had come on another connection already."""
     outside: int = 0
     """In closed hours, and left out for that (``outside="drop"``)."""
 
@@ -58,7 +64,8 @@ class LedgerRow:
     def balanced(self) -> bool:
         """Whether every trade received is accounted for."""
         built = self.in_bars + self.forming + self.late + self.outside
-        return self.received == self.before + built + self.rejected + self.builder_failed + self.in_flight
+        left_out = self.rejected + self.duplicates + self.builder_failed
+        return self.received == self.before + built + left_out + self.in_flight
 
 
 @attrs.frozen(slots=True)

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from trio_projectx._errors import ProtocolError, TrioProjectXError
-from trio_projectx._events import Bar, BarRevised, Side, Trade
+from trio_projectx._events import Bar, BarRevised, Gap, Side, Trade
 from trio_projectx.bars import BarSet
 from trio_projectx.flow.ledger import LedgerRow, TradeCounts
 from trio_projectx.flow.quiet import EventClock
@@ -38,15 +38,28 @@ class TradeOutlet(Protocol):
         """Use ``batch`` of read ``serial``; it waits only for a stream that asked the feed to (``BLOCK``)."""
         ...
 
-    def wake_at(self, clock: EventClock | None) -> float:
-        """Return the time (trio's clock) at which to call `wake` if no batch comes before; inf for never.
+    @property
+    def looks_at(self) -> float:
+        """The time (trio's clock) at which to call `wake` if no batch comes before; inf for never."""
+        ...
+
+    def closes_at(self, clock: EventClock | None) -> float:
+        """Return the time (trio's clock) at which the next bar is over; inf for never.
 
         ``clock`` is None while the hub is not live, or trades are on their way: then nothing may close.
         """
         ...
 
-    async def wake(self, clock: EventClock | None) -> None:
-        """Do what is due without a batch."""
+    async def wake(self, clock: EventClock | None, until: float) -> None:
+        """Do what is due without a batch; ``until`` (trio's clock) all that was sent has been received."""
+        ...
+
+    def breaks(self, serial: int) -> None:
+        """After read ``serial`` trades are missing."""
+        ...
+
+    async def tell_gap(self, gap: Gap, serial: int) -> None:
+        """Trades were missing after read ``serial``; what comes from now on is behind the gap."""
         ...
 
     def fail(self, error: TrioProjectXError) -> None:
@@ -67,7 +80,7 @@ class BarOutlet:
     """The builders and the stream of one ``open_bars``."""
 
     bars: BarSet
-    feed: Feed[Bar | BarRevised]
+    feed: Feed[Bar | BarRevised | Gap]
     before: int
     since: int = -1
     joined: int | None = None
@@ -79,7 +92,7 @@ class BarOutlet:
     quiet_s: float = 0.0
     """How much longer than the lateness the clock waits before it closes a bar: trades may be on the line."""
     skip_first: bool = False
-    tell_revisions: bool = False
+    tell_events: bool = False
     _next_update: float = -math.inf
     _has_changed: bool = False
     _steady: bool = False
@@ -105,30 +118,42 @@ class BarOutlet:
         await self._give(closed)
         self._watch_lateness(len(batch))
 
-    def wake_at(self, clock: EventClock | None) -> float:
-        """Return when the next quiet bar closes, or the next look at the forming ones is due."""
-        update = self._next_update if self._has_changed and self.update_every_s is not None else math.inf
-        closing = None if self._broken else self.bars.due_ns
-        return (
-            update if clock is None or closing is None else min(update, clock.time_of(closing) + self.quiet_s)
-        )
+    @property
+    def looks_at(self) -> float:
+        """When the next look at forming bars is due."""
+        return self._next_update if self._has_changed and self.update_every_s is not None else math.inf
 
-    async def wake(self, clock: EventClock | None) -> None:
-        """Close the bars that are due by now, and show those that are forming."""
+    def closes_at(self, clock: EventClock | None) -> float:
+        """Return when the next quiet bar closes."""
+        closing = None if self._broken else self.bars.due_ns
+        return math.inf if clock is None or closing is None else clock.time_of(closing) + self.quiet_s
+
+    async def wake(self, clock: EventClock | None, until: float) -> None:
+        """Close the bars that are over, and show those that are forming."""
         closed: list[Bar] = []
-        due = None if self._broken else self.bars.due_ns
-        while (
-            clock is not None and due is not None and clock.time_of(due) + self.quiet_s <= trio.current_time()
-        ):
+        while self.closes_at(clock) <= until and (due := self.bars.due_ns) is not None:
             closed += self.bars.advance(due)
-            due = self.bars.due_ns
         self._has_changed |= bool(closed)
         await self._give(closed)
 
+    def breaks(self, serial: int) -> None:
+        """Mark the bars that may have a hole."""
+        if self._was_there(serial):
+            self.bars.rejoin()
+
+    async def tell_gap(self, gap: Gap, serial: int) -> None:
+        """Put it into the stream, if its reader wants to be told."""
+        if self.tell_events and self._was_there(serial):
+            await self.feed.deliver((gap,))
+
+    def _was_there(self, serial: int) -> bool:
+        """Whether the subscription was acknowledged by then: before that nothing can be missing."""
+        return self.joined is not None and self.joined <= serial
+
     async def _give(self, closed: Sequence[Bar]) -> None:
-        items: list[Bar | BarRevised] = [bar for bar in closed if not (self.skip_first and bar.partial)]
+        items: list[Bar | BarRevised | Gap] = [bar for bar in closed if not (self.skip_first and bar.partial)]
         revised = self.bars.take_revised()
-        if self.tell_revisions:
+        if self.tell_events:
             items += revised
         if items:
             await self.feed.deliver(items)
@@ -189,7 +214,8 @@ class BarOutlet:
                 late=mine.late,
                 rejected=counts.rejected,
                 builder_failed=self.builder_failed,
-                in_flight=counts.waiting_raw + counts.held + counts.waiting_valid + self.due,
+                in_flight=counts.waiting_raw + counts.held + counts.unlevel + counts.waiting_valid + self.due,
+                duplicates=counts.duplicates,
                 outside=mine.outside,
             )
 
@@ -199,11 +225,12 @@ class TradesOutlet:
     """The stream of one ``open_trades``."""
 
     grid: PriceGrid
-    feed: Feed[Trade]
+    feed: Feed[Trade | Gap]
     before: int = 0
     since: int = -1
     joined: int | None = None
     due: int = 0
+    tell_events: bool = False
 
     async def take(self, batch: TradeBatch, serial: int) -> None:
         """Make a `Trade` of each row; objects are made here, and only if somebody wants them."""
@@ -217,12 +244,25 @@ class TradesOutlet:
         ]
         await self.feed.deliver(trades)
 
-    def wake_at(self, clock: EventClock | None) -> float:
-        """Return inf: nothing is due without a trade."""
+    @property
+    def looks_at(self) -> float:
+        """Inf: nothing is due without a trade."""
         return math.inf
 
-    async def wake(self, clock: EventClock | None) -> None:
+    def closes_at(self, clock: EventClock | None) -> float:
+        """Return inf."""
+        return math.inf
+
+    async def wake(self, clock: EventClock | None, until: float) -> None:
         """Do nothing."""
+
+    def breaks(self, serial: int) -> None:
+        """Do nothing: the gap is told when its end is known."""
+
+    async def tell_gap(self, gap: Gap, serial: int) -> None:
+        """Put it into the stream, if its reader wants to be told."""
+        if self.tell_events and self.joined is not None and self.joined <= serial:
+            await self.feed.deliver((gap,))
 
     def fail(self, error: TrioProjectXError) -> None:
         """Break the stream."""

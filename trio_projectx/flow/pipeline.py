@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import attrs
 import trio
 
 from trio_projectx._config import Limits
-from trio_projectx._errors import ConnectionLost
+from trio_projectx._errors import ConnectionLost, SubscriptionError
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.flow.contract import ContractPipeline, ContractStatistics, Loss
 from trio_projectx.flow.ledger import Ledger
-from trio_projectx.market import Decoded, PriceGrid, Refusal, WireQuote, WireTrade
+from trio_projectx.flow.notices import Notice, What
+from trio_projectx.flow.subscriptions import Kind, Subscription
+from trio_projectx.flow.surroundings import Alone, Surroundings
+from trio_projectx.market import Decoded, Decoder, PriceGrid, Refusal, WireQuote, WireTrade, join_decoded
 from trio_projectx.market.wire import TRADE
+from trio_projectx.signalr import JsonValue
 
 #: How long streams wait for what was read before a loss, before they are told of it without that.
 _TELL_S: Final = 1.0
@@ -32,6 +39,8 @@ class _Read:
     refusals: list[tuple[ContractPipeline, Refusal]]
     ts_recv: int
     serial: int
+    line: int
+    now: float
 
 
 @attrs.frozen(slots=True)
@@ -76,14 +85,18 @@ class _Counts:
 class MarketPipeline:
     """All contracts of one gateway. Tasks: one validator, and one for each contract that was ever asked for."""
 
-    def __init__(self, limits: Limits, tasks: BackgroundTasks) -> None:
+    def __init__(self, limits: Limits, tasks: BackgroundTasks, around: Surroundings | None = None) -> None:
         self._limits = limits
         self._tasks = tasks
+        self._around = around or Alone()
+        self._decoder = Decoder()
+        self._notices: deque[Notice] = deque()
+        self._judged = 0  # the serial of the last read that the validator is through with
         self._contracts: dict[str, ContractPipeline] = {}
         self._counts = _Counts()
         self.serial = 0
         """How many reads of the socket had market data in them."""
-        self._send, self._receive = trio.open_memory_channel[_Read | _Lost](limits.batches_in_flight)
+        self._send, self._receive = trio.open_memory_channel[_Read | _Lost | None](limits.batches_in_flight)
         tasks.start_soon(self._validate, name="validator")
 
     def contract(self, contract_id: str, grid: PriceGrid) -> ContractPipeline:
@@ -93,17 +106,31 @@ class MarketPipeline:
         """
         known = self._contracts.get(contract_id)
         if known is None:
-            known = ContractPipeline(contract_id, grid, self._limits)
+            known = ContractPipeline(contract_id, grid, self._limits, self._around)
             self._tasks.start_soon(known.run, name=f"contract {contract_id}")
             self._contracts[contract_id] = known
         return known
 
-    async def deliver(self, decoded: Decoded, ts_recv: int) -> None:
-        """Take what the reader decoded; waits while the validator is ``batches_in_flight`` reads behind."""
-        self._count(decoded)
-        if not (decoded.trades or decoded.quotes or decoded.refusals):
+    # -- what comes: the hub's readers call these
+
+    def bulk(self, text: str) -> Decoded | None:
+        """Decode whole records in one pass, or give up on anything unexpected."""
+        return self._decoder.bulk(text)
+
+    def invocation(self, target: str, arguments: Sequence[JsonValue]) -> Decoded:
+        """Decode one call of the hub's."""
+        return self._decoder.invocation(target, arguments)
+
+    def combined(self, found: list[Decoded]) -> Decoded:
+        """Put what came together into one."""
+        return join_decoded(found)
+
+    async def deliver(self, found: Decoded, ts_recv: int, line: int = 0) -> None:
+        """Take what a reader decoded; waits while the validator is ``batches_in_flight`` reads behind."""
+        self._count(found)
+        if not (found.trades or found.quotes or found.refusals):
             return
-        read = self._route(decoded, ts_recv)
+        read = self._route(found, ts_recv, line)
         try:
             self._send.send_nowait(read)
         except trio.WouldBlock:
@@ -121,12 +148,61 @@ class MarketPipeline:
         )
         await self._send.send(read)
 
-    async def lose(self, error: ConnectionLost) -> None:
+    # -- what becomes of lines: noted here, and acted on by the validator behind the reads that came before
+
+    def join(self, line: int, wanted: Subscription) -> None:
+        """``line`` is about to ask for ``wanted``."""
+        self._note(What.JOIN, line, wanted)
+
+    def acknowledged(self, line: int, wanted: Subscription) -> None:
+        """The hub has acknowledged it."""
+        self._note(What.ACKNOWLEDGED, line, wanted)
+
+    def leave(self, line: int, wanted: Subscription, cause: str) -> None:
+        """``line`` brings it no more."""
+        self._note(What.LEAVE, line, wanted, cause)
+
+    def settle(self, line: int, wanted: Subscription) -> None:
+        """``line`` is to count as level."""
+        self._note(What.SETTLE, line, wanted)
+
+    def is_level(self, line: int, wanted: Subscription) -> bool:
+        """Whether ``line`` brings what the others have brought."""
+        contract = self._contracts.get(wanted.contract_id)
+        if contract is None:
+            return True
+        return contract.is_level(line) if wanted.kind is Kind.TRADES else contract.quotes.is_level(line)
+
+    def _note(self, what: What, line: int, wanted: Subscription, cause: str = "") -> None:
+        contract = self._contracts.get(wanted.contract_id)
+        if contract is None:
+            return
+        at_ns, now = self._around.exchange_ns(), trio.current_time()
+        self._notices.append(Notice(what, line, contract, wanted.kind, cause, self.serial, at_ns, now))
+        with suppress(trio.WouldBlock):  # then the validator comes by without being called
+            self._send.send_nowait(None)
+
+    def proved(self) -> None:
+        """Something was proved; quiet bars may close now."""
+        for contract in self._contracts.values():
+            contract.proved()
+
+    # -- the end of streams
+
+    def refuse(self, wanted: Subscription, error: SubscriptionError) -> None:
+        """Break the streams that need ``wanted``; the hub refuses it."""
+        contract = self._contracts.get(wanted.contract_id)
+        if contract is not None:
+            contract.refused(error, trades=wanted.kind is Kind.TRADES).tell()
+
+    def lose(self, error: ConnectionLost) -> Awaitable[None]:
         """Break the streams that are open now with ``error``, behind everything that was read before it.
 
         Where that is held back by a stream that the feed has to wait for, they are told without it after a second.
         """
-        lost = _Lost([contract.victims(error) for contract in self._contracts.values()])
+        return self._lose(_Lost([contract.victims(error) for contract in self._contracts.values()]))
+
+    async def _lose(self, lost: _Lost) -> None:
         with trio.move_on_after(_TELL_S):
             await self._send.send(lost)
             for loss in lost.losses:
@@ -168,13 +244,15 @@ class MarketPipeline:
         counts.logouts += decoded.logouts
         counts.unknown_targets += decoded.unknown_targets
 
-    def _route(self, decoded: Decoded, ts_recv: int) -> _Read:
+    def _route(self, decoded: Decoded, ts_recv: int, line: int) -> _Read:
         self.serial += 1
-        read = _Read([], [], [], ts_recv, self.serial)
+        now = trio.current_time()
+        read = _Read([], [], [], ts_recv, self.serial, line, now)
         for contract_id, trades in decoded.trades.items():
             contract = self._received(contract_id, len(trades))
             if contract is not None:
                 read.trades.append((contract, trades))
+                self._around.heard(contract_id, now)
         for refusal in decoded.refusals:
             contract = self._refused(refusal)
             if contract is not None:
@@ -185,6 +263,7 @@ class MarketPipeline:
                 self._counts.unrouted_quotes += 1
             else:
                 read.quotes.append((contract, quote))
+                self._around.heard(contract_id, now)
         return read
 
     def _received(self, contract_id: str | None, n: int) -> ContractPipeline | None:
@@ -208,10 +287,16 @@ class MarketPipeline:
             if isinstance(read, _Lost):
                 for loss in read.losses:
                     await loss.contract.lose(loss)
-                continue
-            for contract, trades in read.trades:
-                await contract.judge(trades, read.ts_recv, read.serial)
-            for contract, refusal in read.refusals:
-                contract.refuse(refusal, read.ts_recv)
-            for contract, quote in read.quotes:
-                await contract.merge(quote, read.ts_recv)
+            elif read is not None:
+                await self._judge(read)
+                self._judged = read.serial
+            while self._notices and self._notices[0].serial <= self._judged:
+                await self._notices.popleft().act()
+
+    async def _judge(self, read: _Read) -> None:
+        for contract, trades in read.trades:
+            await contract.judge(trades, read.ts_recv, read.serial, read.line, read.now)
+        for contract, refusal in read.refusals:
+            contract.refuse(refusal, read.ts_recv)
+        for contract, quote in read.quotes:
+            await contract.merge(quote, read.ts_recv, read.line, read.now)

@@ -18,7 +18,8 @@ from trio_projectx.market.batch import TradeBatch
 from trio_projectx.market.reasons import Reason
 from trio_projectx.market.sizes import VolumeBand
 
-_EVERY: Final = (-(1 << 63), (1 << 63) - 1)
+#: The least and the most that anything may be: nothing waits.
+EVERY: Final = (-(1 << 63), (1 << 63) - 1)
 
 
 @attrs.frozen(slots=True)
@@ -65,8 +66,8 @@ class Quarantine:
         ahead_ns = round(rules.stamp_ahead_s * 1e9)
         self._window = StampWindow(ahead_ns, rules.stamp_confirm, rules.clock_min_ns) if ahead_ns else None
         self._sizes = VolumeBand(rules.volume_times, rules.volume_floor)
-        self.near_low, self.near_high = _EVERY
-        self.stamp_high = _EVERY[1]
+        self.near_low, self.near_high = EVERY
+        self.stamp_high = EVERY[1]
         self.volume_high = self._sizes.high
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -11,6 +13,7 @@ from trio_projectx._events import Quote
 from trio_projectx._redact import escape
 from trio_projectx.market.contracts import ContractId
 from trio_projectx.market.grid import PriceGrid
+from trio_projectx.market.lines import LineMerger
 from trio_projectx.market.reasons import (
     Reason,
     RejectedCounts,
@@ -19,16 +22,23 @@ from trio_projectx.market.reasons import (
     price_reason,
     stamp_or_reason,
 )
-from trio_projectx.market.stamps import StampParser
+from trio_projectx.market.stamps import NS_PER_SECOND, StampParser
 from trio_projectx.market.wire import WireQuote
 
 # int64, in which the session's volume is kept by whoever stores quotes.
 _VOLUME_MOST: Final = (1 << 63) - 1
+#: What is older than this by more shows that the newer stamp was wrong: no line is that far behind and lives.
+_BEHIND_MOST_NS: Final = 600 * NS_PER_SECOND
+#: An update with its stamp in ns (0: none), and which stamp that is: 0 ``lastUpdated``, 1 ``timestamp``, 2 none.
+_Update: TypeAlias = tuple[int, int, WireQuote]
 
 
 @attrs.frozen(slots=True)
 class QuoteCounts:
-    """What became of the quotes of a contract: ``received == merged + foreign + unstamped``."""
+    """What became of the quotes of a contract.
+
+    ``received == merged + foreign + unstamped + duplicates + waiting``.
+    """
 
     received: int
     merged: int
@@ -43,6 +53,10 @@ class QuoteCounts:
     """Merged with bid == ask. Legal for a moment, and no fault of the other fields: only counted."""
     crossed: int
     """Merged with bid > ask; the same."""
+    duplicates: int = 0
+    """Another line had brought them, or something newer before they came, or their line had left."""
+    waiting: int = 0
+    """Came on a line that joins others and is not level with them yet."""
 
 
 class QuoteMerger:
@@ -52,6 +66,10 @@ class QuoteMerger:
     not finite, not positive or off ``grid`` (None: any price), a negative volume. ``ts_event`` is the
     ``lastUpdated`` of the quote, the newer of its stamps and 100 ns fine; else its ``timestamp``; else what
     it was.
+
+    Where more than one line (connection) carries the quotes, each has to `join` before it is subscribed there and
+    to `leave` at its end, and `merge` is told whose update it is. Each is merged once (`LineMerger`), but not after
+    a younger one that another line was first to bring. A caller with one line at a time needs none of that.
 
     :raises ContractError: if ``contract_id`` is not a contract id.
     """
@@ -73,7 +91,10 @@ class QuoteMerger:
         self._quote = Quote(contract_id, ts_event=0, ts_recv=0)
         self._is_stamped = False
         self._rejections = Rejections(rejections_kept)
+        self._lines = LineMerger[_Update](itemgetter(0))
         self._received = self._merged = self._foreign = self._unstamped = self._locked = self._crossed = 0
+        self._outdated = 0
+        self._newest = [0, 0, 0]  # one may be a while behind the other: each is compared with its like
 
     @property
     def counts(self) -> QuoteCounts:
@@ -86,6 +107,8 @@ class QuoteMerger:
             self._rejections.counts,
             self._locked,
             self._crossed,
+            self._lines.duplicates + self._lines.strays + self._outdated,
+            self._lines.held,
         )
 
     @property
@@ -102,14 +125,58 @@ class QuoteMerger:
         self._quote = Quote(self.contract_id, ts_event=0, ts_recv=0)
         self._is_stamped = False
 
-    def merge(self, wire: WireQuote, ts_recv: int) -> Quote | None:
-        """Return the quote after this update, or None if it is foreign or no stamp is known yet."""
+    def join(self, line: int) -> None:
+        """Take ``line`` for one that carries the quotes; to be called before it is subscribed there."""
+        self._lines.join(line)
+
+    def is_level(self, line: int) -> bool:
+        """Whether ``line`` has shown that it brings what the others bring."""
+        return self._lines.is_level(line)
+
+    def settle(self, line: int, ts_recv: int) -> Quote | None:
+        """Take ``line`` for level; return the quote after its updates that have waited, None if there is no new one."""
+        return self._merge_all(self._lines.settle(line), ts_recv)
+
+    def leave(self, line: int, ts_recv: int) -> Quote | None:
+        """``line`` has ended; return the quote after updates that go on for that, None if there is no new one."""
+        return self._merge_all(self._lines.leave(line), ts_recv)
+
+    def merge(self, wire: WireQuote, ts_recv: int, line: int = 0) -> Quote | None:
+        """Return the quote after this update, or None if it is foreign or no stamp is known yet.
+
+        With several lines: None too if it is a duplicate or has to wait, and the quote after all updates that
+        have waited for this one.
+        """
         self._received += 1
         if wire.contract not in (None, self.contract_id) or wire.symbol not in (None, self._symbol_id):
             self._foreign += 1
             said = f"contract={str(wire.contract)[:40]} symbol={str(wire.symbol)[:40]}"
             self._rejections.add(Reason.FOREIGN_CONTRACT, said, ts_recv)
             return None
+        if line == self._lines.lone or self._lines.adopt(line):
+            return self._merge(wire, ts_recv)
+        return self._merge_all(self._lines.add(line, [self._update(wire)]), ts_recv)
+
+    def _merge_all(self, updates: Sequence[_Update], ts_recv: int) -> Quote | None:
+        quote: Quote | None = None
+        for stamp, which, wire in updates:
+            # A line that was far behind the others: its fields would take the place of newer ones.
+            if 0 < self._newest[which] - stamp <= _BEHIND_MOST_NS:
+                self._outdated += 1
+            else:
+                self._newest[which] = stamp
+                quote = self._merge(wire, ts_recv)
+        return quote
+
+    def _update(self, wire: WireQuote) -> _Update:
+        for which, text in enumerate((wire.last_updated, wire.timestamp)):
+            if text is not None:
+                stamp = stamp_or_reason(self._stamps, text, *self._stamp_bounds)
+                if not isinstance(stamp, Reason):
+                    return stamp, which, wire
+        return 0, 2, wire
+
+    def _merge(self, wire: WireQuote, ts_recv: int) -> Quote | None:
         quote = self._quote = self._merged_with(wire, ts_recv)
         if not self._is_stamped:
             self._unstamped += 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, TypeAlias
 
 from trio_projectx.market.batch import TradeBatch
 
-_Key = tuple[int, int, int, int]
+#: A trade without its contract: ts_event, ticks, volume, side.
+TradeKey: TypeAlias = tuple[int, int, int, int]
 #: Trades remembered; a replay of more than that many shows its older part as trades.
 _KEPT: Final = 2000
 
@@ -25,7 +27,7 @@ class ReplayFilter:
     def __init__(self) -> None:
         self._batches: deque[TradeBatch] = deque()
         self._remembered = 0
-        self._expected: Counter[_Key] | None = None
+        self._expected: Counter[TradeKey] | None = None
         self._youngest = 0
 
     @property
@@ -34,19 +36,31 @@ class ReplayFilter:
         return self._expected is not None
 
     def remember(self, batch: TradeBatch) -> None:
-        """Remember accepted trades; the batch is kept, not copied."""
+        """Remember trades that were judged for good; the batch is kept, not copied."""
         self._batches.append(batch)
         self._remembered += len(batch)
         while self._remembered - len(self._batches[0]) >= _KEPT:
             self._remembered -= len(self._batches.popleft())
 
-    def expect(self) -> None:
-        """A connection was lost: what comes next may begin with trades that were had."""
-        rows: Counter[_Key] = Counter()
-        for batch in self._batches:
-            rows.update(zip(batch.ts_event, batch.ticks, batch.volume, batch.side, strict=True))
+    def rows(self) -> list[TradeKey]:
+        """Return the remembered trades, oldest first."""
+        return [
+            row
+            for batch in self._batches
+            for row in zip(batch.ts_event, batch.ticks, batch.volume, batch.side, strict=True)
+        ]
+
+    def expect(self, also: Iterable[TradeKey] = ()) -> None:
+        """A connection was lost: what comes next may begin with trades that were had, or with those of ``also``."""
+        rows = Counter(self.rows())
+        rows.update(also)
         self._expected = rows or None
         self._youngest = max((row[0] for row in rows), default=0)
+
+    def hand_over(self) -> list[TradeKey]:
+        """Return what is expected still, in no order, and expect nothing any more: another looks for it now."""
+        expected, self._expected = self._expected, None
+        return [] if expected is None else list(expected.elements())
 
     def is_replayed(self, ts_event: int, ticks: int, volume: int, side: int) -> bool:
         """Whether this trade is a remembered one sent again."""

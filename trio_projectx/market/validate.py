@@ -7,6 +7,7 @@ clock that is an hour off rejects nothing. Nothing is repaired either; a price i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Final
 
 from trio_projectx._errors import ConfigError
@@ -16,7 +17,8 @@ from trio_projectx.market.band import Row
 from trio_projectx.market.batch import TradeBatch
 from trio_projectx.market.contracts import ContractId
 from trio_projectx.market.grid import PriceGrid
-from trio_projectx.market.quarantine import Judged, Quarantine, Rules
+from trio_projectx.market.lines import LineMerger
+from trio_projectx.market.quarantine import EVERY, Judged, Quarantine, Rules
 from trio_projectx.market.reasons import (
     Reason,
     RejectedCounts,
@@ -25,7 +27,7 @@ from trio_projectx.market.reasons import (
     price_reason,
     stamp_or_reason,
 )
-from trio_projectx.market.replay import ReplayFilter
+from trio_projectx.market.replay import ReplayFilter, TradeKey
 from trio_projectx.market.stamps import HEAD, StampParser
 from trio_projectx.market.wire import WireTrade
 
@@ -41,7 +43,11 @@ class Validator:
 
     ``stamp_min_ns <= ts_event <= stamp_max_ns`` and ``1 <= volume <= trade_size_max`` hold for every trade it
     lets through, and the price is exactly a whole number of ticks of ``grid``. At every instant each trade
-    handed in is in `accepted`, in `rejected` or in `held`. Its memory is bounded.
+    handed in is in `accepted`, in `rejected`, in `held`, in `duplicates` or in `waiting`. Its memory is bounded.
+
+    Where more than one line (connection) carries the contract, each has to `join` before it is subscribed there
+    and to `leave` at its end, and `validate` is told whose trades they are; each trade is let through once
+    (`LineMerger`). A caller with one line at a time needs none of that.
 
     ``price_band`` is the share of the price (0.1 is a tenth) by which a trade may differ from those before it;
     beyond, it is held until ``band_confirm`` trades, or a quote, say that the market has moved (see `PriceBand`).
@@ -91,6 +97,7 @@ class Validator:
         self._quarantine = Quarantine(rules)
         self.now_ns: int | None = None
         self._replay = ReplayFilter()
+        self._lines = LineMerger[TradeKey](itemgetter(0))
 
     @property
     def accepted(self) -> int:
@@ -99,8 +106,18 @@ class Validator:
 
     @property
     def held(self) -> int:
-        """How many are in quarantine: valid by themselves, but far from the prices before."""
+        """How many are in quarantine: valid by themselves, but far from the prices or the stamps before."""
         return self._quarantine.held
+
+    @property
+    def waiting(self) -> int:
+        """How many came on a line that joins others and is not level with them yet."""
+        return self._lines.held
+
+    @property
+    def duplicates(self) -> int:
+        """How many another line had brought, and how many came on a line that had left."""
+        return self._lines.duplicates + self._lines.strays
 
     @property
     def rejected(self) -> RejectedCounts:
@@ -131,8 +148,39 @@ class Validator:
         self._rejections.judged(count, self.contract_id)
 
     def expect_replay(self) -> None:
-        """A connection was lost: trades that were accepted already may come again, and are then rejected."""
-        self._replay.expect()
+        """The only line was lost: trades that were accepted already may come again, and are then rejected.
+
+        While several lines carry the contract nothing is lost with one of them, and this does nothing.
+        """
+        if len(self._lines.lines) < 2:
+            self._replay.expect(self._in_band())
+
+    def join(self, line: int) -> None:
+        """Take ``line`` for one that carries the contract; to be called before it is subscribed there.
+
+        Trades that the service repeats to it are duplicates if another line is there, and rejected as replayed if
+        there was none for a while (`expect_replay`). Joining again changes nothing.
+        """
+        others = self._lines.lines
+        if line in others:
+            return
+        if self._replay.is_on and others:
+            self._lines.had_again(
+                self._replay.hand_over()
+            )  # from now on each line has its own end of the replay
+        self._lines.join(line, self._in_band() + self._replay.rows())
+
+    def is_level(self, line: int) -> bool:
+        """Whether ``line`` has shown that it brings what the others bring: nothing is missing if they leave now."""
+        return self._lines.is_level(line)
+
+    def settle(self, line: int, ts_recv: int) -> TradeBatch | None:
+        """Take ``line`` for level, as in a quiet market no trade shows it; return what of it has waited."""
+        return self._take(self._lines.settle(line), ts_recv)
+
+    def leave(self, line: int, ts_recv: int) -> TradeBatch | None:
+        """``line`` has ended; return what has waited and goes on for that, if another takes its place unready."""
+        return self._take(self._lines.leave(line), ts_recv)
 
     def confirm(
         self, bid: float | None, ask: float | None, ts_recv: int, ts_event: int | None = None
@@ -146,18 +194,21 @@ class Validator:
         self._take_over(self._quarantine.confirm(bid_ticks, ask_ticks, ts_event), batch)
         return self._accepted_batch(batch)
 
-    def validate(self, trades: Sequence[WireTrade], ts_recv: int) -> TradeBatch | None:
-        """Return the valid ones of ``trades`` in their order as columns, or None if there are none."""
+    def validate(self, trades: Sequence[WireTrade], ts_recv: int, line: int = 0) -> TradeBatch | None:
+        """Return the valid ones of ``trades`` in their order as columns, or None if there are none.
+
+        With several lines: those that no line has brought before, and what has waited for them on another.
+        """
         # The loop knows only what usually holds, from memory; `_judge` decides whatever is left, and alone
         # says no. One frame for the whole batch: a call per trade would cost as much as all of this.
-        quarantine = self._quarantine
-        quarantine.look(ts_recv, ts_recv if self.now_ns is None else self.now_ns)
         contract_id, symbol_id = self.contract_id, self._symbol_id
-        stamp_min, stamp_max, size_max, near_low, near_high = self._bounds()
+        self._quarantine.look(ts_recv, ts_recv if self.now_ns is None else self.now_ns)
         ticks_of, heads, tails = self._ticks, self._stamps.heads, self._stamps.tails
         batch = TradeBatch(contract_id, [], [], [], [], ts_recv)
         add_stamp, add_ticks = batch.ts_event.append, batch.ticks.append
         add_volume, add_side = batch.volume.append, batch.side.append
+        is_counted = line != self._lines.lone and not self._lines.adopt(line)
+        stamp_min, stamp_max, size_max, near_low, near_high = self._bounds(is_counted)
         before: str | None = None  # a burst's trades share their stamp (in real gold trades a third do)
         ts_event = ticks = 0
         for trade in trades:
@@ -192,7 +243,31 @@ class Validator:
             add_volume(volume)
             add_side(trade.type if trade.type in (0, 1) else _UNKNOWN)
         self._rejections.judged(len(trades), contract_id)
+        return self._merged(batch, line) if is_counted else self._accepted_batch(batch)
+
+    def _merged(self, batch: TradeBatch, line: int) -> TradeBatch | None:
+        """Return what goes on now that ``line`` has brought ``batch``; before that no trade confirms a price."""
+        rows = list(zip(batch.ts_event, batch.ticks, batch.volume, batch.side, strict=True))
+        return self._take(self._lines.add(line, rows), batch.ts_recv)
+
+    def _take(self, rows: Sequence[TradeKey], ts_recv: int) -> TradeBatch | None:
+        """Accept rows that are valid by themselves and came for the first time, as far as the quarantine lets them."""
+        if not rows:
+            return None
+        batch = TradeBatch(self.contract_id, [], [], [], [], ts_recv)
+        _, stamp_max, size_max, near_low, near_high = self._bounds()
+        for row in rows:
+            if near_low <= row[1] <= near_high and row[0] <= stamp_max and row[2] <= size_max:
+                _append(batch, row)
+            else:
+                self._weigh(Row(*row, self._said(row), ts_recv), batch)
+                _, stamp_max, size_max, near_low, near_high = self._bounds()
         return self._accepted_batch(batch)
+
+    def _said(self, row: TradeKey) -> WireTrade:
+        """Return a trade for showing it; of what the wire said only the row is kept."""
+        ts_event, ticks, volume, side = row
+        return WireTrade(self.grid.price(ticks), f"{ts_event} ns", volume, side)
 
     def _accepted_batch(self, batch: TradeBatch) -> TradeBatch | None:
         if not batch.ts_event:
@@ -202,8 +277,13 @@ class Validator:
         self._quarantine.accepted(batch)
         return batch
 
-    def _bounds(self) -> tuple[int, int, int, int, int]:
-        """Return the stamps, the volume and the ticks that need not be weighed; while a replay may come, all must."""
+    def _bounds(self, is_counted: bool = False) -> tuple[int, int, int, int, int]:
+        """Return the stamps, the volume and the ticks that need not be weighed.
+
+        While a replay is possible, all must be; those of several lines only when they have been merged.
+        """
+        if is_counted:
+            return self._stamp_min, self._stamp_max, self._size_max, *EVERY
         quarantine = self._quarantine
         near = (1, 0) if self._replay.is_on else (quarantine.near_low, quarantine.near_high)
         stamp_max = min(self._stamp_max, quarantine.stamp_high)
@@ -218,9 +298,15 @@ class Validator:
 
     def _take_over(self, judged: Judged, batch: TradeBatch) -> None:
         for each in judged.accepted:
-            _append(batch, each)
+            _append(batch, each[:4])
         for each, reason in judged.rejected:
             self._rejections.add(reason, _show(each.trade), batch.ts_recv)
+        if judged.rejected:  # sent again they must not confirm each other
+            rows = [each for each, _ in judged.rejected]
+            self._replay.remember(_batch_of(self.contract_id, rows, batch.ts_recv))
+
+    def _in_band(self) -> list[TradeKey]:
+        return [row[:4] for row, _ in self._quarantine.rows()]
 
     def _judge(self, trade: WireTrade) -> tuple[int, int] | Reason:
         """Return (ts_event, ticks) of a valid trade, or the first reason against it."""
@@ -247,11 +333,19 @@ class Validator:
         return ticks
 
 
-def _append(batch: TradeBatch, row: Row) -> None:
-    batch.ts_event.append(row.ts_event)
-    batch.ticks.append(row.ticks)
-    batch.volume.append(row.volume)
-    batch.side.append(row.side)
+def _append(batch: TradeBatch, row: TradeKey) -> None:
+    ts_event, ticks, volume, side = row
+    batch.ts_event.append(ts_event)
+    batch.ticks.append(ticks)
+    batch.volume.append(volume)
+    batch.side.append(side)
+
+
+def _batch_of(contract_id: str, rows: Sequence[Row], ts_recv: int) -> TradeBatch:
+    batch = TradeBatch(contract_id, [], [], [], [], ts_recv)
+    for row in rows:
+        _append(batch, row[:4])
+    return batch
 
 
 def _show(trade: WireTrade) -> str:

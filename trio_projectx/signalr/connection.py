@@ -252,7 +252,9 @@ class HubConnection:
         except ProtocolError as exc:
             return self._broken(str(exc))
         if response.error:
-            return self._broken(f"Server returned handshake error: {escape(response.error)}")
+            text = escape(response.error)
+            self._move(Step.REFUSED)
+            return HandshakeFailed(f"Server returned handshake error: {text}", text)
         self._move(Step.AGREED)
         return Handshaken(response.minor_version)
 

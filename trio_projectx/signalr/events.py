@@ -36,6 +36,8 @@ class HandshakeFailed:
     """The server refused, or its answer was no handshake response. The connection is closed."""
 
     error: str
+    text: str | None = None
+    """The server's own reason, escaped, where it refused."""
 
 
 @attrs.frozen(slots=True)

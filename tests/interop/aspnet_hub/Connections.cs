@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Concurrent;
 using System.Collections.Generic;
 using System.Linq;
@@ -10,6 +11,9 @@ public class Connection
 {
     public string Id, Path, TokenFrom, User, Transport;
     public HubCallerContext Context;
+
+    /// <summary>When its token ends.</summary>
+    public DateTimeOffset Expires;
 
     /// <summary>Names such as "GatewayTrade CON.F.US.EP.Z26".</summary>
     public readonly ConcurrentDictionary<string, bool> Subs = new ConcurrentDictionary<string, bool>();
@@ -57,5 +61,9 @@ public class Connections
         foreach (var each in Subscribed(target, contractId)) await Send(each, target, new[] { contractId, payload });
     }
 
-    public Connection[] Subscribed(string target, string contractId) => all.Values.Where(x => x.Subs.ContainsKey(target + " " + contractId)).ToArray();
+    /// <summary>Who gets an event. With HUB_MUTE_ON_EXPIRY a connection whose token has ended gets none, though it is pinged on.</summary>
+    public Connection[] Subscribed(string target, string contractId) => all.Values.Where(x => x.Subs.ContainsKey(target + " " + contractId) && !IsMute(x)).ToArray();
+
+    static readonly bool MuteOnExpiry = Settings.Bool("HUB_MUTE_ON_EXPIRY", false);
+    static bool IsMute(Connection x) => MuteOnExpiry && x.Expires <= DateTimeOffset.UtcNow;
 }

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Globalization;
 using System.Linq;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
@@ -21,6 +22,7 @@ public abstract class ProbeHub : Hub
         {
             Id = Context.ConnectionId, Context = Context, Path = Context.GetHttpContext().Request.Path, User = Context.UserIdentifier,
             TokenFrom = Context.User?.FindFirst("token_from")?.Value, Transport = Context.Features.Get<IHttpTransportFeature>()?.TransportType.ToString(),
+            Expires = DateTimeOffset.FromUnixTimeSeconds(long.Parse(Context.User.FindFirst("exp").Value, CultureInfo.InvariantCulture)),
         });
         return Task.CompletedTask;
     }

@@ -32,6 +32,8 @@ public class Market
     public readonly string Id, Symbol;
     readonly decimal tick;
     readonly long middle;
+    // The exchange's clock may be another than the server's: whether a market is open must not depend on when the tests run.
+    static readonly long ShiftMs = 1000L * Settings.Int("HUB_STAMP_SHIFT_S", 0);
     readonly List<Trade> trades = new List<Trade>();
     long lastMs;
 
@@ -52,7 +54,7 @@ public class Market
     /// <summary>Make the next n trades: numbered, on the tick grid, with stamps that never go back.</summary>
     public Trade[] Make(int n)
     {
-        lastMs = Math.Max(lastMs, DateTimeOffset.UtcNow.ToUnixTimeMilliseconds());
+        lastMs = Math.Max(lastMs, DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() + ShiftMs);
         lock (trades)
         {
             var made = Enumerable.Range(0, n).Select(i => Numbered(trades.Count + i)).ToArray();

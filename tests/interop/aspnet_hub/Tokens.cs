@@ -1,4 +1,5 @@
 using System;
+using System.Globalization;
 using System.Security.Claims;
 using System.Security.Cryptography;
 using System.Text;
@@ -66,7 +67,7 @@ public class TokenHandler : AuthenticationHandler<AuthenticationSchemeOptions>
         try { error = Jwt.Check(token, out sub, out exp); }
         catch (Exception e) { return AuthenticateResult.Fail(e.Message); }   // whatever a client may send as a token
         if (error != null) return AuthenticateResult.Fail(error);
-        var identity = new ClaimsIdentity(new[] { new Claim(ClaimTypes.NameIdentifier, sub), new Claim("token_from", where) }, Scheme.Name);
+        var identity = new ClaimsIdentity(new[] { new Claim(ClaimTypes.NameIdentifier, sub), new Claim("token_from", where), new Claim("exp", exp.ToUnixTimeSeconds().ToString(CultureInfo.InvariantCulture)) }, Scheme.Name);
         var properties = new AuthenticationProperties { ExpiresUtc = exp };   // what CloseOnAuthenticationExpiration looks at
         return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), properties, Scheme.Name));
     }

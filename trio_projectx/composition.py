@@ -1,0 +1,138 @@
+"""Puts a gateway together: endpoints, hubs, pipelines, and the tasks that keep them going."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
+
+import attrs
+
+from trio_projectx._config import Endpoint, GatewayConfig
+from trio_projectx._errors import ConfigError
+from trio_projectx._events import HubName
+from trio_projectx.connection.auth import TokenSource
+from trio_projectx.connection.bucket import ConnectBucket
+from trio_projectx.connection.epoch import EpochCounts
+from trio_projectx.connection.hub import Hub
+from trio_projectx.connection.line import LineTools
+from trio_projectx.connection.negotiate import is_loopback
+from trio_projectx.connection.negotiator import HubAddress
+from trio_projectx.connection.refresher import TokenRefresher
+from trio_projectx.connection.rest import RestClient
+from trio_projectx.connection.service import Service
+from trio_projectx.connection.sites import Site, Sites
+from trio_projectx.connection.watch import MarketWatch
+from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
+from trio_projectx.flow.board import EventBoard
+from trio_projectx.flow.pipeline import MarketPipeline
+from trio_projectx.flow.subscriptions import D, Sink
+from trio_projectx.flow.user_pipeline import UserPipeline
+from trio_projectx.streams import Streams
+
+
+@attrs.frozen(slots=True)
+class Parts:
+    """What a `Gateway` is made of."""
+
+    streams: Streams
+    sites: Sites
+    refreshers: tuple[TokenRefresher, ...]
+
+
+@asynccontextmanager
+async def open_parts(config: GatewayConfig) -> AsyncGenerator[Parts]:
+    """Log in, and own all tasks of a gateway until the block is left."""
+    _refuse_clear_text(config)
+    async with AsyncExitStack() as stack:
+        sites = Sites([await _open_site(config, endpoint, stack) for endpoint in config.all_endpoints])
+        service = Service(sites, config.wall_clock)
+        await service.log_in()
+        async with open_background_tasks("gateway") as tasks:
+            parts = _assemble(config, sites, service, tasks)
+            try:
+                yield parts
+            finally:
+                _end(parts.streams)
+
+
+async def _open_site(config: GatewayConfig, endpoint: Endpoint, stack: AsyncExitStack) -> Site:
+    rest = RestClient(
+        endpoint.rest_url,
+        connect=config.connect,
+        deadline_s=config.timeouts.rest_s,
+        body_limit=config.limits.rest_body_bytes,
+    )
+    await stack.enter_async_context(rest)
+    return Site(
+        endpoint,
+        rest,
+        TokenSource(
+            config.credentials,
+            rest.login,
+            rest.validate,
+            wall_clock=config.wall_clock,
+            deadline_s=config.timeouts.refresh_s,
+        ),
+        HubAddress(endpoint.market_hub_url, config, rest),
+        HubAddress(endpoint.user_hub_url, config, rest),
+    )
+
+
+def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: BackgroundTasks) -> Parts:
+    board = EventBoard()
+    bucket = ConnectBucket(config.reconnect.connect_burst, config.reconnect.connects_per_s)
+    rng = random.Random()  # noqa: S311  it spreads attempts, and protects nothing
+    numbers = itertools.count(1)
+
+    def tools(hub: HubName, sink: Sink[D], on_proof: Callable[[], None]) -> LineTools[D]:
+        counts = EpochCounts()
+        return LineTools(hub, config, sites, sink, bucket, rng, lambda: next(numbers), counts, on_proof)
+
+    watch = MarketWatch(config, service.newest_bar_ns, tasks, board.tell)
+    market = MarketPipeline(config.limits, tasks, watch)
+    user = UserPipeline(config.limits, tasks, config.wall_clock)
+    market_hub = Hub(tools("market", market, market.proved), tasks, board.tell)
+    user_hub = Hub(tools("user", user, _nothing), tasks, board.tell)
+    board.listen(watch.changed)
+    watch.begin(market_hub)
+
+    def look() -> None:
+        market_hub.look()
+        user_hub.look()
+
+    refreshers = [
+        TokenRefresher(site.tokens, config.refresh, config.timeouts, config.wall_clock, rng, board.tell, look)
+        for site in sites
+    ]
+    for refresher in refreshers:
+        tasks.start_soon(refresher.run, name="token refresher")
+    streams = Streams(config, service, market_hub, user_hub, market, user, watch, board)
+    return Parts(streams, sites, tuple(refreshers))
+
+
+def _nothing() -> None:
+    """User events close no bar."""
+
+
+def _end(streams: Streams) -> None:
+    streams.market_hub.close()
+    streams.user_hub.close()
+    streams.market.end()
+    streams.user.end()
+    streams.board.end()
+
+
+def _refuse_clear_text(config: GatewayConfig) -> None:
+    """Refuse to send a secret over plain http to another machine; a door of the user's own is the user's matter."""
+    if config.connect is not None:
+        return
+    for endpoint in config.all_endpoints:
+        for url in (endpoint.rest_url, endpoint.market_hub_url, endpoint.user_hub_url):
+            parts = urlsplit(url)
+            if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+                raise ConfigError(
+                    f"http://{parts.hostname} would carry the API key and the token in clear; use https"
+                )

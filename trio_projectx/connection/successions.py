@@ -1,0 +1,72 @@
+"""A line that takes the place of another: the new one first, then the old one goes (make before break)."""
+
+from __future__ import annotations
+
+from typing import Final, Generic
+
+import attrs
+
+from trio_projectx.connection.line import Line
+from trio_projectx.connection.shards import Shard
+from trio_projectx.flow.subscriptions import D, Sink
+
+#: How often it is looked at whether the new line is level with the old one.
+LOOK_S: Final = 0.05
+
+
+@attrs.define(slots=True, eq=False)
+class Succession(Generic[D]):
+    """``new`` is to replace ``old`` in ``shard``; ``cause`` is why."""
+
+    shard: Shard[D]
+    old: Line[D]
+    new: Line[D]
+    cause: str
+    in_doubt: bool = False
+    """Whether ``old`` may have been dead for some time, though it looks alive."""
+    is_torn: bool = False
+    """Whether the new line takes over without having been seen to bring what the old one brought."""
+
+    def is_level(self, sink: Sink[D], now: float, overlap_s: float) -> bool:
+        """Whether the new line brings all that the old one brings, and has been seen to."""
+        cells, epoch = self.new.cells, self.new.epoch
+        if not self.new.is_settled or cells is None or epoch is None or epoch.liveness.is_held_back:
+            return False
+        level, self.is_torn = True, False
+        for cell in cells.on():
+            if sink.is_level(epoch.number, cell.wanted):
+                continue
+            if now - cell.acked_at >= overlap_s and not self._old_is_held_back:
+                if self.in_doubt:  # the old one may have missed trades: where it goes, there is a gap
+                    self.is_torn = True
+                    continue
+                sink.settle(epoch.number, cell.wanted)  # a quiet market: no trade will show it
+            level = False
+        return level
+
+    @property
+    def _old_is_held_back(self) -> bool:
+        return self.old.epoch is not None and self.old.epoch.liveness.is_held_back
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the service does not want the second connection, or not with all its subscriptions."""
+        if self.new.fatal is not None:
+            return True
+        cells = self.new.cells
+        if cells is None:
+            return False
+        return any(
+            (cell := cells.get(wanted)) is not None and cell.error is not None and self.old.brings(wanted)
+            for wanted in self.shard.wishes
+        )
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the second connection could not be had, once at least."""
+        return self.is_refused or self.new.why is not None
+
+    def finish(self, cause: str) -> None:
+        """The new line is the line now."""
+        self.shard.lines[self.shard.lines.index(self.old)] = self.new
+        self.old.stop(cause)

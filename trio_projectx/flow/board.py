@@ -1,0 +1,45 @@
+"""Where events of the connections are put up: everybody who has a stream open gets each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trio_projectx._events import ConnectionEvent
+from trio_projectx.flow.stream import Feed
+
+Listener = Callable[[ConnectionEvent], None]
+
+
+class EventBoard:
+    """Events go to every open stream at once, without waiting for any: its policy says what is dropped, and counts it.
+
+    A listener is called before the streams get the event.
+    """
+
+    def __init__(self) -> None:
+        self._feeds: tuple[Feed[ConnectionEvent], ...] = ()
+        self._listeners: tuple[Listener, ...] = ()
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener`` with every event from now on."""
+        self._listeners = (*self._listeners, listener)
+
+    def attach(self, feed: Feed[ConnectionEvent]) -> None:
+        """Give ``feed`` every event from now on."""
+        self._feeds = (*self._feeds, feed)
+
+    def detach(self, feed: Feed[ConnectionEvent]) -> None:
+        """Give it nothing more."""
+        self._feeds = tuple(each for each in self._feeds if each is not feed)
+
+    def tell(self, event: ConnectionEvent) -> None:
+        """Put an event up."""
+        for listener in self._listeners:
+            listener(event)
+        for feed in self._feeds:
+            feed.offer(event)
+
+    def end(self) -> None:
+        """End all streams: the gateway is closing."""
+        for feed in self._feeds:
+            feed.end()

@@ -1,0 +1,55 @@
+"""For the items of streams: the instant that dates one in a `Dropped`, and what one must share with another to
+replace it under ``CONFLATE``. A `Gap` replaces nothing and is replaced by nothing.
+"""  # noqa: D205
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from trio_projectx._events import Bar, BarRevised, ConnectionEvent, Gap, HubStateChanged, Quote, Trade
+
+
+def bar_stamp(item: Bar | BarRevised | Gap) -> int:
+    """Return the start of a bar, or of a gap."""
+    return item.bar.start if isinstance(item, BarRevised) else item.start
+
+
+def bar_key(item: Bar | BarRevised | Gap) -> Hashable:
+    """Return the timeframe; a revision replaces an earlier one of the same bar, and no bar that closed."""
+    match item:
+        case Bar():
+            return item.timeframe
+        case BarRevised():
+            return item.bar.timeframe, item.bar.start
+        case Gap():
+            return item
+
+
+def trade_stamp(item: Trade | Gap) -> int:
+    """Return its stamp."""
+    return item.ts_event if isinstance(item, Trade) else item.start
+
+
+def trade_key(item: Trade | Gap) -> Hashable:
+    """Return the contract."""
+    return item.contract_id if isinstance(item, Trade) else item
+
+
+def quote_stamp(item: Quote | Gap) -> int:
+    """Return its stamp."""
+    return item.ts_event if isinstance(item, Quote) else item.start
+
+
+def quote_key(item: Quote | Gap) -> Hashable:
+    """Return the contract."""
+    return item.contract_id if isinstance(item, Quote) else item
+
+
+def event_stamp(item: ConnectionEvent) -> int:
+    """Return when it was told, by our clock."""
+    return item.at
+
+
+def event_key(item: ConnectionEvent) -> Hashable:
+    """Return its kind, and its hub if it has one."""
+    return type(item), item.hub if isinstance(item, HubStateChanged) else None

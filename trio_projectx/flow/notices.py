@@ -1,0 +1,68 @@
+"""What became of a line, on its way to the validator: it counts from behind the reads that came before it."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.gaps import Broken
+from trio_projectx.flow.quotes import QuoteFlow
+from trio_projectx.flow.subscriptions import Kind
+
+
+class What(enum.Enum):
+    """What became of it."""
+
+    JOIN = "join"
+    ACKNOWLEDGED = "acknowledged"
+    SETTLE = "settle"
+    LEAVE = "leave"
+
+
+@attrs.frozen(slots=True)
+class Notice:
+    """One line's news about one kind of data of one contract."""
+
+    what: What
+    line: int
+    contract: ContractPipeline
+    kind: Kind
+    cause: str
+    serial: int
+    """How many reads came before it."""
+    at_ns: int
+    """What the exchange's clock showed, as near as we know."""
+    now: float
+    """What trio's clock showed."""
+
+    async def act(self) -> None:
+        """Tell the contract; called by the validator task."""
+        if self.kind is Kind.TRADES:
+            await self._of_trades(self.contract)
+        else:
+            await self._of_quotes(self.contract.quotes)
+
+    async def _of_trades(self, contract: ContractPipeline) -> None:
+        match self.what:
+            case What.JOIN:
+                contract.join(self.line, self.at_ns)
+            case What.ACKNOWLEDGED:
+                await contract.acknowledged(self.line, self.now)
+            case What.SETTLE:
+                broken = Broken("a connection had fallen silent", self.serial, self.at_ns)
+                await contract.settle(self.line, broken, self.at_ns)
+            case What.LEAVE:
+                await contract.leave(self.line, Broken(self.cause, self.serial, self.at_ns), self.at_ns)
+
+    async def _of_quotes(self, quotes: QuoteFlow) -> None:
+        match self.what:
+            case What.JOIN:
+                quotes.join(self.line, self.at_ns)
+            case What.ACKNOWLEDGED:
+                pass  # a gap in quotes ends with the next quote
+            case What.SETTLE:
+                await quotes.settle(self.line, self.at_ns)
+            case What.LEAVE:
+                await quotes.leave(self.line, self.cause, self.at_ns)

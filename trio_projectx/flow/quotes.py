@@ -1,0 +1,113 @@
+"""The quotes of one contract: merged, and given to the streams that are open for them."""
+
+from __future__ import annotations
+
+import attrs
+
+from trio_projectx._config import Limits
+from trio_projectx._events import Gap, Quote
+from trio_projectx.flow.stream import Feed
+from trio_projectx.flow.surroundings import Surroundings
+from trio_projectx.market import PriceGrid, QuoteMerger, Refusal, WireQuote
+
+
+@attrs.define(slots=True, eq=False)
+class QuoteOutlet:
+    """The stream of one ``open_quotes``."""
+
+    feed: Feed[Quote | Gap]
+    tell_gaps: bool = False
+    is_open: bool = False
+    """Whether its subscription was acknowledged: before that nothing can be missing."""
+
+
+class QuoteFlow:
+    """Called by the validator task alone."""
+
+    def __init__(self, contract_id: str, grid: PriceGrid, limits: Limits, around: Surroundings) -> None:
+        self._contract_id = contract_id
+        self._around = around
+        self._merger = QuoteMerger(
+            contract_id, grid, stamp_min_ns=limits.stamp_min_ns, stamp_max_ns=limits.stamp_max_ns
+        )
+        self._lines: set[int] = set()
+        self._joined_ns = 0  # when the first of them did
+        self._last_ts: int | None = None
+        self._gap: tuple[int, str] | None = None
+        self.outlets: tuple[QuoteOutlet, ...] = ()
+        self.merged = 0
+
+    def attach(self, outlet: QuoteOutlet) -> None:
+        """Give every quote from the next one on to ``outlet`` too."""
+        self.outlets = (*self.outlets, outlet)
+
+    def detach(self, outlet: QuoteOutlet) -> None:
+        """Give ``outlet`` nothing more; with the last one goes what is known of the quote.
+
+        From then on updates are missed, and a sparse quote says only what changed: an old field is no fact any more.
+        """
+        self.outlets = tuple(each for each in self.outlets if each is not outlet)
+        if not self.outlets:
+            self._merger.forget()
+            self._gap = None
+
+    def is_level(self, line: int) -> bool:
+        """Whether ``line`` has brought what the others have brought."""
+        return line in self._lines and self._merger.is_level(line)
+
+    def join(self, line: int, at_ns: int = 0) -> None:
+        """``line`` is about to ask for the quotes; ``at_ns`` is what the exchange's clock shows."""
+        if not self._lines:
+            self._joined_ns = at_ns
+        self._lines.add(line)
+        self._merger.join(line)
+
+    async def settle(self, line: int, ts_recv: int) -> None:
+        """``line`` is to count as level."""
+        if line in self._lines:
+            await self._deliver(self._merger.settle(line, ts_recv))
+
+    async def leave(self, line: int, cause: str, at_ns: int) -> None:
+        """``line`` brings nothing more; if nobody is known to bring the same, what is known may be wrong."""
+        if line not in self._lines:
+            return
+        self._lines.discard(line)
+        if not any(self._merger.is_level(each) for each in self._lines):
+            self._merger.forget()
+            if self._gap is None and self.outlets:
+                self._gap = (self._joined_ns if self._last_ts is None else self._last_ts, cause)
+        await self._deliver(self._merger.leave(line, at_ns))
+
+    def refuse(self, refusal: Refusal, ts_recv: int) -> None:
+        """Count fields that the decoder could not read."""
+        self._merger.refuse(refusal.reason, refusal.detail, ts_recv, refusal.count)
+
+    def merge(self, quote: WireQuote, ts_recv: int, line: int, now: float) -> Quote | None:
+        """Return the whole quote after a sparse update; None if nothing of it could be used."""
+        merged = self._merger.merge(quote, ts_recv, line)
+        if merged is not None:
+            self.merged += 1
+            self._around.stamped(self._contract_id, merged.ts_event, ts_recv, now)
+        return merged
+
+    async def _deliver(self, quote: Quote | None) -> None:
+        if quote is not None:
+            self.merged += 1
+            await self.deliver(quote)
+
+    async def deliver(self, quote: Quote) -> None:
+        """Give it to the streams, behind the gap that it ends."""
+        gap = self._gap_before(quote.ts_event)
+        self._last_ts = quote.ts_event
+        for outlet in self.outlets:
+            if gap is not None and outlet.tell_gaps and outlet.is_open:
+                await outlet.feed.deliver((gap, quote))
+            else:
+                await outlet.feed.deliver((quote,))
+
+    def _gap_before(self, ts_event: int) -> Gap | None:
+        opened, self._gap = self._gap, None
+        if opened is None:
+            return None
+        start, cause = opened
+        return Gap(self._contract_id, start, max(start, ts_event), cause)

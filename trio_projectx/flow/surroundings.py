@@ -1,0 +1,56 @@
+"""What the pipelines ask of those around them: the connections, the clocks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Surroundings(Protocol):
+    """Who feeds the pipelines, seen from them."""
+
+    def proved_until(self, contract_id: str) -> float:
+        """Return the time (trio's clock) up to which every trade that was sent has been received."""
+        ...
+
+    def prove(self, until: float) -> None:
+        """Have it proved up to ``until``; `MarketPipeline.proved` is called then."""
+        ...
+
+    def exchange_ns(self) -> int:
+        """Return what the exchange's clock shows, as near as we know."""
+        ...
+
+    def heard(self, contract_id: str, now: float) -> None:
+        """A read had data of a contract; called by the reader."""
+        ...
+
+    def stamped(self, contract_id: str, ts_event: int, ts_recv: int, now: float) -> None:
+        """A read's data had this stamp, and were read at these times of our two clocks."""
+        ...
+
+
+class Alone:
+    """Nobody is around: everything is proved, and our clock is the exchange's."""
+
+    def __init__(self, wall_clock: Callable[[], int] = time.time_ns) -> None:
+        self._wall_clock = wall_clock
+
+    def proved_until(self, contract_id: str) -> float:
+        """Return inf."""
+        return math.inf
+
+    def prove(self, until: float) -> None:
+        """Do nothing."""
+
+    def exchange_ns(self) -> int:
+        """Return our own clock."""
+        return self._wall_clock()
+
+    def heard(self, contract_id: str, now: float) -> None:
+        """Do nothing."""
+
+    def stamped(self, contract_id: str, ts_event: int, ts_recv: int, now: float) -> None:
+        """Do nothing."""

@@ -1,0 +1,294 @@
+"""Several lines that bring one stream: each row goes on once, and in its order.
+
+The wire has no sequence numbers (GATEWAY.md section 2.2), and equal rows are legal, so a row alone does not say
+whether it has been had. Counting does: the k-th of some equal rows on one line is the k-th of them on every other.
+What is kept is the difference only: per line the rows that went on and that this line has not brought yet.
+
+Counting needs a common beginning. A line that joins others begins somewhere in what they bring, perhaps between
+two equal rows (then its first is their second) or, where the service repeats its last rows to a new subscription,
+before its own join. So it is held until the others have passed the rows that it began with: a row that it brought
+has gone on, and behind it one with a younger stamp. From the stamps after its first row's on it has seen
+everything, and of the first ones itself nothing is missing then. That it may begin with rows from before the join
+is found by handing those in (``had``).
+
+What is assumed: a line brings, in the order of all lines, a part of the stream without a hole; equal rows have
+equal stamps, and stamps do not fall. Where these do not hold exactly (a line lost a row, trades are a
+millisecond out of order) nothing else is lost and nothing comes twice as long as a full member stays that brings
+everything; only the order may be another. What cannot be known: where a line is settled by time or promoted,
+because no other is left, a legal row is taken for one that was had if it equals one from before its join, stamp
+included, and no other line brings it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import islice
+from typing import Final, Generic, TypeVar
+
+import attrs
+
+Row = TypeVar("Row", bound=Hashable)
+
+#: Rows that one line has brought and another not; what is older is forgotten.
+_LIMIT: Final = 200_000
+#: Rows of one line that wait; with more of them it is let in, level or not.
+_HELD_LIMIT: Final = 100_000
+
+
+@attrs.define(slots=True, eq=False)
+class _Had(Generic[Row]):
+    """Rows from before a line's join, which the service may send to it again, and their stamps."""
+
+    rows: dict[Row, int]
+    known_from: int
+    """Rows with an older stamp were had (or came before the stream began): nothing is remembered of them."""
+    youngest: int
+
+
+@attrs.define(slots=True, eq=False)
+class _Line(Generic[Row]):
+    is_full: bool
+    had: _Had[Row] | None
+    owed: dict[Row, int]
+    """Rows that went on since the join, and that this line has not brought: where it does, they are duplicates."""
+    held: list[Row]
+    looked: int = 0
+    """The index in ``held`` of the row that shows whether the line is level."""
+
+
+class LineMerger(Generic[Row]):
+    """Merges rows that may come on several lines. ``stamp`` gives the time of a row.
+
+    Without ``stamp`` a line that joins is level as soon as a row of it has been brought by another: rows that are
+    equal then lie across its join unseen, and the order may suffer.
+    ``limit`` bounds the rows remembered for each line, ``held_limit`` those that wait.
+    """
+
+    def __init__(
+        self,
+        stamp: Callable[[Row], int] | None = None,
+        *,
+        limit: int = _LIMIT,
+        held_limit: int = _HELD_LIMIT,
+    ) -> None:
+        self._stamp = stamp
+        self._limit = limit
+        self._held_limit = held_limit
+        self._lines: dict[int, _Line[Row]] = {}  # in the order of their joins
+        self._last: Row | None = None  # of what went on
+        self._is_new = True
+        self.lone: int | None = None
+        """The line that is the only one and to which nothing is owed: `add` returns its rows as they are."""
+        self.duplicates = 0
+        """Rows that were had from another line, and held rows of a line that left."""
+        self.strays = 0
+        """Rows of lines that are not there (any more)."""
+        self.forgotten = 0
+        """Rows (equal ones as one) forgotten because a line owed more than ``limit``."""
+
+    @property
+    def lines(self) -> tuple[int, ...]:
+        """The lines that are there, in the order of their joins."""
+        return tuple(self._lines)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether nothing has to be counted: see `lone`."""
+        return self.lone is not None
+
+    @property
+    def held(self) -> int:
+        """How many rows of joining lines wait."""
+        return sum(len(line.held) for line in self._lines.values())
+
+    @property
+    def entries(self) -> int:
+        """How many rows (equal ones as one) are remembered for all lines, those from before a join too."""
+        return sum(
+            len(line.owed) + (0 if line.had is None else len(line.had.rows)) for line in self._lines.values()
+        )
+
+    def is_level(self, line: int) -> bool:
+        """Whether ``line`` is a full member: the others may leave, and nothing will be missing."""
+        found = self._lines.get(line)
+        return found is not None and found.is_full
+
+    def join(self, line: int, had: Iterable[Row] = ()) -> None:
+        """Let ``line`` take part; to be called before its subscription is sent. Again, it changes nothing.
+
+        ``had`` are the last rows of the stream, oldest first: should the line begin with some of them, they are
+        duplicates. Where it is the first line, they are not looked at.
+        """
+        self._is_new = False
+        if line in self._lines:
+            return
+        is_first = not self._lines
+        before = None if is_first else self._had(list(had))
+        self._lines[line] = _Line(is_first, before, owed={}, held=[])
+        self._look()
+
+    def adopt(self, line: int) -> bool:
+        """Let ``line`` join if no line ever has, and return whether it did: for a caller that has only one."""
+        if self._is_new:
+            self.join(line)
+            return True
+        return False
+
+    def had_again(self, rows: Iterable[Row]) -> None:
+        """Take ``rows`` for duplicates, once each, where a line that is there brings them next."""
+        rows = list(rows)
+        for line in self._lines.values():
+            line.had = self._had(rows)
+        self._look()
+
+    def add(self, line: int, rows: Sequence[Row]) -> list[Row]:
+        """Take what ``line`` brought, and return what goes on now, in order: of it, and of lines that waited."""
+        if line == self.lone:
+            return list(rows)
+        found = self._lines.get(line)
+        if found is None:
+            self.strays += len(rows)
+            return []
+        new = rows if found.had is None else self._without_had(found, found.had, rows)
+        out = self._pass(found, new) if found.is_full else self._hold(found, new)
+        out += self._let_in()
+        if len(self._lines) == 1:
+            self._end_counting(found, out)
+        return out
+
+    def settle(self, line: int) -> list[Row]:
+        """Take ``line`` for level, because enough time has passed, and return its rows that go on."""
+        found = self._lines.get(line)
+        if found is None or found.is_full:
+            return []
+        return self._admit(found) + self._let_in()
+
+    def leave(self, line: int) -> list[Row]:
+        """Forget a line that has ended, and return what goes on now.
+
+        If no full member is left, the oldest joining line becomes one, level or not. Held rows of the line that
+        leaves are dropped: the ones that stay bring them.
+        """
+        gone = self._lines.pop(line, None)
+        if gone is None:
+            return []
+        self.duplicates += len(gone.held)
+        left = list(self._lines.values())
+        out = self._admit(left[0]) if left and not any(each.is_full for each in left) else []
+        out += self._let_in()
+        self._look()
+        return out
+
+    def _look(self) -> None:
+        """Find out whether there is a line that needs no counting."""
+        only = next(iter(self._lines)) if len(self._lines) == 1 else None
+        if only is not None and (self._lines[only].owed or self._lines[only].had is not None):
+            only = None
+        self.lone = only
+
+    def _had(self, rows: list[Row]) -> _Had[Row] | None:
+        if not rows:
+            return None
+        oldest, youngest = 0, 0
+        if self._stamp is not None:
+            stamps = list(map(self._stamp, rows))
+            oldest, youngest = min(stamps), max(stamps)
+        # Of the oldest stamp a part may be forgotten already; if it is the only one, better twice than never.
+        had = _Had[Row]({}, oldest + (oldest < youngest), youngest)
+        for row in rows:
+            had.rows[row] = had.rows.get(row, 0) + 1
+        return had
+
+    def _without_had(self, line: _Line[Row], had: _Had[Row], rows: Sequence[Row]) -> Sequence[Row]:
+        """Return the rows that are not from before the join; one that is younger than those ends the search."""
+        new: list[Row] = []
+        for at, row in enumerate(rows):
+            left = had.rows.get(row, 0)
+            if left:
+                had.rows[row] = left - 1
+            elif self._stamp is None or (stamp := self._stamp(row)) > had.youngest:
+                line.had = None
+                new += rows[at:]
+                break
+            elif stamp >= had.known_from:
+                new.append(row)
+        self.duplicates += len(rows) - len(new)
+        return new
+
+    def _hold(self, line: _Line[Row], rows: Sequence[Row]) -> list[Row]:
+        if not line.held:
+            # The last row of its first read: rows that a service repeats stand before it, and they may come from
+            # before the line's own beginning.
+            line.looked = max(len(rows) - 1, 0)
+        line.held += rows
+        return self._admit(line) if len(line.held) > self._held_limit else []
+
+    def _let_in(self) -> list[Row]:
+        """Let joining lines in that are level; what one brings may be what another waits for."""
+        out: list[Row] = []
+        joining = [line for line in self._lines.values() if not line.is_full]
+        while level := [line for line in joining if self._is_level_now(line)]:
+            out += self._admit(level[0])
+            joining.remove(level[0])
+        return out
+
+    def _is_level_now(self, line: _Line[Row]) -> bool:
+        while line.looked < len(line.held):
+            row = line.held[line.looked]
+            is_passed = self._is_passed(row)
+            if row in line.owed:
+                return is_passed
+            if self._stamp is None or not is_passed:
+                return False
+            line.looked += 1  # the others went past without it: it does not show where they are
+        return False
+
+    def _is_passed(self, row: Row) -> bool:
+        """Whether no other line will bring more rows with this row's stamp."""
+        if self._stamp is None:
+            return True
+        return self._last is not None and self._stamp(self._last) > self._stamp(row)
+
+    def _admit(self, line: _Line[Row]) -> list[Row]:
+        line.is_full = True
+        held, line.held = line.held, []
+        return self._pass(line, held)
+
+    def _pass(self, line: _Line[Row], rows: Sequence[Row]) -> list[Row]:
+        """Count rows of a full member, and return those that it is the first to bring."""
+        out: list[Row] = []
+        owed = line.owed
+        others = [other.owed for other in self._lines.values() if other is not line]
+        for row in rows:
+            left = owed.get(row)
+            if left is None:
+                out.append(row)
+                for other in others:
+                    other[row] = other.get(row, 0) + 1
+            elif left == 1:
+                del owed[row]
+            else:
+                owed[row] = left - 1
+        self.duplicates += len(rows) - len(out)
+        if out:
+            self._last = out[-1]
+            for other in others:
+                self._bound(other)
+        return out
+
+    def _bound(self, owed: dict[Row, int]) -> None:
+        excess = len(owed) - self._limit
+        if excess > 0:
+            # More than is needed: each look at the front of a dict passes over what was deleted there.
+            oldest = list(islice(owed, excess + self._limit // 10))
+            for row in oldest:
+                del owed[row]
+            self.forgotten += len(oldest)
+
+    def _end_counting(self, line: _Line[Row], out: list[Row]) -> None:
+        """Forget what is owed to the only line when it is past all that others brought."""
+        if out and line.owed:
+            last = next(reversed(line.owed))
+            if self._stamp is None or self._stamp(out[-1]) > self._stamp(last):
+                line.owed.clear()
+        self._look()

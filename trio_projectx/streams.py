@@ -1,0 +1,232 @@
+"""What is behind each ``gateway.open_...``: the checks, the outlet, the subscription, and the end of all three."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import attrs
+
+from trio_projectx._config import GatewayConfig, Overflow
+from trio_projectx._errors import ConfigError, TimeframeError
+from trio_projectx._events import Bar, BarRevised, ConnectionEvent, Gap, Quote, Trade
+from trio_projectx._timeframe import Timeframe
+from trio_projectx._user_events import UserItem
+from trio_projectx.bars import Anchor, BarSet
+from trio_projectx.connection.hub import Hub
+from trio_projectx.connection.service import Service
+from trio_projectx.connection.watch import MarketWatch
+from trio_projectx.flow.bar_options import BarOptions, bar_policy, check_anchor, session_of, update_interval
+from trio_projectx.flow.bar_stream import BarStream
+from trio_projectx.flow.board import EventBoard
+from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.keys import (
+    bar_key,
+    bar_stamp,
+    event_key,
+    event_stamp,
+    quote_key,
+    quote_stamp,
+    trade_key,
+    trade_stamp,
+)
+from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
+from trio_projectx.flow.pipeline import MarketPipeline
+from trio_projectx.flow.quotes import QuoteOutlet
+from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
+from trio_projectx.flow.subscriptions import D, Kind, Subscription
+from trio_projectx.flow.user_outlet import UserOutlet, item_key, item_stamp
+from trio_projectx.flow.user_pipeline import UserPipeline
+from trio_projectx.market import Decoded
+from trio_projectx.market.user import UserDecoded
+
+T = TypeVar("T")
+
+
+@attrs.frozen(slots=True)
+class Streams:
+    """Opens the streams of one gateway."""
+
+    config: GatewayConfig
+    service: Service
+    market_hub: Hub[Decoded]
+    user_hub: Hub[UserDecoded]
+    market: MarketPipeline
+    user: UserPipeline
+    watch: MarketWatch
+    board: EventBoard
+
+    @asynccontextmanager
+    async def bars(
+        self,
+        contract: str,
+        timeframes: tuple[str, ...],
+        overflow: Overflow,
+        anchor: Anchor | None,
+        capacity: int | None,
+        updates: object,
+        options: BarOptions,
+        *,
+        events: bool,
+    ) -> AsyncGenerator[BarStream[Bar | BarRevised | Gap]]:
+        """Open bars: see `Gateway.open_bars`."""
+        every_s, policy = update_interval(updates), bar_policy(options, events=events)
+        frames = _timeframes(timeframes)
+        check_anchor(anchor, frames, policy)
+        limit = self._capacity(capacity, overflow)
+        pipeline = await self._pipeline(contract)
+        limits, contract_id = self.config.limits, pipeline.contract_id
+        bars = BarSet(
+            contract_id,
+            frames,
+            anchor=session_of(contract_id) if anchor is None else anchor,
+            grid=pipeline.grid,
+            lateness_ns=round(limits.lateness_ms * 1_000_000),
+            bars_kept=limits.bars_kept,
+            partial_first=True,
+            outside=policy.outside,
+            late=policy.late,
+            fill=policy.fill,
+        )
+        name = f"bars of {contract_id} ({', '.join(frames)})"
+        pipe: Pipe[Bar | BarRevised | Gap] = make_pipe(name, limit, overflow, stamp=bar_stamp, key=bar_key)
+        outlet = BarOutlet(
+            bars,
+            Feed(pipe),
+            before=pipeline.counts.built,
+            since=self.market.serial,
+            update_every_s=every_s,
+            quiet_s=limits.quiet_ms / 1000,
+            skip_first=policy.skip_first,
+            tell_events=events,
+        )
+        with _attached(pipeline, outlet, pipe):
+            async with self._subscribed(Kind.TRADES, contract_id) as outlet.joined:
+                yield BarStream(pipe, bars, contract_id)
+
+    @asynccontextmanager
+    async def trades(
+        self, contract: str, overflow: Overflow, capacity: int | None, *, events: bool
+    ) -> AsyncGenerator[Stream[Trade | Gap]]:
+        """Open trades: see `Gateway.open_trades`."""
+        limit = self._capacity(capacity, overflow)
+        pipeline = await self._pipeline(contract)
+        name = f"trades of {pipeline.contract_id}"
+        pipe: Pipe[Trade | Gap] = make_pipe(name, limit, overflow, stamp=trade_stamp, key=trade_key)
+        outlet = TradesOutlet(pipeline.grid, Feed(pipe), since=self.market.serial, tell_events=events)
+        with _attached(pipeline, outlet, pipe):
+            async with self._subscribed(Kind.TRADES, pipeline.contract_id) as outlet.joined:
+                yield Stream(pipe)
+
+    @asynccontextmanager
+    async def quotes(
+        self, contract: str, overflow: Overflow, capacity: int | None, *, events: bool
+    ) -> AsyncGenerator[Stream[Quote | Gap]]:
+        """Open quotes: see `Gateway.open_quotes`."""
+        limit = self._capacity(capacity, overflow)
+        pipeline = await self._pipeline(contract)
+        name = f"quotes of {pipeline.contract_id}"
+        pipe: Pipe[Quote | Gap] = make_pipe(name, limit, overflow, stamp=quote_stamp, key=quote_key)
+        outlet = QuoteOutlet(Feed(pipe), tell_gaps=events)
+        pipeline.attach_quotes(outlet)
+        try:
+            async with self._subscribed(Kind.QUOTES, pipeline.contract_id):
+                outlet.is_open = True
+                yield Stream(pipe)
+        finally:
+            pipeline.detach_quotes(outlet)
+            pipe.close()
+
+    @asynccontextmanager
+    async def user_events(
+        self, account_id: int | None, overflow: Overflow, capacity: int | None
+    ) -> AsyncGenerator[Stream[UserItem]]:
+        """Open user events: see `Gateway.open_user_events`."""
+        limit = self._capacity(capacity, overflow)
+        accounts = await self.service.accounts(account_id)
+        name = f"user events of {'all accounts' if account_id is None else account_id}"
+        pipe: Pipe[UserItem] = make_pipe(name, limit, overflow, stamp=item_stamp, key=item_key)
+        outlet = UserOutlet(Feed(pipe), account_id, accounts)
+        self.user.attach(outlet)
+        try:
+            async with _all_subscribed(self.user_hub, outlet.subscriptions):
+                yield Stream(pipe)
+        finally:
+            self.user.detach(outlet)
+            pipe.close()
+
+    @asynccontextmanager
+    async def events(
+        self, overflow: Overflow, capacity: int | None
+    ) -> AsyncGenerator[Stream[ConnectionEvent]]:
+        """Open events: see `Gateway.open_events`."""
+        if overflow is Overflow.BLOCK:
+            raise ConfigError("events cannot wait for a reader: choose another overflow than BLOCK")
+        limit = self._capacity(capacity, overflow)
+        pipe: Pipe[ConnectionEvent] = make_pipe("events", limit, overflow, stamp=event_stamp, key=event_key)
+        feed = Feed(pipe)
+        self.board.attach(feed)
+        try:
+            yield Stream(pipe)
+        finally:
+            self.board.detach(feed)
+            pipe.close()
+
+    async def _pipeline(self, contract: str) -> ContractPipeline:
+        instrument = await self.service.contract(contract)
+        return self.market.contract(instrument.contract_id, instrument.grid)
+
+    @asynccontextmanager
+    async def _subscribed(self, kind: Kind, contract_id: str) -> AsyncGenerator[int]:
+        wanted = Subscription(kind, contract_id)
+        joined = await self.market_hub.subscribe(wanted)
+        self.watch.watch(contract_id)
+        try:
+            yield joined
+        finally:
+            self.market_hub.release(wanted)
+            if not self.market_hub.wants.needs(contract_id):
+                self.watch.unwatch(contract_id)
+
+    def _capacity(self, capacity: int | None, overflow: Overflow) -> int:
+        if not isinstance(overflow, Overflow):
+            raise ConfigError(f"overflow must be one of the Overflow policies, not {overflow!r:.40}")
+        chosen = self.config.limits.stream_items if capacity is None else capacity
+        if isinstance(chosen, bool) or not isinstance(chosen, int) or chosen < 1:
+            raise ConfigError(f"capacity must be a whole number, 1 or more, not {chosen!r:.40}")
+        return chosen
+
+
+@contextmanager
+def _attached(pipeline: ContractPipeline, outlet: TradeOutlet, pipe: Pipe[T]) -> Generator[None]:
+    """Attach before the subscription is asked for: what comes with its acknowledgement is wanted already."""
+    pipeline.attach(outlet)
+    try:
+        yield
+    finally:
+        pipeline.detach(outlet)
+        pipe.close()
+
+
+@asynccontextmanager
+async def _all_subscribed(hub: Hub[D], subscriptions: Sequence[Subscription]) -> AsyncGenerator[None]:
+    """Have all of them, one after the other, or none."""
+    had: list[Subscription] = []
+    try:
+        for wanted in subscriptions:
+            await hub.subscribe(wanted)
+            had.append(wanted)
+        yield
+    finally:
+        for wanted in had:
+            hub.release(wanted)
+
+
+def _timeframes(labels: tuple[str, ...]) -> tuple[Timeframe, ...]:
+    if not labels:
+        raise TimeframeError('name at least one timeframe, for example open_bars("MNQ", "1m", "5m")')
+    frames = tuple(Timeframe(label) for label in labels)
+    if len(set(frames)) < len(frames):
+        raise TimeframeError(f"a timeframe is named twice in {', '.join(frames)}")
+    return frames
