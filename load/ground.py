@@ -126,6 +126,8 @@ class Told:
     """All of them, unless only counts are kept."""
     counts: Counter[str] = attrs.Factory(Counter)
     """By the name of the type."""
+    overlapped: int = 0
+    """Connections that were replaced without a gap."""
     keep: bool = True
 
     async def listen(
@@ -137,6 +139,7 @@ class Told:
             async for event in stream:
                 assert not isinstance(event, px.Dropped)
                 self.counts[type(event).__name__] += 1
+                self.overlapped += isinstance(event, px.ConnectionReplaced) and event.overlapped
                 if self.keep:
                     self.events.append(event)
 

@@ -148,7 +148,7 @@ async def live(door: Door, life: Life) -> None:
             while len(life.received.gaps) == gaps:
                 await _take(trades, life.received, 1)
             life.reached = "back"
-            await _take(trades, life.received, life.count)
+            await _take(trades, life.received, 3 * life.count)  # so that there are whole bars
     life.reached = "end"
 
 

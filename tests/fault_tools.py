@@ -482,7 +482,11 @@ def assert_steady(seen: Seen, before_s: float) -> None:
 
 @contextmanager
 def unseen_secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Seen]]:
-    """Log everything at DEBUG; at the end no token and no key is in it, nor in what the `Seen` put into the list show."""
+    """Log everything at DEBUG; at the end no token and no key is in it, nor in what the `Seen` put into the list show.
+
+    To be entered by the test, not by a fixture: pytest's own handlers, which would keep each record and take as long as
+    all the rest, are put aside meanwhile.
+    """
     tokens: list[str] = []
     mint = TokenOffice.mint
 
@@ -494,14 +498,14 @@ def unseen_secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Seen]]:
     out, root = io.StringIO(), logging.getLogger()
     handler = logging.StreamHandler(out)
     handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s %(args)s"))
-    level = root.level
-    root.addHandler(handler)
+    level, handlers = root.level, root.handlers
+    root.handlers = [handler]
     root.setLevel(logging.DEBUG)
     shown: list[Seen] = []
     try:
         yield shown
     finally:
-        root.removeHandler(handler)
+        root.handlers = handlers
         root.setLevel(level)
     text = out.getvalue() + "".join(_shown(seen) for seen in shown)
     assert_no_secret(text, API_KEY, *tokens)

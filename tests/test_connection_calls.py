@@ -102,7 +102,9 @@ async def test_cancelling_one_waiter_leaves_the_call_to_the_others(autojump_cloc
     assert await call.wait(1) is None
 
 
-async def test_who_asked_to_be_called_is_called_once_with_the_outcome_there(autojump_clock: MockClock) -> None:
+async def test_who_asked_to_be_called_is_called_once_with_the_outcome_there(
+    autojump_clock: MockClock,
+) -> None:
     calls = PendingCalls()
     seen: list[tuple[bool, object, object]] = []
 

@@ -240,6 +240,7 @@ def test_any_facts_have_a_score_in_range_and_a_reason(
         assert (1 <= hub.score <= 30) is (hub.state is HubState.STALE)
         assert (hub.state is HubState.IDLE) <= (hub.score == 100)
         assert hub.reason
+        assert hub.status == ("down" if hub.score == 0 else "ok" if hub.score == 100 else "degraded")
         assert attrs.evolve(hub, score=before.score, reason=before.reason) == before or nan_in(before)
     scores = [hub.score for hub in (health.market, health.user)]
     assert (health.status == "down") is (0 in scores)

@@ -537,7 +537,9 @@ def test_whether_a_message_has_begun_and_is_not_whole(name: str, steps: list[tup
 
 
 @given(st.lists(st.binary(max_size=300), max_size=6), st.data())
-def test_within_a_message_it_is_between_the_ends_of_whole_ones(payloads: list[bytes], data: st.DataObject) -> None:
+def test_within_a_message_it_is_between_the_ends_of_whole_ones(
+    payloads: list[bytes], data: st.DataObject
+) -> None:
     wire = b"".join(frame(payload) for payload in payloads)
     ends = {0}
     for payload in payloads:

@@ -105,7 +105,9 @@ async def test_a_proof_is_given_by_a_ping_that_is_sent_after_its_time(autojump_c
         assert bench.proofs == pytest.approx([0])
         await trio.sleep(0.02)
         assert bench.proofs == pytest.approx([0, 5])
-        assert epoch.liveness.proved_until > 5  # not at it: what was sent at that very time is received then, too
+        assert (
+            epoch.liveness.proved_until > 5
+        )  # not at it: what was sent at that very time is received then, too
         epoch.liveness.prove(5.0)  # proved
         epoch.liveness.prove(-math.inf)
         await trio.sleep(14)
@@ -174,7 +176,9 @@ async def test_a_half_open_connection_is_found_in_time(
 
 
 @pytest.mark.parametrize("pong_s", [None, 15.0, 1.0])
-async def test_a_hub_that_lives_is_not_taken_for_dead(autojump_clock: MockClock, pong_s: float | None) -> None:
+async def test_a_hub_that_lives_is_not_taken_for_dead(
+    autojump_clock: MockClock, pong_s: float | None
+) -> None:
     script = Silently(ping_s=29.9)
     async with running(script, timeouts=Timeouts(pong_s=pong_s)) as bench:
         epoch = await bench.live()
@@ -205,7 +209,9 @@ async def test_a_hub_that_is_dead_behind_a_websocket_that_lives_is_found(autojum
 
 
 @pytest.mark.parametrize("pong_s", [None, 15.0])
-async def test_a_record_that_comes_slowly_is_waited_for(autojump_clock: MockClock, pong_s: float | None) -> None:
+async def test_a_record_that_comes_slowly_is_waited_for(
+    autojump_clock: MockClock, pong_s: float | None
+) -> None:
     async with running(dripping(long_trade(9_000), 100), timeouts=Timeouts(pong_s=pong_s)) as bench:
         epoch = await bench.live()
         await trio.sleep(95)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -190,6 +193,14 @@ def test_settled_too_early_nothing_is_lost_or_doubled_while_one_line_stays(
 
 
 @settings(max_examples=120)
+@given(st.lists(st.sampled_from([0, 1, 1, 5, -1, -7]), min_size=10, max_size=50), scripts)
+def test_trades_that_come_out_of_order_stay_as_they_are(later: list[int], script: list[Step]) -> None:
+    run = Run([row(ts, ticks) for ticks, ts in enumerate(accumulate(later, initial=1000))])
+    run.play(script)
+    assert Counter(run.out) == Counter(run.truth)
+
+
+@settings(max_examples=120)
 @given(truths(), scripts, st.integers(1, 9))
 def test_lines_that_order_a_stamp_differently_lose_and_double_nothing(
     truth: list[Row], script: list[Step], seed: int
@@ -248,6 +259,31 @@ def test_a_line_that_takes_over_unready_loses_only_what_equals_a_row_from_before
         assert had[lost], "it is equal, stamp included, to one from before the line began"
     if not missing:
         assert run.out == truth
+
+
+def test_five_hundred_handovers_over_real_trades_change_nothing(shared: Path) -> None:
+    """Three in ten have the stamp of the one before, a sixth equals another. Lines lag by up to 80 trades."""
+    table = pq.read_table(shared / "data" / "gc_trades_2013.parquet").slice(0, 60_000)
+    found = (table.column(name).to_pylist() for name in ("ts_ns", "price", "size"))
+    truth = [(ts, round(price * 10), size, 0) for ts, price, size in zip(*found, strict=True)]
+    assert len(truth) - len(set(truth)) > len(truth) // 10
+    rng = random.Random(5)
+    run = Run(truth, remembered=2000)
+    old = run.join()
+    handovers = 0
+    while run.parts[old]:
+        run.bring(old, rng.randint(1, 80))
+        new = run.join(later=rng.randint(0, 9), repeated=rng.choice([0, 0, 50]))
+        while not run.it.is_level(new) and run.parts[old]:
+            run.bring(rng.choice([old, new]), rng.randint(1, 40))
+        if run.it.is_level(new):
+            run.leave(old)
+            old = new
+            handovers += 1
+        else:
+            run.leave(new)
+    assert handovers > 500
+    assert run.out == truth
 
 
 # --- one at a time
@@ -357,6 +393,15 @@ def test_what_is_older_than_what_is_remembered_was_had() -> None:
     assert (it.held, it.duplicates) == (1, 5)
     it.leave(1)
     assert it.add(2, rows(7)) == rows(7)
+
+
+def test_behind_what_was_repeated_an_older_row_has_only_come_late() -> None:
+    for first in (row(6), row(6, 2)):
+        it = merger()
+        it.join(1)
+        it.join(2, rows(5, 6, 7))
+        assert it.add(2, [row(4), first, row(4), row(5, 2)]) == []
+        assert it.leave(1) == [*([] if first == row(6) else [first]), row(4), row(5, 2)]
 
 
 def test_where_all_that_is_remembered_has_one_stamp_a_row_of_it_is_rather_kept() -> None:

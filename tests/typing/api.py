@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import assert_type
+from typing import Literal, assert_type
 
 import pyarrow as pa
 import trio
@@ -34,11 +34,11 @@ async def bars() -> None:
                 else:
                     assert_type(item, px.Bar)
         async with gateway.open_bars("MNQ", "1m", events=True, late="revise", updates="every") as told:
-            assert_type(told, px.BarStream[px.Bar | px.BarRevised])
+            assert_type(told, px.BarStream[px.Bar | px.BarRevised | px.Gap])
         async with gateway.open_bars(
             "MNQ", "1d", overflow=px.Overflow.CONFLATE, events=True, fill="previous", skip_first=True
         ) as most:
-            assert_type(most, px.BarStream[px.Bar | px.BarRevised | px.Dropped])
+            assert_type(most, px.BarStream[px.Bar | px.BarRevised | px.Gap | px.Dropped])
 
 
 async def other_streams(gateway: px.Gateway) -> None:
@@ -48,6 +48,56 @@ async def other_streams(gateway: px.Gateway) -> None:
         assert_type(await quotes.receive(), px.Quote | px.Dropped)
     async with gateway.open_quotes("ES", overflow=px.Overflow.ERROR) as every_quote:
         assert_type(await every_quote.receive(), px.Quote)
+    async with gateway.open_trades("ES", events=True) as with_gaps:
+        assert_type(await with_gaps.receive(), px.Trade | px.Gap)
+    async with gateway.open_trades("ES", overflow=px.Overflow.DROP_NEWEST, events=True) as all_told:
+        assert_type(await all_told.receive(), px.Trade | px.Gap | px.Dropped)
+    async with gateway.open_quotes("ES", events=True) as quotes_with_gaps:
+        assert_type(await quotes_with_gaps.receive(), px.Quote | px.Gap | px.Dropped)
+    async with gateway.open_quotes("ES", overflow=px.Overflow.BLOCK, events=True) as no_quote_lost:
+        assert_type(await no_quote_lost.receive(), px.Quote | px.Gap)
+
+
+async def user_events(gateway: px.Gateway) -> None:
+    async with gateway.open_user_events() as stream:
+        item = await stream.receive()
+        assert_type(item, px.AccountUpdate | px.OrderUpdate | px.PositionUpdate | px.UserTrade | px.Gap)
+        if isinstance(item, px.OrderUpdate):
+            assert_type(item.status, px.OrderStatus)
+            assert_type(item.limit_price, float | None)
+    async with gateway.open_user_events(account_id=7, overflow=px.Overflow.DROP_OLDEST) as dropping:
+        assert_type(await dropping.receive(), px.UserItem | px.Dropped)
+
+
+async def connections(gateway: px.Gateway) -> None:
+    async with gateway.open_events() as events:
+        event = await events.receive()
+        assert_type(event, px.ConnectionEvent | px.Dropped)
+        if isinstance(event, px.HubStateChanged):
+            assert_type(event.state, px.HubState)
+            assert_type(event.hub, Literal["market", "user"])
+    assert_type(await gateway.wait_connected(), None)
+    assert_type(await gateway.refresh_token(), None)
+    health = gateway.health()
+    assert_type(health.status, Literal["ok", "degraded", "down"])
+    assert_type(health.market.round_trip_s, float | None)
+    assert_type(health.token.expires_in_s, float | None)
+    assert_type(health.clock.skew_ms, float | None)
+
+
+async def from_vault() -> str:
+    return "token"
+
+
+def configuration() -> px.GatewayConfig:
+    return px.GatewayConfig(
+        credentials=px.Credentials.from_callable(from_vault),
+        endpoints=(px.Endpoint(), px.Endpoint("https://b.example.com")),
+        reconnect=px.Reconnect(redundant=True, max_connection_age_s=3600),
+        refresh=px.Refresh(share=0.5),
+        token_transport="query",
+        redirect_origins=("https://rtc.example.com",),
+    )
 
 
 async def channels(stream: px.BarStream[px.Bar]) -> None:

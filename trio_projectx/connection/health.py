@@ -59,6 +59,11 @@ class HubHealth:
     next_attempt_s: float | None = None
     """Until the next attempt to connect; None if none is waited for."""
 
+    @property
+    def status(self) -> Status:
+        """What the score comes to: "down" at 0, "ok" at 100, else "degraded"; ``reason`` says why."""
+        return "down" if self.score == 0 else "ok" if self.score == _BEST else "degraded"
+
 
 @attrs.frozen(slots=True, kw_only=True)
 class TokenHealth:

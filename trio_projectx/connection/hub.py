@@ -143,6 +143,7 @@ class Hub(Generic[D]):
         want = self.wants.get(cell.wanted)
         if want is not None:
             want.acknowledged(cell.position)
+            self._set_state()  # in this very step: whoever waited for it finds a hub that is live
 
     def refused(self, cell: Cell, error: SubscriptionError) -> None:
         """A line cannot have it; where no other brings it, its streams break."""
@@ -223,12 +224,17 @@ class Hub(Generic[D]):
             want.position = None
         if self.is_live:
             self._check(missing)
-        elif self.keeper.is_live and all(want.error is not None for want in missing):
+        elif self.keeper.is_live and not any(self._is_waited_for(want) for want in missing):
+            self._stale_reason = None  # that was said of another connection
             self._go(HubState.LIVE, "connected, and every subscription acknowledged")
             self._outcome.succeed()
             self._outcome = Outcome()
         else:
             self._go(self.state, self._why())
+
+    def _is_waited_for(self, want: Want) -> bool:
+        """Whether the hub is not live without it: in an outage only what was had before, lest a new wish prolongs it."""
+        return want.is_established or (self.state is HubState.CONNECTING and want.error is None)
 
     def _check(self, missing: list[Want]) -> None:
         if not self.keeper.is_live or any(want.is_established for want in missing):

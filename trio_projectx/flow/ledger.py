@@ -2,7 +2,7 @@
 
 Per contract and timeframe of an open stream, in trades, at every instant::
 
-    received = before + in_bars + forming + late + outside + rejected + builder_failed + in_flight
+    received = before + in_bars + forming + late + outside + rejected + duplicates + builder_failed + in_flight
 
 The counts are made at different places by different code (the reader, the channels, the validator, the builders);
 the equation is what ties them. ``before`` is what had passed the builders when the stream was opened, so that each

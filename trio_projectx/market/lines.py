@@ -40,8 +40,10 @@ class _Had(Generic[Row]):
     """Rows from before a line's join, which the service may send to it again, and their stamps."""
 
     rows: dict[Row, int]
-    known_from: int
-    """Rows with an older stamp were had (or came before the stream began): nothing is remembered of them."""
+    known_from: int | None
+    """Rows with an older stamp were had (or came before the stream began), and nothing is remembered of them.
+
+    They are repeated first: None from the first row on that is not older. Then an older one has only come late."""
     youngest: int
 
 
@@ -203,15 +205,18 @@ class LineMerger(Generic[Row]):
         """Return the rows that are not from before the join; one that is younger than those ends the search."""
         new: list[Row] = []
         for at, row in enumerate(rows):
+            stamp = 0 if self._stamp is None else self._stamp(row)
             left = had.rows.get(row, 0)
             if left:
                 had.rows[row] = left - 1
-            elif self._stamp is None or (stamp := self._stamp(row)) > had.youngest:
+            elif self._stamp is None or stamp > had.youngest:
                 line.had = None
                 new += rows[at:]
                 break
-            elif stamp >= had.known_from:
+            elif had.known_from is None or stamp >= had.known_from:
                 new.append(row)
+            if had.known_from is not None and stamp >= had.known_from:
+                had.known_from = None
         self.duplicates += len(rows) - len(new)
         return new
 
