@@ -102,6 +102,9 @@ from trio_projectx._events import (
     Gap as Gap,
 )
 from trio_projectx._events import (
+    GatewayEvent as GatewayEvent,
+)
+from trio_projectx._events import (
     HubState as HubState,
 )
 from trio_projectx._events import (

@@ -219,6 +219,10 @@ class Limits:
     None is 100, but 0 where ``trade_size_max`` was raised: then big ones are expected."""
     volume_band_floor: int = attrs.field(default=100_000, validator=_at_least_1)
     """A volume up to this is never rejected for that."""
+    crossed_quotes: Literal["count", "drop"] = attrs.field(
+        default="count", validator=attrs.validators.in_(("count", "drop"))
+    )
+    """A quote whose bid is above its ask is given like any other ("count"), or is not ("drop"); it is counted."""
     rejections_kept: int = attrs.field(default=64, validator=_at_least_1)
     """How many of the last rejected records of a contract are kept for `Gateway.rejections`."""
     lateness_ms: float = attrs.field(default=50.0, validator=[_not_negative, _not_endless])

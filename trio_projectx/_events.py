@@ -58,6 +58,16 @@ class Quote:
     change_percent: float | None = None
     volume: int | None = None
 
+    @property
+    def is_crossed(self) -> bool:
+        """Whether the bid is above the ask: one of the two is old, or the feed is wrong for a moment."""
+        return self.bid is not None and self.ask is not None and self.bid > self.ask
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether the bid is the ask."""
+        return self.bid is not None and self.bid == self.ask
+
 
 @attrs.frozen(slots=True)
 class Bar:
@@ -270,7 +280,7 @@ ConnectionEvent: TypeAlias = (
     | SubscriptionRefused
     | ClockSkewed
 )
-"""What ``gateway.open_events()`` streams."""
+"""What is told of the connections."""
 
 
 @attrs.frozen(slots=True)
@@ -342,6 +352,8 @@ class TradesLate:
 
 DataEvent: TypeAlias = BuilderFailed | BuilderRecovered | RejectionBurst | TradesLate
 """What is told of the data of a contract, beside its streams."""
+GatewayEvent: TypeAlias = ConnectionEvent | DataEvent
+"""What ``gateway.open_events()`` streams."""
 
 
 def to_datetime(ts_ns: int, tz: str = "UTC") -> pendulum.DateTime:

@@ -116,6 +116,7 @@ class BarSet:
             for rank, frame in enumerate(self._timeframes)
             if isinstance(frame, BarKind)
         }
+        self._by_length = [rung.builder for rung in self._rungs.values()]
         self._ladder = Ladder(
             list(self._rungs.values()),
             list(self._kinds.values()),
@@ -135,6 +136,11 @@ class BarSet:
         self._zone = anchor.zone if sessions is None else sessions.zone
         self._watch: ZoneWatch | None = None
         self._watch_from = AFTER_ALL if self._zone is None else BEFORE_ALL
+
+    @property
+    def contract_id(self) -> str:
+        """The contract whose bars these are."""
+        return self._contract_id
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
@@ -218,7 +224,7 @@ class BarSet:
         Trades that come afterwards are late as though one of that stamp had come before them. An instant in
         the past changes nothing, nor does one before the first trade.
         """
-        if self._youngest == BEFORE_ALL or ts_ns <= self._youngest or self._flushed:
+        if self._youngest == BEFORE_ALL or ts_ns < self._youngest or self._flushed:
             return []
         self._youngest = ts_ns
         watermark = ts_ns - self._lateness
@@ -245,10 +251,16 @@ class BarSet:
         """
         self._ladder.rejoin()
 
-    def late(self) -> int:
-        """Return how many trades were late for every timeframe (those late for the coarsest)."""
-        coarsest = max(self._rungs.values(), key=lambda rung: rung.rank, default=None)
-        return 0 if coarsest is None else coarsest.builder.late
+    @property
+    def finest(self) -> Timeframe | None:
+        """The finest of the timeframes that end by time."""
+        return next(iter(self._rungs), None)
+
+    def late(self) -> tuple[int, int]:
+        """Return how many trades were late for the finest and for the coarsest timeframe that end by time."""
+        if not self._by_length:
+            return 0, 0
+        return self._by_length[0].late, self._by_length[-1].late
 
     def flush(self) -> list[Bar]:
         """Close all open bars and return them, sorted as by `update`: the end of a table or of a replay.

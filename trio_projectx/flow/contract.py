@@ -20,6 +20,7 @@ from trio_projectx.market import (
     PriceGrid,
     Refusal,
     RejectedCounts,
+    Rejection,
     TradeBatch,
     Validator,
     WireQuote,
@@ -106,6 +107,7 @@ class ContractPipeline:
             stamp_confirm=limits.stamp_ahead_confirm,
             volume_times=limits.volume_times,
             volume_floor=limits.volume_band_floor,
+            tell=self._around.tell,
         )
         self.quotes = QuoteFlow(contract_id, grid, limits, self._around)
         self._outlets: tuple[TradeOutlet, ...] = ()
@@ -137,6 +139,16 @@ class ContractPipeline:
     def detach_quotes(self, outlet: QuoteOutlet) -> None:
         """Give ``outlet`` nothing more."""
         self.quotes.detach(outlet)
+
+    @property
+    def rejections(self) -> tuple[Rejection, ...]:
+        """The last rejected trades, and the last rejected fields of quotes, oldest first."""
+        return (*self._validator.rejections, *self.quotes.rejections)
+
+    @property
+    def quarantined(self) -> tuple[Rejection, ...]:
+        """The trades that are held now."""
+        return self._validator.quarantined
 
     # -- the validator task: lines
 

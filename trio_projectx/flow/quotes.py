@@ -8,7 +8,7 @@ from trio_projectx._config import Limits
 from trio_projectx._events import Gap, Quote
 from trio_projectx.flow.stream import Feed
 from trio_projectx.flow.surroundings import Surroundings
-from trio_projectx.market import PriceGrid, QuoteMerger, Refusal, WireQuote
+from trio_projectx.market import PriceGrid, QuoteMerger, Refusal, Rejection, WireQuote
 
 
 @attrs.define(slots=True, eq=False)
@@ -28,7 +28,13 @@ class QuoteFlow:
         self._contract_id = contract_id
         self._around = around
         self._merger = QuoteMerger(
-            contract_id, grid, stamp_min_ns=limits.stamp_min_ns, stamp_max_ns=limits.stamp_max_ns
+            contract_id,
+            grid,
+            stamp_min_ns=limits.stamp_min_ns,
+            stamp_max_ns=limits.stamp_max_ns,
+            rejections_kept=limits.rejections_kept,
+            crossed=limits.crossed_quotes,
+            tell=around.tell,
         )
         self._lines: set[int] = set()
         self._joined_ns = 0  # when the first of them did
@@ -77,6 +83,11 @@ class QuoteFlow:
             if self._gap is None and self.outlets:
                 self._gap = (self._joined_ns if self._last_ts is None else self._last_ts, cause)
         await self._deliver(self._merger.leave(line, at_ns))
+
+    @property
+    def rejections(self) -> tuple[Rejection, ...]:
+        """The last rejected fields, oldest first."""
+        return self._merger.rejections
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count fields that the decoder could not read."""

@@ -19,7 +19,7 @@ from trio_projectx.market.reasons import Reason
 from trio_projectx.market.sizes import VolumeBand
 
 #: The least and the most that anything may be: nothing waits.
-EVERY: Final = (-(1 << 63), (1 << 63) - 1)
+EVERY: Final[tuple[int, int]] = (-(1 << 63), (1 << 63) - 1)
 
 
 @attrs.frozen(slots=True)

@@ -285,7 +285,9 @@ class Validator:
         if is_counted:
             return self._stamp_min, self._stamp_max, self._size_max, *EVERY
         quarantine = self._quarantine
-        near = (1, 0) if self._replay.is_on else (quarantine.near_low, quarantine.near_high)
+        near: tuple[int, int] = (quarantine.near_low, quarantine.near_high)
+        if self._replay.is_on:
+            near = (1, 0)
         stamp_max = min(self._stamp_max, quarantine.stamp_high)
         return self._stamp_min, stamp_max, min(self._size_max, quarantine.volume_high), *near
 
