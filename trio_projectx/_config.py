@@ -105,6 +105,13 @@ def _endpoints(
         raise ConfigError("GatewayConfig.endpoints must be an Endpoint, or a tuple of at least one")
 
 
+def _count_or_drop(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if value not in ("count", "drop"):
+        raise ConfigError(
+            f'{type(instance).__name__}.{attribute.name} must be "count" or "drop", not {value!r:.40}'
+        )
+
+
 def _stamp(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not (isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63):
         raise ConfigError(
@@ -219,9 +226,7 @@ class Limits:
     None is 100, but 0 where ``trade_size_max`` was raised: then big ones are expected."""
     volume_band_floor: int = attrs.field(default=100_000, validator=_at_least_1)
     """A volume up to this is never rejected for that."""
-    crossed_quotes: Literal["count", "drop"] = attrs.field(
-        default="count", validator=attrs.validators.in_(("count", "drop"))
-    )
+    crossed_quotes: Literal["count", "drop"] = attrs.field(default="count", validator=_count_or_drop)
     """A quote whose bid is above its ask is given like any other ("count"), or is not ("drop"); it is counted."""
     rejections_kept: int = attrs.field(default=64, validator=_at_least_1)
     """How many of the last rejected records of a contract are kept for `Gateway.rejections`."""
