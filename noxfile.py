@@ -19,7 +19,7 @@ PYTHONS = [
     for c in PROJECT["project"]["classifiers"]
     if c.startswith("Programming Language :: Python :: 3.")
 ]
-CODE = ["trio_projectx", "tests", "examples", "benchmarks", "noxfile.py", "docs/conf.py"]
+CODE = ["trio_projectx", "tests", "examples", "benchmarks", "load", "noxfile.py", "docs/conf.py"]
 
 
 def install(session: nox.Session, *groups: str, extras: str = "cli") -> None:
@@ -136,3 +136,10 @@ def bench(session: nox.Session) -> None:
     """Measure; one JSON line for each benchmark. Arguments choose benchmarks by name."""
     install(session, "bench")
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
+def load(session: nox.Session) -> None:
+    """Prove at length what the suite proves briefly: see docs/load.md. Arguments: PROOF..., --seed N, --hours N, ..."""
+    install(session, "test")
+    session.run("python", "-W", "error", "load/run.py", *session.posargs)

@@ -7,6 +7,7 @@ import random
 import statistics
 from collections import Counter
 from pathlib import Path
+from typing import Final
 
 import attrs
 import trio
@@ -19,12 +20,12 @@ from trio_projectx.simulator import Fault, Simulator
 
 #: How long a connection lives before it is lost: longer than ``reconnect.refill_s``, so that each loss is an outage of
 #: its own.
-_LIVES_S = (31.0, 33.0)
-_TRADES_PER_S = 5.0
-_OUTAGE_ENDS_S = 30.0
+_LIVES_S: Final = (31.0, 33.0)
+_TRADES_PER_S: Final = 5.0
+_OUTAGE_ENDS_S: Final = 30.0
 
 #: How a connection is lost. Nothing of it is put in as a fault, for the simulator remembers those.
-_LOSSES = ("drop", "drop", "drop", "requestclose")
+_LOSSES: Final = ("drop", "drop", "drop", "requestclose")
 
 
 @attrs.frozen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
 import attrs
@@ -55,10 +54,11 @@ def share(values: Sequence[float], part: float) -> float:
 
 def recover(resets: int, every_s: float, reconnect: px.Reconnect, seed: int = 0) -> Recoveries:
     """Reset the connection ``resets`` times, ``every_s`` apart."""
-    return trio.run(_recover, resets, every_s, reconnect, seed)
+    return trio.run(recover_here, resets, every_s, reconnect, seed)
 
 
-async def _recover(resets: int, every_s: float, reconnect: px.Reconnect, seed: int) -> Recoveries:
+async def recover_here(resets: int, every_s: float, reconnect: px.Reconnect, seed: int = 0) -> Recoveries:
+    """Do what `recover` does, in the loop that runs."""
     seen, live, traded = list[float](), list[float](), list[float]()
     async with open_simulator(seed=seed) as sim:
         config = attrs.evolve(px.GatewayConfig.simulated(sim.url), reconnect=reconnect)
@@ -100,7 +100,3 @@ async def _until(events: px.Stream[px.ConnectionEvent], state: px.HubState) -> f
                 return trio.current_time()
     raise AssertionError("the events have ended")
 
-
-def median(values: Sequence[float]) -> float:
-    """Return the median."""
-    return statistics.median(values)

@@ -69,6 +69,8 @@ class Life:
     is_whole: bool = False
     """Whether it has streams of bars, quotes and user events too, and the user hub with them."""
     bars: list[px.Bar | px.BarRevised | px.Gap] = attrs.Factory(list)
+    whole_bars: int = 0
+    """Bars that were not partial, each equal to that of the truth."""
     steps: int = 0
     struck: bool = False
     reached: str = "start"
@@ -240,7 +242,7 @@ async def _hear_the_simulator(sim: Simulator, life: Life) -> None:
     life.connections_left = sim.statistics().hub_connections_open
     try:
         judge(life.received, sim.truth())
-        judge_bars(life.bars, sim.truth())
+        life.whole_bars = judge_bars(life.bars, sim.truth())
     except AssertionError as exc:
         life.untrue = str(exc)
 

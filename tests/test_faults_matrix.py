@@ -29,7 +29,7 @@ import trio_projectx as px
 from trio_projectx.simulator import Fault, FaultHandle, Simulator
 from trio_projectx.simulator.faults.catalogue import SPECS
 
-AT = 2.01
+AT = 1.51
 """When the fault is put in: between two looks at the market, with bars made."""
 CREDENTIALS = px.Credentials("simulator", API_KEY)
 
@@ -45,7 +45,7 @@ class Expected:
     """Within so many seconds of that it is live again: a wait of up to half a second, and some way."""
     ends: tuple[type[px.TrioProjectXError], str] | None = None
     """It, or its streams, end with this."""
-    lasts_s: float = 5.0
+    lasts_s: float = 3.5
     """How long it is looked at."""
     check: dict[str, object] = attrs.Factory(dict)
     """How `check` differs from the usual."""
@@ -54,14 +54,14 @@ class Expected:
 LIVES = Expected(outages=0)
 GONE = Expected()
 FAILS = Expected(outages=0)
-SILENT = Expected(told_s=3.1, lasts_s=8)
+SILENT = Expected(told_s=3.1, lasts_s=6)
 #: Data that do not come are a stall, after 3 s; a second is given to what may be on its way.
-STALLED = Expected(told_s=4.2, lasts_s=9)
+STALLED = Expected(told_s=4.2, lasts_s=7)
 REFUSED = Expected(outages=0, ends=(px.SubscriptionError, "Failed to invoke"))
 UNANSWERED = Expected(outages=0, ends=(px.SubscriptionError, "did not acknowledge"))
 FATAL = Expected(outages=0, ends=(px.ConnectionLost, "refused on command"))
 #: A line that is slow but alive. Of what is on its way at the end there is more.
-SLOW = Expected(outages=0, lasts_s=9, check={"slack_s": 3.0})
+SLOW = Expected(outages=0, lasts_s=6, check={"slack_s": 3.0})
 SHUFFLED = Expected(outages=0, check={"in_order": False, "slack_s": 1.5})
 
 #: What a live connection comes to; those that are not named here are gone at once.
@@ -113,7 +113,7 @@ def expected(name: str, phase: str, hub: str) -> Expected:
         found = OF_THE_USER_HUB.get((name, phase), found)
     if found is FAILS or (found is SLOW and phase != "stream"):
         longest = GIVEN_UP_S[phase]
-        return attrs.evolve(found, back_s=1 + longest, lasts_s=4 + longest)
+        return attrs.evolve(found, back_s=1 + longest, lasts_s=3 + longest)
     return found
 
 
@@ -229,7 +229,7 @@ async def test_a_refresh_meets_it(
 
 async def refresh(seen: Seen, name: str) -> None:
     async with open_sim(api_key=API_KEY, **TENTH_SIM) as sim, trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: watch(sim, 9, seen, user=True, timeouts=TENTH, credentials=CREDENTIALS))
+        nursery.start_soon(lambda: watch(sim, 7, seen, user=True, timeouts=TENTH, credentials=CREDENTIALS))
         await trio.sleep(AT)
         handle = sim.inject(fault_of(name, phase="rest", hub="rest"))
         assert seen.gateway is not None
@@ -242,7 +242,7 @@ async def refresh(seen: Seen, name: str) -> None:
         assert handle.struck == 1
         if error is not None:
             await seen.gateway.refresh_token()
-        await trio.sleep(9.5 - trio.current_time())
+        await trio.sleep(7.5 - trio.current_time())
         assert len(seen.told(px.TokenRefreshFailed)) == (error is not None)
         assert len(seen.told(px.TokenRefreshed)) == 1
         assert [each.overlapped for each in seen.told(px.ConnectionReplaced)] == [True, True]

@@ -179,12 +179,14 @@ class Streams:
     @asynccontextmanager
     async def _subscribed(self, kind: Kind, contract_id: str) -> AsyncGenerator[int]:
         wanted = Subscription(kind, contract_id)
-        joined = await self.market_hub.subscribe(wanted)
-        self.watch.watch(contract_id)
         try:
-            yield joined
-        finally:
-            self.market_hub.release(wanted)
+            joined = await self.market_hub.subscribe(wanted)
+            try:
+                self.watch.watch(contract_id)
+                yield joined
+            finally:
+                self.market_hub.release(wanted)
+        finally:  # also of one that was refused: while it was wanted, who left could not end the watch
             if not self.market_hub.wants.needs(contract_id):
                 self.watch.unwatch(contract_id)
 

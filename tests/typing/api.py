@@ -80,6 +80,7 @@ async def connections(gateway: px.Gateway) -> None:
     assert_type(await gateway.refresh_token(), None)
     health = gateway.health()
     assert_type(health.status, Literal["ok", "degraded", "down"])
+    assert_type(health.user.status, Literal["ok", "degraded", "down"])
     assert_type(health.market.round_trip_s, float | None)
     assert_type(health.token.expires_in_s, float | None)
     assert_type(health.clock.skew_ms, float | None)

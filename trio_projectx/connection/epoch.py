@@ -302,7 +302,8 @@ class Epoch(Generic[D]):
                     text = await self._to_send.receive()
                 await transport.send(self._hub.ping() if text is None else text)
         except TransportClosed as exc:
-            self._mute, self.why_mute = True, ConnectionLost(f"{self.name}: connection lost: {exc}")
+            why = self._tokens.hide(f"{self.name}: connection lost: {exc}")
+            self._mute, self.why_mute = True, ConnectionLost(why)
             self._on_change()
 
     # -- reading

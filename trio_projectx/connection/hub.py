@@ -179,7 +179,8 @@ class Hub(Generic[D]):
         if self._is_closed:
             return
         self._reason = str(error)
-        was_live = self.machine.was_live
+        # A stream may be open although the hub as a whole was never live: another subscription was not answered yet.
+        was_live = self.machine.was_live or any(want.is_established for want in self.wants.all())
         failure: TrioProjectXError = error
         if was_live and not isinstance(error, ConnectionLost):
             failure = ConnectionLost(str(error))
@@ -222,6 +223,8 @@ class Hub(Generic[D]):
         missing = [want for want in self.wants.all() if not self.keeper.brings(want.wanted)]
         for want in missing:
             want.position = None
+            if want.error is None:
+                self.keeper.ask_again(want.wanted)
         if self.is_live:
             self._check(missing)
         elif self.keeper.is_live and not any(self._is_waited_for(want) for want in missing):
@@ -261,10 +264,15 @@ async def _wait_for(telling: Awaitable[None]) -> None:
 
 
 def proved_until(hub: Hub[D], wanted: Subscription) -> float:
-    """Return the time (trio's clock) up to which everything of ``wanted`` that was sent has been received."""
+    """Return the time (trio's clock) up to which everything of ``wanted`` that was sent has been received.
+
+    A line that is not level says nothing: what was sent before its beginning may be on its way, or lost, on another.
+    """
     proofs = [
         line.epoch.liveness.proved_until
         for line in hub.lines
-        if line.epoch is not None and line.brings(wanted)
+        if line.epoch is not None
+        and line.brings(wanted)
+        and hub.tools.sink.is_level(line.epoch.number, wanted)
     ]
     return max(proofs, default=-math.inf)

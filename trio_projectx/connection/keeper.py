@@ -98,6 +98,13 @@ class Keeper(Generic[D]):
             line.retry(wanted)  # it may have been refused to somebody who has just left
             line.poke()
 
+    def ask_again(self, wanted: Subscription) -> None:
+        """Nobody brings it. Who was refused it beside another that did asks once more, if nobody else is going to."""
+        lines = [line for line in self.lines if wanted in line.wishes and not line.is_over]
+        if all(line.refuses(wanted) for line in lines):
+            for line in lines:
+                line.retry(wanted)
+
     def withdraw(self, wanted: Subscription) -> None:
         """Have it on no line."""
         self._moves = [move for move in self._moves if move[0] != wanted]
@@ -171,13 +178,31 @@ class Keeper(Generic[D]):
         for shard in self._shards:
             for line in [line for line in shard.lines if line.fatal is not None]:
                 shard.lines.remove(line)
+                self._not_before.pop(line, None)
                 assert line.fatal is not None
-                if not shard.lines:
+                if not (shard.lines or self._can_do_without(shard)):
                     self._lose(line.fatal)
                     return False
                 wait = self._options.breaker_s
                 shard.no_second_before = now + wait
                 self._owner.not_replaced("a second connection", line.fatal, wait)
+        return True
+
+    def _can_do_without(self, shard: Shard[D]) -> bool:
+        """Give what a group without a line carried to another one; False if there is none that could."""
+        rest = [each for each in self._shards if each is not shard]
+        well = [each for each in rest if each.is_live]
+        if not well and (shard.wishes or not rest):
+            return False
+        self._shards.remove(shard)
+        moving = {wanted for wanted, source, target in self._moves if target is shard and source in rest}
+        self._moves = [move for move in self._moves if shard not in move[1:]]
+        if well:
+            target = min(well, key=lambda each: len(each.subjects))
+            target.wishes |= shard.wishes - moving
+            self._poke(target)
+        if not self._shards[1:]:
+            self._compare_at = math.inf
         return True
 
     def _lose(self, error: TrioProjectXError) -> None:
@@ -208,8 +233,11 @@ class Keeper(Generic[D]):
 
     def _look_at_successions(self, now: float) -> None:
         for each in list(self._successions):
-            if each.is_level(self._tools.sink, now, self._tools.config.timeouts.overlap_s):
+            if each.is_level(self._tools.sink, now, self._tools.config.timeouts.overlap_s, self._is_safe):
                 self._finish(each, overlapped=not each.is_torn)
+            elif each.is_outrun:
+                self._successions.remove(each)
+                each.new.stop("the other connection is made anew")
             elif not each.old.is_live and not each.new.is_over:
                 self._finish(each, overlapped=False)
             elif each.has_failed and now >= each.old.token_ends_at:
@@ -274,6 +302,19 @@ class Keeper(Generic[D]):
         shard.lines.append(self._start(shard))
         return math.inf
 
+    def _is_safe(self, line: Line[D], cell: Cell) -> bool:
+        """Whether nothing can be missing from before a line's acknowledgement: who brought the same lived beyond it."""
+        sink, overlap_s = self._tools.sink, self._tools.config.timeouts.overlap_s
+        others = [
+            each
+            for each in self.lines
+            if each is not line
+            and each.epoch is not None
+            and each.is_on(cell.wanted)
+            and sink.is_level(each.epoch.number, cell.wanted)
+        ]
+        return not others or any([each.has_lived(cell.acked_at, overlap_s) for each in others])
+
     def _settle_quiet(self, line: Line[D], now: float) -> float:
         """Take a line for level that has been there for long enough, though no trade has shown it."""
         if not line.is_live or line.cells is None or line.epoch is None:
@@ -282,7 +323,7 @@ class Keeper(Generic[D]):
         for cell in line.cells.on():
             if not sink.is_level(number, cell.wanted):
                 due = cell.acked_at + self._tools.config.timeouts.overlap_s
-                if now >= due:
+                if now >= due and self._is_safe(line, cell):
                     sink.settle(number, cell.wanted)
                 nearest = min(nearest, max(due, now + LOOK_S))
         return nearest
@@ -307,10 +348,14 @@ class Keeper(Generic[D]):
     def _look_at_moves(self, now: float) -> None:
         for move in list(self._moves):
             wanted, source, target = move
-            if self._has_moved(wanted, target, now) or not source.is_live:
-                self._moves.remove(move)
-                source.wishes.discard(wanted)
-                self._poke(source)
+            gives = source
+            if any(line.refuses(wanted) for line in target.lines) and source.is_live:
+                gives = target  # it stays where it is
+            elif not self._has_moved(wanted, target, now) and source.is_live:
+                continue
+            self._moves.remove(move)
+            gives.wishes.discard(wanted)
+            self._poke(gives)
 
     def _has_moved(self, wanted: Subscription, target: Shard[D], now: float) -> bool:
         for line in target.lines:
@@ -318,7 +363,8 @@ class Keeper(Generic[D]):
             if cell is None or line.epoch is None or not line.brings(wanted):
                 return False
             if not self._tools.sink.is_level(line.epoch.number, wanted):
-                if now - cell.acked_at >= self._tools.config.timeouts.overlap_s:
+                waited = now - cell.acked_at
+                if waited >= self._tools.config.timeouts.overlap_s and self._is_safe(line, cell):
                     self._tools.sink.settle(line.epoch.number, wanted)
                 return False
         return True

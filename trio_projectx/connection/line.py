@@ -18,7 +18,7 @@ from trio_projectx.connection.backoff import Backoff
 from trio_projectx.connection.bell import Bell
 from trio_projectx.connection.breaker import YoungDeaths
 from trio_projectx.connection.bucket import ConnectBucket
-from trio_projectx.connection.cells import Cell, Cells
+from trio_projectx.connection.cells import Cell, Cells, CellState
 from trio_projectx.connection.epoch import Epoch, EpochCounts
 from trio_projectx.connection.sites import Site, Sites
 from trio_projectx.connection.verdict import Action, Verdict, verdict
@@ -147,6 +147,31 @@ class Line(Generic[D]):
     def brings(self, wanted: Subscription) -> bool:
         """Whether it is subscribed to ``wanted``, acknowledged."""
         return self.is_live and self.cells is not None and self.cells.is_on(wanted)
+
+    def is_on(self, wanted: Subscription) -> bool:
+        """Whether it was acknowledged, and its sink has not been told yet that it is over."""
+        return self.cells is not None and self.cells.is_on(wanted)
+
+    def has_lived(self, until: float, slack_s: float) -> bool:
+        """Whether what was sent to it before ``until`` (trio's clock) is known to be here; asks for a proof of that.
+
+        A pong to a later ping is one. Where pings are not answered, a record that came ``slack_s`` after it will do.
+        """
+        if self.epoch is None:
+            return False
+        liveness = self.epoch.liveness
+        liveness.prove(until)
+        return liveness.proved_until >= until or liveness.record_at >= until + slack_s
+
+    @property
+    def answers_pings(self) -> bool:
+        """Whether the other side of its connection has answered a ping."""
+        return self.epoch is not None and self.epoch.liveness.pong_at > -math.inf
+
+    def refuses(self, wanted: Subscription) -> bool:
+        """Whether its connection was refused ``wanted``."""
+        cell = None if self.cells is None else self.cells.get(wanted)
+        return self.is_live and cell is not None and cell.state is CellState.REFUSED
 
     @property
     def why(self) -> TrioProjectXError | None:

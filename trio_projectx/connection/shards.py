@@ -67,7 +67,8 @@ def place(shards: Sequence[Shard[D]], wanted: Subscription, options: Reconnect) 
 def unhealthy(shards: Sequence[Shard[D]], now: float) -> tuple[Shard[D], Shard[D]] | None:
     """Return a shard that should give a contract away, and the one to take it; None where all are well."""
     for shard in shards:
-        shard.down_since = None if shard.is_live else (shard.down_since or now)
+        since = now if shard.down_since is None else shard.down_since
+        shard.down_since = None if shard.is_live else since
     well = [shard for shard in shards if shard.is_live]
     if not well or len(shards) < 2:
         return None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Generic
 
 import attrs
 
+from trio_projectx.connection.cells import Cell
 from trio_projectx.connection.line import Line
 from trio_projectx.connection.shards import Shard
 from trio_projectx.flow.subscriptions import D, Sink
 
 #: How often it is looked at whether the new line is level with the old one.
 LOOK_S: Final = 0.05
+#: How long after the overlap an old line that answers pings may leave one unanswered before it is taken for dead.
+_DOUBT_S: Final = 5.0
 
 
 @attrs.define(slots=True, eq=False)
@@ -27,20 +31,30 @@ class Succession(Generic[D]):
     is_torn: bool = False
     """Whether the new line takes over without having been seen to bring what the old one brought."""
 
-    def is_level(self, sink: Sink[D], now: float, overlap_s: float) -> bool:
-        """Whether the new line brings all that the old one brings, and has been seen to."""
+    def is_level(
+        self, sink: Sink[D], now: float, overlap_s: float, is_safe: Callable[[Line[D], Cell], bool]
+    ) -> bool:
+        """Whether the new line brings all that the old one brings, and has been seen to.
+
+        ``is_safe`` tells whether nothing can be missing from before the acknowledgement of a cell of a line.
+        """
         cells, epoch = self.new.cells, self.new.epoch
         if not self.new.is_settled or cells is None or epoch is None or epoch.liveness.is_held_back:
+            return False
+        if self.is_refused:
             return False
         level, self.is_torn = True, False
         for cell in cells.on():
             if sink.is_level(epoch.number, cell.wanted):
                 continue
-            if now - cell.acked_at >= overlap_s and not self._old_is_held_back:
-                if self.in_doubt:  # the old one may have missed trades: where it goes, there is a gap
-                    self.is_torn = True
+            waited = now - cell.acked_at - overlap_s
+            if waited >= 0 and not self._old_is_held_back:
+                safe = is_safe(self.new, cell)
+                if self.in_doubt or (not safe and waited >= _DOUBT_S and self.old.answers_pings):
+                    self.is_torn = True  # the old one may have missed trades: where it goes, there is a gap
                     continue
-                sink.settle(epoch.number, cell.wanted)  # a quiet market: no trade will show it
+                if safe:
+                    sink.settle(epoch.number, cell.wanted)  # a quiet market: no trade will show it
             level = False
         return level
 
@@ -63,8 +77,14 @@ class Succession(Generic[D]):
 
     @property
     def has_failed(self) -> bool:
-        """Whether the second connection could not be had, once at least."""
-        return self.is_refused or self.new.why is not None
+        """Whether the second connection could not be had, once at least, and is not there."""
+        return self.is_refused or (self.new.why is not None and not self.new.is_live)
+
+    @property
+    def is_outrun(self) -> bool:
+        """Whether the old line has to make a new connection anyway, and the new one has failed and waits to try again."""
+        gone = not self.old.is_live and not self.old.is_over
+        return gone and not self.new.is_over and self.new.why is not None and not self.new.is_live
 
     def finish(self, cause: str) -> None:
         """The new line is the line now."""

@@ -116,6 +116,7 @@ class ContractPipeline:
         self._gap = GapWatch(contract_id)
         self._gaps = 0
         self._lines: set[int] = set()
+        self._bringing: set[int] = set()  # those of them that were acknowledged, or have brought something
         self._joined_ns = 0  # when the first of them did
         self._serial = -1  # of the last read that was judged
 
@@ -166,6 +167,7 @@ class ContractPipeline:
     async def acknowledged(self, line: int, now: float) -> None:
         """The hub has acknowledged it."""
         if line in self._lines:
+            self._bringing.add(line)
             await self._post(Covered(now))
 
     async def settle(self, line: int, broken: Broken, ts_recv: int) -> None:
@@ -183,17 +185,22 @@ class ContractPipeline:
         """``line`` brings nothing more; if nobody else is known to bring the same, there is a gap."""
         if line not in self._lines:
             return
+        is_missed = line in self._bringing
         self._lines.discard(line)
-        is_covered = any(self._validator.is_level(each) for each in self._lines)
-        if not is_covered and self._outlets:
+        self._bringing.discard(line)
+        # A line that was only asked for the trades covers nothing, and where it goes nothing is missing.
+        is_covered = any(self._validator.is_level(each) for each in self._bringing)
+        if is_missed and not is_covered and self._outlets:
             self._gaps += 1
             await self._post(attrs.evolve(broken, at_ns=self._joined_ns))
         if not self._lines:
             self._validator.expect_replay()
         released = self._validator.leave(line, ts_recv)
-        if not is_covered and self._lines:
+        if not is_covered and self._bringing:
             await self._post(Covered(trio.current_time()))
         await self._pass_on(released, self._serial)
+        if released is None:
+            self._nudge()  # what it held back waits no longer
 
     # -- the validator task: data
 
@@ -204,6 +211,8 @@ class ContractPipeline:
         self._validator.now_ns = round(trio.current_time() * 1e9)
         batch = self._validator.validate(trades, ts_recv, line)
         self._serial = serial
+        if line not in self._bringing and line in self._lines:
+            self._bringing.add(line)
         self.counts.waiting_raw -= len(trades)
         self.counts.rejected += len(trades) - self._elsewhere(batch)
         if batch is not None:
@@ -314,6 +323,8 @@ class ContractPipeline:
         return min(looks, closes, self._gap.due_at)
 
     async def _wake(self) -> None:
+        if self._receive.statistics().current_buffer_used:
+            return  # what came in this very moment goes first: it may be that trades are missing
         now = trio.current_time()
         if self._gap.due_at <= now:
             await self._end_gap(self._around.exchange_ns())
@@ -344,11 +355,10 @@ class ContractPipeline:
             outlet.breaks(broken.serial)
 
     async def _end_gap(self, ts_event: int) -> None:
-        serial = self._gap.serial
         gap = self._gap.end(ts_event)
         if gap is not None:
             for outlet in self._outlets:
-                await outlet.tell_gap(gap, serial)
+                await outlet.tell_gap(gap)
 
     async def _build(self, item: _Valid) -> None:
         n = len(item.batch)

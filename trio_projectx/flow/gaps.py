@@ -46,11 +46,6 @@ class GapWatch:
         """Whether a gap is open."""
         return self._broken is not None
 
-    @property
-    def serial(self) -> int:
-        """How many reads had come when the gap began."""
-        return -1 if self._broken is None else self._broken.serial
-
     def begin(self, broken: Broken) -> None:
         """A gap begins, or goes on (the first cause stays)."""
         self._covered_at = math.inf
@@ -59,8 +54,8 @@ class GapWatch:
             self._start = broken.at_ns if self.last_ts is None else self.last_ts
 
     def covered(self, covered: Covered) -> None:
-        """From now on things come again."""
-        if self._broken is not None:
+        """From now on things come again; what covers it later, beside another, changes nothing."""
+        if self._broken is not None and math.isinf(self._covered_at):
             self._covered_at = covered.now
 
     @property

@@ -61,7 +61,7 @@ class Notice:
             case What.JOIN:
                 quotes.join(self.line, self.at_ns)
             case What.ACKNOWLEDGED:
-                pass  # a gap in quotes ends with the next quote
+                quotes.acknowledged(self.line)
             case What.SETTLE:
                 await quotes.settle(self.line, self.at_ns)
             case What.LEAVE:

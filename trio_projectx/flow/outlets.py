@@ -60,8 +60,8 @@ class TradeOutlet(Protocol):
         """After read ``serial`` trades are missing."""
         ...
 
-    async def tell_gap(self, gap: Gap, serial: int) -> None:
-        """Trades were missing after read ``serial``; what comes from now on is behind the gap."""
+    async def tell_gap(self, gap: Gap) -> None:
+        """The trades that were missing (see `breaks`) are over; what comes from now on is behind the gap."""
         ...
 
     def fail(self, error: TrioProjectXError) -> None:
@@ -104,9 +104,15 @@ class BarOutlet:
     _has_changed: bool = False
     _steady: bool = False
     _broken: bool = False
+<<<<<<< HEAD
     _late: tuple[int, int] = (0, 0)
     _late_in_a_row: tuple[int, int] = (0, 0)
     """For the finest timeframe, and for the coarsest."""
+=======
+    _missing_after: int | None = None
+    _late: int = 0
+    _late_in_a_row: int = 0
+>>>>>>> main
 
     async def take(self, batch: TradeBatch, serial: int) -> None:
         """Build; a batch that cannot be built breaks this stream only, and is counted."""
@@ -146,17 +152,15 @@ class BarOutlet:
 
     def breaks(self, serial: int) -> None:
         """Mark the bars that may have a hole."""
-        if self._was_there(serial):
+        self._missing_after = serial
+        if _was_there(self.joined, serial):
             self.bars.rejoin()
 
-    async def tell_gap(self, gap: Gap, serial: int) -> None:
+    async def tell_gap(self, gap: Gap) -> None:
         """Put it into the stream, if its reader wants to be told."""
-        if self.tell_events and self._was_there(serial):
+        since, self._missing_after = self._missing_after, None
+        if self.tell_events and _was_there(self.joined, since):
             await self.feed.deliver((gap,))
-
-    def _was_there(self, serial: int) -> bool:
-        """Whether the subscription was acknowledged by then: before that nothing can be missing."""
-        return self.joined is not None and self.joined <= serial
 
     async def _give(self, closed: Sequence[Bar]) -> None:
         for event in self.bars.take_told():
@@ -252,10 +256,13 @@ class TradesOutlet:
     joined: int | None = None
     due: int = 0
     tell_events: bool = False
+    _missing_after: int | None = None
+    _has_had: bool = False
 
     async def take(self, batch: TradeBatch, serial: int) -> None:
         """Make a `Trade` of each row; objects are made here, and only if somebody wants them."""
         self.due -= len(batch)
+        self._has_had = True
         price = self.grid.price
         trades = [
             Trade(batch.contract_id, ts_event, batch.ts_recv, price(ticks), volume, _SIDES[side])
@@ -278,11 +285,14 @@ class TradesOutlet:
         """Do nothing."""
 
     def breaks(self, serial: int) -> None:
-        """Do nothing: the gap is told when its end is known."""
+        """Remember that it was there; the gap is told when its end is known."""
+        self._missing_after = serial
 
-    async def tell_gap(self, gap: Gap, serial: int) -> None:
+    async def tell_gap(self, gap: Gap) -> None:
         """Put it into the stream, if its reader wants to be told."""
-        if self.tell_events and self.joined is not None and self.joined <= serial:
+        since, self._missing_after = self._missing_after, None
+        # Behind trades that came before the acknowledgement there is a hole, too.
+        if self.tell_events and (_was_there(self.joined, since) or (self._has_had and since is not None)):
             await self.feed.deliver((gap,))
 
     def fail(self, error: TrioProjectXError) -> None:
@@ -296,3 +306,8 @@ class TradesOutlet:
     def rows(self, contract_id: str, counts: TradeCounts) -> Iterable[LedgerRow]:
         """Return nothing: trades are in no bar here."""
         return ()
+
+
+def _was_there(joined: int | None, missing_after: int | None) -> bool:
+    """Whether a subscription was acknowledged before trades were missing; ``missing_after`` None: none are."""
+    return joined is not None and missing_after is not None and joined <= missing_after

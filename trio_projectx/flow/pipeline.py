@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Sequence
-from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -106,7 +106,11 @@ class MarketPipeline:
         self._counts = _Counts()
         self.serial = 0
         """How many reads of the socket had market data in them."""
-        self._send, self._receive = trio.open_memory_channel[_Read | _Lost | None](limits.batches_in_flight)
+        # Without a limit of its own: a reader that is cancelled while it waits for room has lost nothing, and what
+        # was read is judged in its order, before what became of lines after it.
+        self._send, self._receive = trio.open_memory_channel[_Read | _Lost | None](math.inf)
+        self._queued = 0  # reads that the validator has not taken yet
+        self._room = trio.lowlevel.ParkingLot()
         tasks.start_soon(self._validate, name="validator")
 
     def contract(self, contract_id: str, grid: PriceGrid) -> ContractPipeline:
@@ -148,19 +152,26 @@ class MarketPipeline:
         return join_decoded(found)
 
     async def deliver(self, found: Decoded, ts_recv: int, line: int = 0) -> None:
-        """Take what a reader decoded; waits while the validator is ``batches_in_flight`` reads behind."""
+        """Take what a reader decoded; waits while the validator is ``batches_in_flight`` reads behind.
+
+        Cancelling the wait loses nothing.
+        """
         self._count(found)
         if not (found.trades or found.quotes or found.refusals):
             return
-        read = self._route(found, ts_recv, line)
-        try:
-            self._send.send_nowait(read)
-        except trio.WouldBlock:
-            await self._wait_for_room(read)
+        self._queued += 1
+        self._send.send_nowait(self._route(found, ts_recv, line))
+        if self._is_full:
+            await self._wait_for_room()
 
-    async def _wait_for_room(self, read: _Read) -> None:
+    @property
+    def _is_full(self) -> bool:
+        return self._queued > self._limits.batches_in_flight
+
+    async def _wait_for_room(self) -> None:
         with trio.move_on_after(_HELD_BACK_S):
-            await self._send.send(read)
+            while self._is_full:
+                await self._room.park()
             return
         self._counts.held_back += 1
         _log.warning(
@@ -168,7 +179,8 @@ class MarketPipeline:
             "every stream of the hub waits for it",
             _HELD_BACK_S,
         )
-        await self._send.send(read)
+        while self._is_full:
+            await self._room.park()
 
     # -- what becomes of lines: noted here, and acted on by the validator behind the reads that came before
 
@@ -201,8 +213,7 @@ class MarketPipeline:
             return
         at_ns, now = self._around.exchange_ns(), trio.current_time()
         self._notices.append(Notice(what, line, contract, wanted.kind, cause, self.serial, at_ns, now))
-        with suppress(trio.WouldBlock):  # then the validator comes by without being called
-            self._send.send_nowait(None)
+        self._send.send_nowait(None)
 
     def proved(self) -> None:
         """Something was proved; quiet bars may close now."""
@@ -310,6 +321,8 @@ class MarketPipeline:
                 for loss in read.losses:
                     await loss.contract.lose(loss)
             elif read is not None:
+                self._queued -= 1
+                self._room.unpark_all()
                 await self._judge(read)
                 self._judged = read.serial
             while self._notices and self._notices[0].serial <= self._judged:

@@ -19,6 +19,8 @@ class QuoteOutlet:
     tell_gaps: bool = False
     is_open: bool = False
     """Whether its subscription was acknowledged: before that nothing can be missing."""
+    has_missed: bool = False
+    """Whether it was there when a gap began that it has not been told of."""
 
 
 class QuoteFlow:
@@ -37,6 +39,7 @@ class QuoteFlow:
             tell=around.tell,
         )
         self._lines: set[int] = set()
+        self._bringing: set[int] = set()  # those of them that were acknowledged, or have brought something
         self._joined_ns = 0  # when the first of them did
         self._last_ts: int | None = None
         self._gap: tuple[int, str] | None = None
@@ -68,6 +71,11 @@ class QuoteFlow:
         self._lines.add(line)
         self._merger.join(line)
 
+    def acknowledged(self, line: int) -> None:
+        """The hub has acknowledged it. What was missed is over only with the next quote."""
+        if line in self._lines:
+            self._bringing.add(line)
+
     async def settle(self, line: int, ts_recv: int) -> None:
         """``line`` is to count as level."""
         if line in self._lines:
@@ -77,11 +85,12 @@ class QuoteFlow:
         """``line`` brings nothing more; if nobody is known to bring the same, what is known may be wrong."""
         if line not in self._lines:
             return
+        is_missed = line in self._bringing
         self._lines.discard(line)
-        if not any(self._merger.is_level(each) for each in self._lines):
+        self._bringing.discard(line)
+        if is_missed and not any(self._merger.is_level(each) for each in self._bringing):
             self._merger.forget()
-            if self._gap is None and self.outlets:
-                self._gap = (self._joined_ns if self._last_ts is None else self._last_ts, cause)
+            self._begin_gap(cause)
         await self._deliver(self._merger.leave(line, at_ns))
 
     @property
@@ -89,12 +98,20 @@ class QuoteFlow:
         """The last rejected fields, oldest first."""
         return self._merger.rejections
 
+    def _begin_gap(self, cause: str) -> None:
+        for outlet in self.outlets:
+            outlet.has_missed = True
+        if self._gap is None and self.outlets:
+            self._gap = (self._joined_ns if self._last_ts is None else self._last_ts, cause)
+
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count fields that the decoder could not read."""
         self._merger.refuse(refusal.reason, refusal.detail, ts_recv, refusal.count)
 
     def merge(self, quote: WireQuote, ts_recv: int, line: int, now: float) -> Quote | None:
         """Return the whole quote after a sparse update; None if nothing of it could be used."""
+        if line in self._lines:
+            self._bringing.add(line)
         merged = self._merger.merge(quote, ts_recv, line)
         if merged is not None:
             self.merged += 1
@@ -111,7 +128,8 @@ class QuoteFlow:
         gap = self._gap_before(quote.ts_event)
         self._last_ts = quote.ts_event
         for outlet in self.outlets:
-            if gap is not None and outlet.tell_gaps and outlet.is_open:
+            missed, outlet.has_missed = outlet.has_missed, False
+            if gap is not None and missed and outlet.tell_gaps and outlet.is_open:
                 await outlet.feed.deliver((gap, quote))
             else:
                 await outlet.feed.deliver((quote,))

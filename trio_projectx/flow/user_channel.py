@@ -10,7 +10,7 @@ it began somewhere among these, and has seen everything since.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import attrs
@@ -82,9 +82,10 @@ class UserChannel:
         """Whether ``line`` is a full member."""
         return self.merger.is_level(line)
 
-    def is_covered_without(self, line: int) -> bool:
-        """Whether another line is known to bring all that this one brings."""
-        return any(self.is_level(other) for other in self.merger.lines if other != line)
+    def is_covered_without(self, line: int, among: Collection[int] | None = None) -> bool:
+        """Whether another line (of ``among``, or any) is known to bring all that this one brings."""
+        others = [other for other in self.merger.lines if other != line and (among is None or other in among)]
+        return any(self.is_level(other) for other in others)
 
     def join(self, line: int) -> None:
         """``line`` is about to ask for it."""

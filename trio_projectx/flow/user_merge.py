@@ -93,7 +93,9 @@ class UserMerge:
         channel = self._channel(wanted)
         if line not in channel.lines:
             return None
-        is_missed = channel.is_established and not channel.is_covered_without(line)
+        # A line that was asked for it and has not answered yet is a full member where it is the first: it covers nothing.
+        is_covered = channel.is_covered_without(line, channel.acknowledged)
+        is_missed = channel.is_established and not is_covered
         rows = channel.leave(line)
         carried = self._carried[line]
         carried.discard(wanted)

@@ -1,0 +1,170 @@
+"""The long proofs: `nox -s load`. Each prints a line of JSON with its figures, and PASS or FAIL.
+
+Virtual time but for `recovery`, which measures real sockets. The same seed goes the same way but for what real time
+decides. docs/load.md says what is proved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import random
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+import reconnects
+import recovery
+import refreshes
+import steps
+import storms
+import trio
+import wishes
+
+import trio_projectx as px
+
+Figures: TypeAlias = "Mapping[str, object]"
+Proof: TypeAlias = "Callable[[argparse.Namespace], Iterable[tuple[str, Figures, list[str]]]]"
+
+
+def prove_refreshes(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Renew tokens under load."""
+    for how in refreshes.HOWS:
+        found = refreshes.refresh(how, options.refreshes, options.seed, options.trades_per_s)
+        yield f"refreshes {how}", _plain(found), found.faults()
+
+
+def prove_reconnects(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Lose the connection again and again, in one life."""
+    found = reconnects.reconnect(options.reconnects, options.seed)
+    figures = {
+        **_plain(found, "recoveries_s"),
+        "first_median_s": found.first_median_s,
+        "last_median_s": found.last_median_s,
+        "slowest_s": max(found.recoveries_s),
+    }
+    yield "reconnects", figures, found.faults()
+
+
+def prove_outage(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Be without a service for hours."""
+    found = reconnects.outage(options.hours, options.seed)
+    yield "outage", _plain(found), found.faults()
+
+
+def prove_storms(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Meet a service that takes connections and ends them, or does not take them, for hours."""
+    for name in storms.STORMS:
+        found = storms.blow(name, options.hours, options.seed)
+        yield f"storm {name}", _plain(found), found.faults()
+    for name in ("refused", "reset after the acknowledgement"):
+        found = storms.blow(name, options.hours, options.seed, redundant=True)
+        yield f"storm {name}, redundant", _plain(found), found.faults()
+
+
+def prove_wishes(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Open and leave streams by the thousand."""
+    kinds: dict[str, dict[str, Any]] = {
+        "all at once": {"seconds": 1.0, "way_s": 1.0},
+        "fast answers": {"seconds": 20.0, "way_s": 0.02},
+        "slow answers and losses": {"seconds": 20.0, "way_s": 0.1, "losses": 4},
+        "two lines and losses": {"seconds": 20.0, "way_s": 0.1, "losses": 4, "redundant": True},
+    }
+    for name, kind in kinds.items():
+        found = wishes.storm(options.wishes, seed=options.seed, **kind)
+        yield f"wishes {name}", _plain(found), found.faults()
+
+
+def prove_steps(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Strike at every step of the scheduler."""
+    for is_whole, every in ((False, options.every), (True, options.every_whole)):
+        for blow in steps.BLOWS:
+            lives = list(steps.sweep(blow, every, options.seed, is_whole=is_whole))
+            wrong = [f"step {life.at}: {fault}" for life in lives for fault in life.faults()]
+            figures = {
+                "lives": len(lives),
+                "every": every,
+                "reached": Counter(life.reached for life in lives),
+                "latest_s": max(life.late_s for life in lives),
+                "whole_bars": sum(life.whole_bars for life in lives),
+            }
+            kind = "a whole life" if is_whole else "a life"
+            yield f"steps {blow} in {kind}", figures, wrong
+
+
+def prove_recovery(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Reset connections on loopback, in real time."""
+    quick = px.Reconnect(refill_s=1.0, young_s=0.5)
+    found = recovery.recover(options.resets, 1.2, quick, options.seed)
+    yield "recovery, refill_s=1", {"resets": options.resets, "figures": found.figures()}, found.faults()
+    if options.slow_resets:
+        found = recovery.recover(options.slow_resets, 31.0, px.Reconnect(), options.seed)
+        yield "recovery, default", {"resets": options.slow_resets, "figures": found.figures()}, found.faults()
+
+
+PROOFS: Mapping[str, Proof] = {
+    "refreshes": prove_refreshes,
+    "reconnects": prove_reconnects,
+    "outage": prove_outage,
+    "wishes": prove_wishes,
+    "steps": prove_steps,
+    "storms": prove_storms,
+    "recovery": prove_recovery,
+}
+
+
+def _plain(found: attrs.AttrsInstance, *less: str) -> Figures:
+    """Return the fields of a result as they are to be printed."""
+    return attrs.asdict(found, filter=lambda field, _: field.name not in less)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("proofs", nargs="*", metavar="PROOF", help=f"of {', '.join(PROOFS)}; all of them")
+    parser.add_argument("--seed", type=int, help="of everything that is random; a new one each time")
+    parser.add_argument("--refreshes", type=int, default=1000)
+    parser.add_argument("--trades-per-s", type=float, default=1000.0, help="during refreshes; at most 2000")
+    parser.add_argument("--reconnects", type=int, default=1000)
+    parser.add_argument("--hours", type=float, default=24.0, help="of the outage, and of each storm")
+    parser.add_argument("--wishes", type=int, default=1000)
+    parser.add_argument("--every", type=int, default=1, help="strike at each so-manieth step")
+    parser.add_argument("--every-whole", type=int, default=5, help="the same, of lives with streams of all kinds")
+    parser.add_argument("--resets", type=int, default=100)
+    parser.add_argument("--slow-resets", type=int, default=5, help="31 s apart, under default options")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.proofs) - set(PROOFS):
+        parser.error(f"no such proof: {', '.join(sorted(unknown))}")
+    if options.seed is None:
+        options.seed = random.randrange(1 << 31)
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the proofs that were asked for; return how many did not hold."""
+    options = parse(arguments)
+    logging.getLogger("trio_projectx").setLevel(logging.CRITICAL)  # every loss is told in the log, too
+    versions = {"python": platform.python_version(), "trio": trio.__version__}
+    print(json.dumps({"seed": options.seed, **versions}), flush=True)
+    failed = 0
+    for name in options.proofs or PROOFS:
+        began = time.monotonic()
+        for what, figures, wrong in PROOFS[name](options):
+            took, began = time.monotonic() - began, time.monotonic()
+            line = {"proof": what, **figures, "took_s": round(took, 1)}
+            print(json.dumps(line, default=str), flush=True)
+            print(f"{'FAIL' if wrong else 'PASS'} {what}", *wrong[:10], sep="\n     ", flush=True)
+            failed += bool(wrong)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(f"{failed or 'none'} failed; seed {options.seed}; at most {peak} MiB", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(), 1))
