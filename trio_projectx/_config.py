@@ -105,7 +105,11 @@ def _endpoints(
         raise ConfigError("GatewayConfig.endpoints must be an Endpoint, or a tuple of at least one")
 
 
-def _count_or_drop(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+def _count_or_drop(
+    instance: object,
+    attribute: attrs.Attribute[Literal["count", "drop"]],
+    value: Literal["count", "drop"],
+) -> None:
     if value not in ("count", "drop"):
         raise ConfigError(
             f'{type(instance).__name__}.{attribute.name} must be "count" or "drop", not {value!r:.40}'

@@ -104,15 +104,10 @@ class BarOutlet:
     _has_changed: bool = False
     _steady: bool = False
     _broken: bool = False
-<<<<<<< HEAD
+    _missing_after: int | None = None
     _late: tuple[int, int] = (0, 0)
     _late_in_a_row: tuple[int, int] = (0, 0)
     """For the finest timeframe, and for the coarsest."""
-=======
-    _missing_after: int | None = None
-    _late: int = 0
-    _late_in_a_row: int = 0
->>>>>>> main
 
     async def take(self, batch: TradeBatch, serial: int) -> None:
         """Build; a batch that cannot be built breaks this stream only, and is counted."""

@@ -283,13 +283,12 @@ class Validator:
         While a replay is possible, all must be; those of several lines only when they have been merged.
         """
         if is_counted:
-            return self._stamp_min, self._stamp_max, self._size_max, *EVERY
+            low, high = EVERY
+            return self._stamp_min, self._stamp_max, self._size_max, low, high
         quarantine = self._quarantine
-        near: tuple[int, int] = (quarantine.near_low, quarantine.near_high)
-        if self._replay.is_on:
-            near = (1, 0)
+        low, high = (1, 0) if self._replay.is_on else (quarantine.near_low, quarantine.near_high)
         stamp_max = min(self._stamp_max, quarantine.stamp_high)
-        return self._stamp_min, stamp_max, min(self._size_max, quarantine.volume_high), *near
+        return self._stamp_min, stamp_max, min(self._size_max, quarantine.volume_high), low, high
 
     def _weigh(self, row: Row, batch: TradeBatch) -> None:
         """Add to ``batch`` what ``row`` decides, and reject what it decides against."""
