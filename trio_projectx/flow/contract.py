@@ -15,6 +15,7 @@ from trio_projectx.flow.ledger import TradeCounts
 from trio_projectx.flow.outlets import TradeOutlet
 from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.quotes import QuoteFlow, QuoteOutlet
+from trio_projectx.flow.rules import make_validator
 from trio_projectx.flow.surroundings import Alone, Surroundings
 from trio_projectx.market import (
     PriceGrid,
@@ -22,7 +23,6 @@ from trio_projectx.market import (
     RejectedCounts,
     Rejection,
     TradeBatch,
-    Validator,
     WireQuote,
     WireTrade,
 )
@@ -94,21 +94,7 @@ class ContractPipeline:
         self.grid = grid
         self.counts = TradeCounts()
         self._around = around or Alone()
-        self._validator = Validator(
-            contract_id,
-            grid,
-            stamp_min_ns=limits.stamp_min_ns,
-            stamp_max_ns=limits.stamp_max_ns,
-            trade_size_max=limits.trade_size_max,
-            rejections_kept=limits.rejections_kept,
-            price_band=limits.price_band,
-            band_confirm=limits.price_band_confirm,
-            stamp_ahead_s=limits.stamp_ahead_s,
-            stamp_confirm=limits.stamp_ahead_confirm,
-            volume_times=limits.volume_times,
-            volume_floor=limits.volume_band_floor,
-            tell=self._around.tell,
-        )
+        self._validator = make_validator(contract_id, grid, limits, self._around.tell)
         self.quotes = QuoteFlow(contract_id, grid, limits, self._around)
         self._outlets: tuple[TradeOutlet, ...] = ()
         self._send, self._receive = trio.open_memory_channel[_Item](limits.batches_in_flight)
