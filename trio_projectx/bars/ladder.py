@@ -98,7 +98,7 @@ class Ladder:
             return self._together(*step)
         except Exception:  # noqa: BLE001  as in run
             self._journal.undo(mark)
-        self._part()
+        self._part(max(step.youngest, step.high_ts), at)
         return self._each(step, at, tries=1)
 
     def _together(
@@ -165,7 +165,7 @@ class Ladder:
         _log.error("%s", self.told[-1], exc_info=failure)
         return Yield([], [])
 
-    def _part(self) -> None:
+    def _part(self, now_ns: int, at: int) -> None:
         self._is_parted = True
         _log.warning("the builders of %s work apart from now on", self._freezer.contract_id)
         for rung in reversed(self._timed):
@@ -173,9 +173,10 @@ class Ladder:
             parts = [] if source is None else source.open_parts()
             try:
                 rung.builder.stand_alone()
-            except Exception:  # noqa: BLE001  as in run; it is told with the batch that brought us here
+            except Exception as exc:  # noqa: BLE001  as in run
                 self._journal.undo(mark)
                 rung.standing.lose(parts)
+                self.told.append(rung.standing.fail(None, exc, now_ns, at))
         for rung in self._timed:
             rung.builder.source = None
             rung.builder.children.clear()
