@@ -84,10 +84,10 @@ class Ladder:
             found.bars.sort(key=_place)
         return found
 
-    def fail(self, batch: TradeBatch, exc: Exception, now_ns: int, at: int) -> None:
-        """Count a batch as failed for all: it did not even reach the builders."""
+    def fail(self, batch: TradeBatch, exc: Exception, at: int) -> None:
+        """Count a batch as failed for all: it did not reach the builders, so that their breakers stay as they are."""
         for rung in self._all:
-            self.told.append(rung.standing.fail(batch, exc, now_ns, at))
+            self.told.append(rung.standing.fail(batch, exc, None, at))
         _log.error("trades could not be given to any builder: %s", self.told[-1], exc_info=exc)
 
     def _again(self, step: Step, at: int, failure: Exception) -> Yield | None:

@@ -96,11 +96,15 @@ class Standing:
             self._missed_until = max(self._missed_until, last)
             self._seen_from = None
 
-    def fail(self, batch: TradeBatch | None, exc: Exception, now_ns: int, at: int) -> BuilderFailed:
-        """Note that the builder failed, with a batch or without one, and return what is to be told."""
+    def fail(self, batch: TradeBatch | None, exc: Exception, now_ns: int | None, at: int) -> BuilderFailed:
+        """Note that the builder failed, with a batch or without one, and return what is to be told.
+
+        ``now_ns`` is event time; None where it was not the builder that failed.
+        """
         if batch is not None:
             self.miss(batch)
-        self.breaker.failed(now_ns)
+        if now_ns is not None:
+            self.breaker.failed(now_ns)
         count, first, last = self._take_missed()
         reason = escape(f"{type(exc).__name__}: {exc}", 200)
         return BuilderFailed(

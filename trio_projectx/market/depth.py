@@ -137,12 +137,13 @@ class DepthJudge:
         """Return what is valid of the second argument of a ``GatewayDepth``."""
         entries: Sequence[JsonValue] = data if isinstance(data, list) else [data]
         rows: list[DepthRow] = []
-        for entry in entries:
+        for place, entry in enumerate(entries):
             row = None if entry is None else self._row(entry)
             if row is None:
                 self._nulls += 1
             elif isinstance(row, Fault):
-                self._rejections.add(row.reason, row.detail, ts_recv)
+                where = f"arguments[1][{place}]" if isinstance(data, list) else "arguments[1]"
+                self._rejections.add(row.reason, row.path(where), ts_recv)
             else:
                 rows.append(row)
                 self._follow(row)
@@ -153,7 +154,7 @@ class DepthJudge:
 
     def _row(self, entry: JsonValue) -> DepthRow | Fault:
         if not isinstance(entry, dict):
-            return Fault(Reason.SCHEMA, f"{json_type(entry)} instead of a depth row")
+            return Fault(Reason.SCHEMA, f"{json_type(entry)} instead of a depth row", is_of_field=False)
         fields = Fields(entry)
         code, timestamp, price = fields.whole("type"), fields.text("timestamp"), fields.number("price")
         sizes = [fields.whole("currentVolume"), fields.whole("volume")]

@@ -23,12 +23,18 @@ class Fault:
 
     reason: Reason
     detail: str
+    is_of_field: bool = attrs.field(default=True, eq=False)
+    """Whether ``detail`` begins with the name of a field; otherwise it is about the whole value."""
+
+    def path(self, where: str) -> str:
+        """Return the detail with the path of what is wrong: ``arguments[1][0].price: missing``."""
+        return f"{where}.{self.detail}" if self.is_of_field else f"{where}: {self.detail}"
 
 
 def exact_trade(entry: JsonValue) -> WireTrade | Fault:
     """Return the trade of one entry of a trade list, or the first fault of it."""
     if not isinstance(entry, dict):
-        return Fault(Reason.SCHEMA, f"{json_type(entry)} instead of a trade")
+        return Fault(Reason.SCHEMA, f"{json_type(entry)} instead of a trade", is_of_field=False)
     fields = Fields(entry)
     price, volume = fields.number("price"), fields.whole("volume")
     timestamp, symbol_id, contract_id = (
@@ -49,7 +55,7 @@ def exact_quote(data: JsonValue) -> tuple[WireQuote | None, list[Fault]]:
     There is no quote at all if it is no object, or where it says in a wrong type whose it is.
     """
     if not isinstance(data, dict):
-        return None, [Fault(Reason.SCHEMA, f"{json_type(data)} instead of a quote")]
+        return None, [Fault(Reason.SCHEMA, f"{json_type(data)} instead of a quote", is_of_field=False)]
     fields = Fields(data)
     symbol, contract = fields.text("symbol"), fields.text("contract")
     if fields.faults:
