@@ -38,7 +38,7 @@ def seed_scheduler(seed: int) -> None:
 
     trio has no public name for it; Hypothesis does the same.
     """
-    trio._core._run._r.seed(seed)  # type: ignore[attr-defined]
+    trio._core._run._r.seed(seed)
 
 
 class Door:
@@ -80,7 +80,9 @@ def config_for(door: Door, **changes: object) -> px.GatewayConfig:
     """Return the configuration of a gateway that goes through ``door``."""
     config = px.GatewayConfig(
         credentials=px.Credentials("simulator", "simulator-key"),
-        endpoints=px.Endpoint("http://rest.sim", "http://market.sim/hubs/market", "http://user.sim/hubs/user"),
+        endpoints=px.Endpoint(
+            "http://rest.sim", "http://market.sim/hubs/market", "http://user.sim/hubs/user"
+        ),
         connect=door.connect,
         wall_clock=virtual_wall,
     )
@@ -102,20 +104,15 @@ async def open_ground(
 async def control(sim: Simulator, method: str, route: str) -> object:
     """Ask one of the simulator's control routes; return its answer."""
     async with await sim.connect("control", 1, tls=False) as stream:
-        head = f"{method} /control/{route} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        head = (
+            f"{method} /control/{route} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
         await stream.send_all(head.encode())
         answer = b""
         while data := await stream.receive_some():
             answer += data
     assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
     return json.loads(answer.partition(b"\r\n\r\n")[2])
-
-
-async def until(condition: Callable[[], object], within_s: float, every_s: float = 0.05) -> None:
-    """Wait until ``condition()`` holds; fail after ``within_s``."""
-    with trio.fail_after(within_s):
-        while not condition():
-            await trio.sleep(every_s)
 
 
 @attrs.define

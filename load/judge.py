@@ -1,11 +1,15 @@
-"""Holds what a stream brought against the simulator's truth: nothing lost, doubled, moved or invented, but for gaps told."""
+"""Holds what a stream brought against the simulator's truth.
+
+Nothing may be lost (but in a gap that was told), doubled, moved or invented.
+"""
 
 from __future__ import annotations
 
+import itertools
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import attrs
 import pyarrow as pa
@@ -24,8 +28,8 @@ class Received:
     """The trades of one stream of ``open_trades(..., events=True)``, as packed rows, and where its gaps stood."""
 
     rows: bytearray = attrs.Factory(bytearray)
-    gaps: list[tuple[int, px.Gap]] = attrs.Factory(list)
-    """With how many trades had come before it."""
+    gaps: list[tuple[int, int, int]] = attrs.Factory(list)
+    """How many trades had come before it, its start and its end."""
     last_ts: int = 0
 
     def __len__(self) -> int:
@@ -34,7 +38,7 @@ class Received:
     def take(self, item: px.Trade | px.Gap) -> bool:
         """Note an item; tell whether it was a trade."""
         if isinstance(item, px.Gap):
-            self.gaps.append((len(self), item))
+            self.gaps.append((len(self), item.start, item.end))
             return False
         self.rows += _ROW.pack(item.ts_event, item.price, item.volume, item.side)
         self.last_ts = item.ts_event
@@ -63,7 +67,7 @@ def judge(received: Received, truth: pa.Table) -> Sound:
     :raises Unsound: if that cannot be done, with what is too much and what is missing.
     """
     true = packed(truth)
-    cuts = [before for before, _ in received.gaps]
+    cuts = [before for before, _, _ in received.gaps]
     at, missing = 0, 0
     for number, (begin, end) in enumerate(zip([0, *cuts], [*cuts, len(received)], strict=True)):
         run = bytes(received.rows[begin * _ROW.size : end * _ROW.size])
@@ -73,7 +77,7 @@ def judge(received: Received, truth: pa.Table) -> Sound:
         if found is None:
             raise Unsound(_difference(true, run, at, number))
         if number:
-            told = [gap for before, gap in received.gaps if before == begin]
+            told = [(start, end) for before, start, end in received.gaps if before == begin]
             missing += _check_told(true[at * _ROW.size : found * _ROW.size], told)
         at = found + (end - begin)
     return Sound(len(received), missing, len(received.gaps))
@@ -89,8 +93,7 @@ def _find(true: bytes, run: bytes, at: int) -> int | None:
     return None
 
 
-def _check_told(skipped: bytes, told: Iterable[px.Gap]) -> int:
-    spans = [(gap.start, gap.end) for gap in told]
+def _check_told(skipped: bytes, spans: Sequence[tuple[int, int]]) -> int:
     rows = list(_ROW.iter_unpack(skipped))
     for row in rows:
         if not any(start <= row[0] <= end for start, end in spans):
@@ -104,7 +107,7 @@ def _difference(true: bytes, run: bytes, at: int, number: int) -> str:
     stamps = array("q", (row[0] for row in came))
     span = [row for row in rows if min(stamps) <= row[0] <= max(stamps)]
     extra, lost = Counter(came) - Counter(span), Counter(span) - Counter(came)
-    falls = sum(later < earlier for earlier, later in zip(stamps, stamps[1:], strict=False))
+    falls = sum(later < earlier for earlier, later in itertools.pairwise(stamps))
     return (
         f"run {number} ({len(came)} trades) is no run of the truth: {extra.total()} too many (the first: "
         f"{list(extra)[:3]}), {lost.total()} missing between its ends ({list(lost)[:3]}), stamps fall {falls} times"
@@ -123,7 +126,7 @@ def judge_bars(items: Iterable[px.Bar | px.BarRevised | px.Gap], truth: pa.Table
         made = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.trades)
         if made != wanted.get(bar.start):
             raise Unsound(f"the bar of {bar.start} is {made}, and should be {wanted.get(bar.start)}")
-    for earlier, later in zip(bars, bars[1:], strict=False):
+    for earlier, later in itertools.pairwise(bars):
         if later.start <= earlier.start:
             raise Unsound(f"the bar of {later.start} came behind that of {earlier.start}")
     return len(whole)

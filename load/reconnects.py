@@ -11,7 +11,17 @@ from typing import Final
 
 import attrs
 import trio
-from ground import CONTRACT, Door, Told, config_for, control, first_of, open_ground, run_virtually, seed_scheduler
+from ground import (
+    CONTRACT,
+    Door,
+    Told,
+    config_for,
+    control,
+    first_of,
+    open_ground,
+    run_virtually,
+    seed_scheduler,
+)
 from judge import Received, Sound, judge
 from storms import crowding
 
@@ -95,7 +105,7 @@ async def _reconnect(losses: int, rng: random.Random, seed: int) -> Reconnects:
                 nursery.start_soon(_collect, trades, received)
                 for number in range(losses):
                     await trio.sleep(rng.uniform(*_LIVES_S))
-                    if number == min(100, losses // 2):
+                    if number == min(100, 3 * losses // 4):  # what is remembered of trades is full by then
                         early = held()
                     recoveries.append(await _lose(sim, gateway, rng.choice(_LOSSES)))
                 await trio.sleep(10)
@@ -203,6 +213,3 @@ async def _be_away(sim: Simulator, door: Door, gateway: px.Gateway, hours: float
     with trio.move_on_after(1000):
         await gateway.wait_connected()
     return trio.current_time() - ended_at
-
-
-__all__ = ["Held", "Outage", "Reconnects", "held", "outage", "reconnect"]

@@ -85,7 +85,7 @@ def _reset(sim: Simulator) -> float:
     return trio.current_time()
 
 
-def _takes_one(events: px.Stream[px.ConnectionEvent]) -> bool:
+def _takes_one(events: px.Stream[px.ConnectionEvent | px.Dropped]) -> bool:
     try:
         events.receive_nowait()
     except trio.WouldBlock:
@@ -93,10 +93,9 @@ def _takes_one(events: px.Stream[px.ConnectionEvent]) -> bool:
     return True
 
 
-async def _until(events: px.Stream[px.ConnectionEvent], state: px.HubState) -> float:
+async def _until(events: px.Stream[px.ConnectionEvent | px.Dropped], state: px.HubState) -> float:
     with trio.fail_after(60):
         async for event in events:
             if isinstance(event, px.HubStateChanged) and event.state is state:
                 return trio.current_time()
     raise AssertionError("the events have ended")
-

@@ -71,7 +71,10 @@ def refresh(how: How, refreshes: int, seed: int = 0, trades_per_s: float = 1000.
 async def _refresh(how: How, refreshes: int, rng: random.Random, trades_per_s: float) -> Refreshes:
     ttl_s = 4.0 if how == "before they end" else 86_400.0
     received, told = Received(), Told(keep=False)
-    async with open_ground(rng.randrange(1000), trades_per_s, token_ttl_s=ttl_s, rate_limits=False) as (sim, door):
+    async with open_ground(rng.randrange(1000), trades_per_s, token_ttl_s=ttl_s, rate_limits=False) as (
+        sim,
+        door,
+    ):
         config = config_for(door, refresh=px.Refresh(share=0.4, jitter=0.2, retry_s=0.2))
         async with px.open_gateway(config) as gateway, trio.open_nursery() as nursery:
             await nursery.start(told.listen, gateway)

@@ -126,7 +126,9 @@ def _plain(found: attrs.AttrsInstance, *less: str) -> Figures:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Return the options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("proofs", nargs="*", metavar="PROOF", help=f"of {', '.join(PROOFS)}; all of them")
     parser.add_argument("--seed", type=int, help="of everything that is random; a new one each time")
     parser.add_argument("--refreshes", type=int, default=1000)
@@ -135,7 +137,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--hours", type=float, default=24.0, help="of the outage, and of each storm")
     parser.add_argument("--wishes", type=int, default=1000)
     parser.add_argument("--every", type=int, default=1, help="strike at each so-manieth step")
-    parser.add_argument("--every-whole", type=int, default=5, help="the same, of lives with streams of all kinds")
+    parser.add_argument(
+        "--every-whole", type=int, default=5, help="the same, of lives with streams of all kinds"
+    )
     parser.add_argument("--resets", type=int, default=100)
     parser.add_argument("--slow-resets", type=int, default=5, help="31 s apart, under default options")
     options = parser.parse_args(arguments)

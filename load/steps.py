@@ -54,6 +54,7 @@ class Striker(trio.abc.Instrument):
         self.struck_at: float | None = None
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count a step that is about to be made."""
         self.steps += 1
         if self.steps == self.at:
             self.struck_at = trio.current_time()
@@ -170,7 +171,7 @@ async def _collect(stream: trio.abc.ReceiveChannel[T], into: list[T]) -> None:
         into.append(item)
 
 
-async def _refresh(gateway: px.Gateway, events: px.Stream[px.ConnectionEvent]) -> None:
+async def _refresh(gateway: px.Gateway, events: px.Stream[px.ConnectionEvent | px.Dropped]) -> None:
     try:
         await gateway.refresh_token()
     except px.ConnectError:  # a reset may strike REST, and this call is not repeated by itself
@@ -339,6 +340,3 @@ def sweep(
             at += every
     finally:
         gc.unfreeze()
-
-
-__all__ = ["BLOWS", "Blow", "Life", "Striker", "run_life", "sweep"]

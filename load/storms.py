@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -39,8 +40,8 @@ class Storm:
     """The least time between two attempts of one hub, once the storm blows."""
 
 
-#: A mean wait of 15 s (full jitter under a cap of 30 s) is 240 attempts in an hour, for each hub. What opens the breaker
-#: comes to be tried every 300 s.
+#: A mean wait of 15 s (full jitter under a cap of 30 s) is 240 attempts in an hour, for each hub. What opens the
+#: breaker comes to be tried every 300 s.
 _BACKOFF: Final = 2 * 240 * 1.25
 _BREAKER: Final = 2 * 12 * 1.25
 _BREAKER_BACK_S: Final = 331.0
@@ -53,7 +54,9 @@ STORMS: Final[Mapping[str, Storm]] = MappingProxyType(
         "hung up at the upgrade": Storm(_of_hubs("tcp_fin", "upgrade"), _BACKOFF),
         "silent at the upgrade": Storm(_of_hubs("hang", "upgrade"), _BACKOFF, back_s=31.0 + 10.0),
         "reset at the handshake": Storm(_of_hubs("tcp_reset", "handshake"), _BACKOFF),
-        "reset before the acknowledgement": Storm(_of_hubs("tcp_reset", "subscribe"), _BREAKER, _BREAKER_BACK_S),
+        "reset before the acknowledgement": Storm(
+            _of_hubs("tcp_reset", "subscribe"), _BREAKER, _BREAKER_BACK_S
+        ),
         "reset after the acknowledgement": Storm(_of_hubs("tcp_reset", "stream"), _BREAKER, _BREAKER_BACK_S),
         "closed, and asked back": Storm(_of_hubs("close_record", "stream"), _BREAKER, _BREAKER_BACK_S),
         "1011 after a second": Storm(_of_hubs("ws_close", "stream", delay_s=1.0), _BREAKER, _BREAKER_BACK_S),
@@ -155,7 +158,7 @@ def _shortest(door: Door, begin: float, end: float) -> float:
     gaps = []
     for hub in ("market", "user"):
         times = [at for at in door.attempts[hub] if begin <= at < end]
-        gaps += [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps += [later - earlier for earlier, later in itertools.pairwise(times)]
     return min(gaps, default=float("inf"))
 
 

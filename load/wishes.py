@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 import attrs
 import trio
-from ground import START_NS, Door, config_for, control, open_ground, run_virtually, seed_scheduler, until
+from ground import START_NS, Door, config_for, control, open_ground, run_virtually, seed_scheduler
 from wsproto.frame_protocol import FrameProtocol
 
 import trio_projectx as px
@@ -218,6 +218,3 @@ async def _subscriptions(sim: Simulator) -> list[list[str]]:
     state = await control(sim, "GET", "state")
     assert isinstance(state, dict)
     return [sorted(each["subs"]) for each in state["connections"]]
-
-
-__all__ = ["Granted", "storm", "until"]

@@ -116,7 +116,7 @@ class Service:
         """Happens right after the handshake."""
         self.ping_s = 9.7
         self.rows: list[Row] = []
-        """All trades that were published."""
+        """All trades of MNQ that were published."""
 
     async def __call__(self, wire: Wire, request: Request) -> None:
         self.attempts.append(trio.current_time())
@@ -175,9 +175,10 @@ class Service:
     def _trade(self, contract_id: str) -> str:
         number = len(self.rows)
         ts_ns = virtual_wall() // 10**6 * 10**6
-        self.rows.append((ts_ns, 20000.0 + number % 40 / 4, 1 + number % 7))
-        _, price, volume = self.rows[-1]
-        return trade(price, volume, contract_id, timestamp=stamp(ts_ns))
+        row = ts_ns, 20000.0 + number % 40 / 4, 1 + number % 7
+        if contract_id == MNQ:
+            self.rows.append(row)
+        return trade(row[1], row[2], contract_id, timestamp=stamp(ts_ns))
 
     async def market(self, every_s: float = 0.05, contract_id: str = MNQ) -> None:
         """Trade for ever."""

@@ -439,6 +439,7 @@ async def test_a_slow_connection_gives_its_contracts_away_without_a_gap(autojump
         with trio.CancelScope() as trading:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(service.market)
+                nursery.start_soon(service.market, 1.0, EP)
                 await trio.sleep(60)
                 trading.cancel()
         await settle(bench)

@@ -51,7 +51,7 @@ def test_struck_at_any_step_a_life_with_all_kinds_of_streams_ends_as_it_should(b
     lives = list(steps.sweep(blow, every=400, first=20 + 80 * steps.BLOWS.index(blow), is_whole=True))
     assert [(life.at, life.faults()) for life in lives if life.faults()] == []
     assert len(lives) >= 4
-    assert sum(life.whole_bars for life in lives) > 0
+    assert blow != "reset" or sum(life.whole_bars for life in lives) > 5
 
 
 def test_a_life_that_nothing_strikes_is_whole() -> None:
@@ -102,9 +102,9 @@ def test_refreshes_under_load_lose_nothing_and_double_nothing(how: refreshes.How
 
 @pytest.mark.slow
 def test_reconnects_in_a_row_all_come_back_as_fast_as_the_first() -> None:
-    found = reconnects.reconnect(12, seed=2)
+    found = reconnects.reconnect(20, seed=2)
     assert found.faults() == []
-    assert found.sound.gaps == 12
+    assert found.sound.gaps == 20
 
 
 @pytest.mark.slow

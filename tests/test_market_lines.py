@@ -516,6 +516,22 @@ def test_rows_that_may_come_again_are_known_on_every_line_that_is_there() -> Non
     assert it.add(1, rows(4)) == rows(4)
 
 
+def test_what_is_forgotten_may_come_again_and_what_waits_stays() -> None:
+    it = level_pair(1)
+    it.add(1, rows(2, 3))
+    it.join(3, rows(1, 2, 3))
+    it.add(3, rows(4))
+    it.forget()
+    assert (it.entries, it.held, it.lone) == (0, 1, None)
+    assert it.add(2, rows(2, 3)) == rows(2, 3)
+    it.leave(3)
+    it.add(1, rows(5))
+    it.leave(1)
+    assert it.lone is None
+    it.forget()
+    assert it.lone == 2
+
+
 def test_memory_is_what_the_lines_differ_by() -> None:
     it = level_pair()
     for k in range(0, 50_000, 100):

@@ -305,6 +305,23 @@ def test_a_line_that_was_far_behind_does_not_bring_old_fields_back() -> None:
     assert (it.counts.merged, it.counts.duplicates) == (2, 2)
 
 
+def test_what_is_forgotten_is_taken_again_from_a_line_that_was_behind() -> None:
+    it = merger()
+    it.join(1)
+    it.join(2)
+    on(1, it, 5, best_bid=5.0)
+    on(1, it, 6, best_ask=6.0)
+    on(2, it, 6, best_ask=6.0)
+    it.forget()  # before its end, because line 2 is not known to bring the same
+    assert it.leave(1, 9) == Quote(MNQ, NS + 6 * 10**6, 9, ask=6.0)
+
+    it = pair()
+    on(1, it, 5, best_bid=5.0)
+    on(1, it, 6, best_ask=6.0)
+    it.forget()
+    assert on(2, it, 5, best_bid=5.0) == Quote(MNQ, NS + 5 * 10**6, 5, bid=5.0)
+
+
 def test_a_stamp_that_was_wrong_does_not_stop_the_quotes() -> None:
     it = pair()
     on(2, it, 30 * 365 * 86_400_000, best_bid=40.0)

@@ -6,6 +6,7 @@ compares everything that came with everything that was sent.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -70,10 +71,11 @@ async def gone(port: int) -> None:
                 return
 
 
-async def test_50_token_refreshes_under_load_lose_and_double_nothing(aspnet: Serve) -> None:
+@pytest.mark.parametrize("negotiate", [False, True], ids=["skip", "negotiate"])
+async def test_50_token_refreshes_under_load_lose_and_double_nothing(aspnet: Serve, negotiate: bool) -> None:
     async with (
         aspnet() as server,
-        px.open_gateway(config(server, reconnect=FAST)) as gateway,
+        px.open_gateway(config(server, reconnect=FAST, negotiate=negotiate)) as gateway,
         watching(gateway) as seen,
         gateway.open_quotes(CONTRACT, overflow=px.Overflow.BLOCK, events=True) as quotes,
         trio.open_nursery() as nursery,
@@ -116,6 +118,32 @@ async def test_50_token_refreshes_under_load_lose_and_double_nothing(aspnet: Ser
         assert gateway.health().market.outages == 0
         state = await server.gone(50)
         assert (state["connects"], state["lastDisconnect"]) == (51, "graceful")
+
+
+async def test_connections_that_break_in_the_middle_of_a_refresh_cost_a_gap_at_most(aspnet: Serve) -> None:
+    dice = random.Random(8)
+    options = px.Reconnect(connect_burst=100, connects_per_s=100, young_s=0.01)
+    async with (
+        aspnet() as server,
+        px.open_gateway(config(server, reconnect=options)) as gateway,
+        watching(gateway) as seen,
+    ):
+        await server.control("hz?v=100")
+        for number in range(1, 21):
+            await gateway.refresh_token()
+            await trio.sleep(dice.random() * 0.1)  # the old one, the new one, or both
+            found = (await server.state())["connections"]
+            await server.control(f"drop?conn={dice.choice(found)['Id']}")
+            await trio.sleep(0.3)
+            await seen.until(lambda: gateway.health().market.state is LIVE)
+            assert len(seen.told(px.TokenRefreshed)) == number
+        await trio.sleep(1.5)
+        rows = await seen.all_of(server)
+        seen.check_told(rows)
+        seen.check_bars(rows)
+        assert len(await only(server)) == 1
+        assert gateway.statistics().market.ledger.balanced
+        assert gateway.statistics().logins == 1
 
 
 async def test_tokens_that_live_for_seconds_are_renewed_in_time(aspnet: Serve) -> None:

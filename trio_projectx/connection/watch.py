@@ -60,6 +60,7 @@ class MarketWatch:
         self._hub: Hub[Decoded] | None = None
         self._bell = Bell()
         self._last_ts: dict[str, int] = {}
+        self._newest: dict[str, int] = {}  # of what the service had when a connection was given up for it
         self._suspended_s = suspended_s()
         self.stalls = StallWatch(config.timeouts.stall_s, config.limits.stall_intervals)
         self.skew = SkewEstimate()
@@ -178,10 +179,7 @@ class MarketWatch:
     async def _ask(self, stalled: Stalled) -> None:
         """Look whether the service has newer trades than we: then the connection is dead, else the market is quiet."""
         assert self._hub is not None
-        contract_id = stalled.contract_id
-        since = self._last_ts.get(contract_id)
-        if since is None:
-            since = self.exchange_ns() - round(stalled.silent_s * 1e9)
+        contract_id, since = stalled.contract_id, self._silent_since(stalled)
         try:
             newest = await self._probe(contract_id, since)
         except TrioProjectXError as exc:
@@ -199,12 +197,26 @@ class MarketWatch:
             self.stalls.quiet(contract_id, trio.current_time())
             self._bell.ring()
             return
+        self._newest[contract_id] = newest
         self._hub.keeper.fail(
             contract_id,
             Silent(
                 f"market hub: no data of {contract_id} for {stalled.silent_s:.0f} s, and the service has newer"
             ),
         )
+
+    def _silent_since(self, stalled: Stalled) -> int:
+        """Return what the exchange's clock showed when the silence began: at our last data, or at the connection.
+
+        What was traded before the connection was made, and is missing, is no fault of this one: in a thin market it
+        would be given up every half minute for it. Our clock alone does not say when that was, for it may be off; but
+        what the service had when the connection before was given up, it had before this one.
+        """
+        name = stalled.contract_id
+        had = [each[name] for each in (self._last_ts, self._newest) if name in each]
+        if not had or self.skew.skew_ms is not None:
+            had.append(self.exchange_ns() - round(stalled.silent_s * 1e9))
+        return max(had)
 
 
 def _is_held_back(hub: Hub[Decoded]) -> bool:

@@ -143,6 +143,13 @@ class LineMerger(Generic[Row]):
             line.had = self._had(rows)
         self._look()
 
+    def forget(self) -> None:
+        """Take what went on for never had: whatever a line brings from now on is new. Held rows stay."""
+        for line in self._lines.values():
+            line.owed.clear()
+            line.had = None
+        self._look()
+
     def add(self, line: int, rows: Sequence[Row]) -> list[Row]:
         """Take what ``line`` brought, and return what goes on now, in order: of it, and of lines that waited."""
         if line == self.lone:

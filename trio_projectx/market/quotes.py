@@ -131,6 +131,8 @@ class QuoteMerger:
         """Forget all fields: after a reconnect nothing is known to be unchanged. Counts stay."""
         self._quote = Quote(self.contract_id, ts_event=0, ts_recv=0)
         self._is_stamped = False
+        self._newest = [0, 0, 0]
+        self._lines.forget()  # a line that is behind another may bring again what was known
 
     def join(self, line: int) -> None:
         """Take ``line`` for one that carries the quotes; to be called before it is subscribed there."""
