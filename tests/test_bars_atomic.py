@@ -24,6 +24,7 @@ from trio_projectx.bars.templates import Around
 from trio_projectx.market.batch import TradeBatch
 
 FRAMES = ["1s", "5s", "15s", "1m", "7s", "tick:5"]
+ROOTS = ["3s", "7s", "21s", "5s", "tick:5"]  # of 3s, 5s and 7s none is made of another
 log = pytest.mark.usefixtures("quiet_log")
 
 
@@ -73,7 +74,7 @@ def everything(bars: BarSet, frames: list[str]) -> list[tuple[BarCounts, Bar | N
     return [(bars.counts(each), bars.forming(each), bars.table(each)) for each in frames]
 
 
-timed = [frame for frame in FRAMES if ":" not in frame]
+bad_ones = st.sampled_from([(frames, bad) for frames in (FRAMES, ROOTS) for bad in frames if ":" not in bad])
 
 
 @log
@@ -82,16 +83,22 @@ timed = [frame for frame in FRAMES if ":" not in frame]
     trades=arrivals(),
     lateness=latenesses,
     sizes=cuts,
-    bad=st.sampled_from(timed),
+    choice=bad_ones,
     when=st.lists(st.booleans(), min_size=1, max_size=8),
     late=st.sampled_from(["count", "revise"]),
 )
 def test_who_fails_costs_the_others_nothing_and_gives_no_wrong_bar_for_a_whole_one(
-    trades: list[Tick], lateness: int, sizes: list[int], bad: str, when: list[bool], late: Late
+    trades: list[Tick],
+    lateness: int,
+    sizes: list[int],
+    choice: tuple[list[str], str],
+    when: list[bool],
+    late: Late,
 ) -> None:
-    bars, right = make(FRAMES, lateness, late), make(FRAMES, lateness, late)
+    frames, bad = choice
+    bars, right = make(frames, lateness, late), make(frames, lateness, late)
     fault = Fault(bars, bad)
-    others = [frame for frame in FRAMES if frame != bad]
+    others = [frame for frame in frames if frame != bad]
     truth: dict[int, Bar] = {}
     given_out: dict[int, Bar] = {}
     failed = 0
@@ -126,15 +133,16 @@ def test_who_fails_costs_the_others_nothing_and_gives_no_wrong_bar_for_a_whole_o
     trades=arrivals(),
     lateness=latenesses,
     sizes=cuts,
-    bad=st.sampled_from(timed),
+    choice=bad_ones,
     at=st.integers(0, 200),
     late=st.sampled_from(["count", "revise"]),
 )
 def test_what_fails_once_changes_nothing_at_all(
-    trades: list[Tick], lateness: int, sizes: list[int], bad: str, at: int, late: Late
+    trades: list[Tick], lateness: int, sizes: list[int], choice: tuple[list[str], str], at: int, late: Late
 ) -> None:
     """Wherever in an update it strikes: the update is taken back and done once more, and no trace is left."""
-    bars, right = make(FRAMES, lateness, late), make(FRAMES, lateness, late)
+    frames, bad = choice
+    bars, right = make(frames, lateness, late), make(frames, lateness, late)
     fault = Fault(bars, bad)
     fault.is_on, fault.left = True, 0
     for piece in cut(trades, sizes):
@@ -144,7 +152,7 @@ def test_what_fails_once_changes_nothing_at_all(
         fault.left = 0
         assert got == right.update(batch(piece))
         assert bars.take_revised() == right.take_revised()
-        assert everything(bars, FRAMES) == everything(right, FRAMES)
+        assert everything(bars, frames) == everything(right, frames)
     assert bars.flush() == right.flush()
     assert bars.take_told() == []
 
@@ -317,3 +325,17 @@ def test_a_step_that_is_interrupted_leaves_no_trace() -> None:
         assert bars.forming(frame) == right.forming(frame)
         assert bars.table(frame).num_rows == 0
     assert bars.update(batch([Tick(9 * S)])) == right.update(batch([Tick(9 * S)]))
+
+
+@log
+def test_a_batch_inside_the_open_bar_of_one_is_taken_back_when_another_fails() -> None:
+    """The way that most batches go: into one bar at once, with only that bar remembered."""
+    bars, right = make(["3s", "7s"]), make(["3s", "7s"])
+    fault = Fault(bars, "7s")
+    for each in (bars, right):
+        each.update(batch([Tick(6 * S)]))
+    fault.is_on, fault.left = True, 1
+    rows = batch([Tick(6 * S + 5, volume=4), Tick(8 * S, 77)])
+    assert bars.update(rows) == right.update(rows)
+    assert everything(bars, ["3s", "7s"]) == everything(right, ["3s", "7s"])
+    assert bars.take_told() == []
