@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_projectx import (
     Anchor,
@@ -16,6 +17,7 @@ from trio_projectx import (
     BuilderFailed,
     DataEvent,
     Gap,
+    Limits,
     Overflow,
     ProtocolError,
     TradesLate,
@@ -23,12 +25,14 @@ from trio_projectx import (
 from trio_projectx.bars import BarSet
 from trio_projectx.bars.edges import Slot
 from trio_projectx.bars.policies import Late
+from trio_projectx.flow.background import open_background_tasks
 from trio_projectx.flow.keys import bar_key, bar_stamp, event_key, event_stamp
 from trio_projectx.flow.ledger import TradeCounts
 from trio_projectx.flow.outlets import BarOutlet
+from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.stream import Feed, Pipe, make_pipe
-from trio_projectx.market import PriceGrid, TradeBatch
+from trio_projectx.market import PriceGrid, TradeBatch, format_stamp
 
 ID = "CON.F.US.MNQ.Z26"
 S = 10**9
@@ -147,3 +151,46 @@ def test_events_of_data_are_told_apart_and_dated() -> None:
     failed = BuilderFailed(ID, "5m", 1, 2, 3, "open", "x", 9)  # type: ignore[arg-type]
     assert (event_stamp(late), event_stamp(failed)) == (5, 9)
     assert event_key(late) != event_key(failed) == event_key(failed)
+
+
+@pytest.mark.parametrize("count", [5_000, 20_000])
+async def test_a_burst_in_one_record_is_in_the_bars_to_the_last_trade(count: int) -> None:
+    """FAULTS.md rows 55, 98 and 99: an array of trades is taken whole, in order, into one update of all timeframes."""
+    stamps = [
+        (BASE + 60) * 1000 + i * 90_000 // count for i in range(count)
+    ]  # ms: a minute and a half of them
+    entries = [
+        {"price": 100.0 + i % 5, "volume": 1 + i % 4, "timestamp": format_stamp(ms * 10**6, 3), "type": i % 2}
+        for i, ms in enumerate(stamps)
+    ]
+    text = json.dumps({"type": 1, "target": "GatewayTrade", "arguments": [ID, entries]}) + "\x1e"
+    bench = Bench("1s", "1m", "tick:100")
+    async with open_background_tasks() as tasks:
+        market = MarketPipeline(Limits(), tasks)
+        market.contract(ID, PriceGrid(1, 4)).attach(bench.outlet)
+        found = market.bulk(text)
+        assert found is not None
+        await market.deliver(found, (BASE + 200) * S)
+        await wait_all_tasks_blocked()
+        ledger = market.statistics().ledger
+        assert ledger.balanced
+        assert {(row.received, row.rejected, row.late, row.in_flight) for row in ledger.rows} == {
+            (count, 0, 0, 0)
+        }
+    bars = [item for item in bench.items() if isinstance(item, Bar)]
+    for frame, step in (("1s", 1000), ("1m", 60_000)):
+        members: dict[int, list[int]] = {}
+        for i, ms in enumerate(stamps):
+            members.setdefault(ms // step * step, []).append(i)
+        wanted = [
+            (ms, 100.0 + i[0] % 5, 100.0 + i[-1] % 5, sum(1 + k % 4 for k in i), len(i))
+            for ms, i in sorted(members.items())
+        ]
+        made = [
+            (bar.start // 10**6, bar.open, bar.close, bar.volume, bar.trades)
+            for bar in bars
+            if bar.timeframe == frame
+        ]
+        assert len(made) >= len(wanted) - 1  # our clock may have closed the last one already
+        assert made == wanted[: len(made)]
+    assert [bar.trades for bar in bars if bar.timeframe == "tick:100"] == [100] * (count // 100)
