@@ -26,6 +26,7 @@ import steps
 import storms
 import trio
 import wishes
+from ground import first_of
 
 import trio_projectx as px
 
@@ -158,15 +159,25 @@ def main(arguments: list[str] | None = None) -> int:
     print(json.dumps({"seed": options.seed, **versions}), flush=True)
     failed = 0
     for name in options.proofs or PROOFS:
-        began = time.monotonic()
+        failed += _run(name, options)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(f"{failed or 'none'} failed; seed {options.seed}; at most {peak} MiB", flush=True)
+    return failed
+
+
+def _run(name: str, options: argparse.Namespace) -> int:
+    failed, began = 0, time.monotonic()
+    try:
         for what, figures, wrong in PROOFS[name](options):
             took, began = time.monotonic() - began, time.monotonic()
             line = {"proof": what, **figures, "took_s": round(took, 1)}
             print(json.dumps(line, default=str), flush=True)
             print(f"{'FAIL' if wrong else 'PASS'} {what}", *wrong[:10], sep="\n     ", flush=True)
             failed += bool(wrong)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    print(f"{failed or 'none'} failed; seed {options.seed}; at most {peak} MiB", flush=True)
+    except Exception as exc:  # noqa: BLE001  whatever it is, this proof did not hold; the others go on
+        reason = first_of(exc)
+        print(f"FAIL {name}\n     {type(reason).__name__}: {reason}", flush=True)
+        failed += 1
     return failed
 
 

@@ -1,8 +1,9 @@
 """Something strikes at the n-th step of the scheduler, for each n of a whole life.
 
 The life: connect, stream, refresh the token (a second connection takes over), lose every connection, reconnect,
-stream, close. What may strike: a cancellation, one with a peer that has gone dumb, a reset of every connection, a
-Ctrl-C that trio hands to the main task, and a Ctrl-C in the middle of our own code, in whichever task is running.
+stream, close. What may strike: a cancellation, one with a peer that has gone dumb, a reset of every connection, a stall
+of every connection, a Ctrl-C that trio hands to the main task, and a Ctrl-C in the middle of our own code, in whichever
+task is running.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ from trio_projectx.flow.background import open_background_tasks
 from trio_projectx.simulator import Fault, Simulator
 
 T = TypeVar("T")
-Blow: TypeAlias = Literal["cancel", "cancel_dumb", "reset", "interrupt", "interrupt_inside"]
-BLOWS: Final[tuple[Blow, ...]] = ("cancel", "cancel_dumb", "reset", "interrupt", "interrupt_inside")
+Blow: TypeAlias = Literal["cancel", "cancel_dumb", "reset", "stall", "interrupt", "interrupt_inside"]
+BLOWS: Final[tuple[Blow, ...]] = ("cancel", "cancel_dumb", "reset", "stall", "interrupt", "interrupt_inside")
+#: What a life is to outlive.
+_SURVIVED: Final = ("reset", "stall")
 
 #: How long leaving may take after the blow (trio's clock); a dumb peer has ``close_s`` more.
 EXIT_S: Final = 1.0
 CLOSE_S: Final = 5.0
 #: How long a life may take at most: longer is a hang.
-LIFE_S: Final = 100.0
+LIFE_S: Final = 200.0
 _OURS: Final = str(Path(px.__file__).parent)
 #: The simulator, which uses modules of ours too; and httpcore2, between whose hands a connection that was just opened
 #: has no owner: what it does with a Ctrl-C there is its own matter.
@@ -103,7 +106,7 @@ class Life:
             )
         if self.untrue is not None:
             wrong.append(self.untrue)
-        if self.struck and self.blow != "reset" and self.late_s > self._may_take:
+        if self.struck and self.blow not in _SURVIVED and self.late_s > self._may_take:
             wrong.append(f"leaving took {self.late_s:g} s")
         if not self._ends_as_expected:
             wrong.append(f"it ended with {self.error!r}, outside {self.outside!r} ({self.reached})")
@@ -126,7 +129,7 @@ class Life:
             may_be_short = self.blow in ("cancel", "cancel_dumb") and self.struck
             is_quiet = self.outside is None or isinstance(first_of(self.outside), KeyboardInterrupt)
             return is_quiet and (self.reached == "end" or may_be_short)
-        if self.blow == "reset":
+        if self.blow in _SURVIVED:
             # The first connection of all, and REST, fail at once; what has been live goes on.
             return isinstance(error, px.TrioProjectXError) and not self.was_live
         return isinstance(error, KeyboardInterrupt) and self.blow.startswith("interrupt")
@@ -134,7 +137,7 @@ class Life:
 
 async def live(door: Door, life: Life) -> None:
     """Connect, stream, refresh, lose, reconnect, stream, close."""
-    config = config_for(door, timeouts=px.Timeouts(close_s=CLOSE_S))
+    config = config_for(door, timeouts=px.Timeouts(close_s=CLOSE_S), negotiate=life.is_whole)
     async with px.open_gateway(config) as gateway, gateway.open_events() as events:
         async with gateway.open_trades(CONTRACT, events=True) as trades, AsyncExitStack() as stack:
             if life.is_whole:
@@ -272,6 +275,10 @@ def _strike(blow: Blow, sim: Simulator, door: Door, scope: trio.CancelScope) -> 
     def reset() -> None:
         door.reset_all()
 
+    def stall() -> None:
+        if streams := len(door.open_streams):
+            sim.inject(Fault("half_open", count=streams))
+
     def interrupt() -> None:
         # In the scheduler's own code trio's handler does not raise: it has the main task raise.
         signal.raise_signal(signal.SIGINT)
@@ -283,6 +290,7 @@ def _strike(blow: Blow, sim: Simulator, door: Door, scope: trio.CancelScope) -> 
         "cancel": scope.cancel,
         "cancel_dumb": dumb,
         "reset": reset,
+        "stall": stall,
         "interrupt": interrupt,
         "interrupt_inside": interrupt_inside,
     }[blow]

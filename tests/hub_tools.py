@@ -16,6 +16,7 @@ import trio_websocket
 from scripted import (
     MNQ,
     PING,
+    START_NS,
     Gathered,
     Hub,
     Json,
@@ -58,6 +59,14 @@ def jwt(number: int, seconds: float) -> str:
     claims = {"iat": now, "exp": now + seconds, "n": number}
     payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
     return f"eyJhbGciOiJIUzI1NiJ9.{payload}.c2lnbmF0dXJl{number:04d}"
+
+
+def ends_at(token: str | None) -> float:
+    """When a token of `jwt` ends, by trio's clock."""
+    assert token is not None
+    payload = token.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return float(claims["exp"]) - START_NS / 1e9
 
 
 def stamp(ts_ns: int) -> str:
@@ -115,6 +124,8 @@ class Service:
         self.at_open: Callable[[Link], Awaitable[None]] | None = None
         """Happens right after the handshake."""
         self.ping_s = 9.7
+        self.wall: Callable[[], int] = virtual_wall
+        """The exchange's clock."""
         self.rows: list[Row] = []
         """All trades of MNQ that were published."""
 
@@ -174,13 +185,13 @@ class Service:
 
     def _trade(self, contract_id: str) -> str:
         number = len(self.rows)
-        ts_ns = virtual_wall() // 10**6 * 10**6
+        ts_ns = self.wall() // 10**6 * 10**6
         row = ts_ns, 20000.0 + number % 40 / 4, 1 + number % 7
         if contract_id == MNQ:
             self.rows.append(row)
         return trade(row[1], row[2], contract_id, timestamp=stamp(ts_ns))
 
-    async def market(self, every_s: float = 0.05, contract_id: str = MNQ) -> None:
+    async def market(self, every_s: float = 0.1, contract_id: str = MNQ) -> None:
         """Trade for ever."""
         while True:
             await self.publish(1, contract_id)

@@ -6,7 +6,16 @@ import pickle
 import attrs
 import pytest
 
-from trio_projectx import ConfigError, Credentials, Endpoint, GatewayConfig, Limits, Reconnect, Refresh, Timeouts
+from trio_projectx import (
+    ConfigError,
+    Credentials,
+    Endpoint,
+    GatewayConfig,
+    Limits,
+    Reconnect,
+    Refresh,
+    Timeouts,
+)
 
 SECRET = "s3cret-key"
 

@@ -26,6 +26,14 @@ S = 15.0
 @attrs.define
 class Lively:
     is_held_back: bool = False
+    proof_wanted: float | None = None
+    lives: bool = True
+
+    def prove(self, until: float) -> None:
+        self.proof_wanted = until
+
+    def heard_since(self, at: float) -> bool:
+        return self.lives
 
 
 @attrs.define(eq=False)
@@ -391,9 +399,30 @@ def test_where_the_hub_has_answered_anything_one_alone_is_refused() -> None:
     bench.wish(A, B)
     bench.answer(bench.epoch.sent[0], "no")
     bench.now = S
+    assert bench.act() == S + 5
+    assert len(bench.refusals) == 1
+    assert bench.epoch.liveness.proof_wanted == S
+    bench.now = S + 5
     bench.act()
     assert bench.epoch.failed is None
     assert len(bench.refusals) == 2
+
+
+def test_a_connection_that_dies_between_two_answers_breaks_no_stream() -> None:
+    """Half-open in the middle of subscribing again: nobody is to blame but the connection."""
+    bench = Bench(established={A, B})
+    bench.wish(A, B)
+    bench.answer(bench.epoch.sent[0])
+    bench.epoch.liveness.lives = False
+    for now in (S, S + 4.9):
+        bench.now = now
+        bench.act()
+        assert (bench.epoch.failed, bench.refusals) == (None, [])
+    bench.now = S + 5
+    bench.act()
+    assert isinstance(bench.epoch.failed, Silent)
+    assert "was not answered, nor a ping" in str(bench.epoch.failed)
+    assert bench.refusals == []
 
 
 def test_the_end_of_the_epoch_leaves_what_is_on_or_asked_for() -> None:

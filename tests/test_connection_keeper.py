@@ -142,7 +142,7 @@ async def test_either_may_be_killed_and_nothing_is_missing(
                 trading.cancel()
         await settle(bench)
         check_whole(bench, service)
-        assert len(bench.rows) > 900
+        assert len(bench.rows) > 450
         assert len(service.holding()) == 2
         assert bench.hub.state is HubState.LIVE
         assert [state for _, state in bench.told.states()] == [

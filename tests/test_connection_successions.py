@@ -17,6 +17,7 @@ from hub_tools import (
     Link,
     Service,
     check_rows,
+    ends_at,
     jwt,
     open_bench,
     running,
@@ -94,7 +95,7 @@ async def test_a_new_token_costs_no_trade(autojump_clock: MockClock) -> None:
         for before, after in pairwise(service.links):
             assert before.gone_at is not None
             assert before.gone_at - before.opened_at < TTL
-            assert 0 <= before.gone_at - after.opened_at <= 1
+            assert 0 <= before.gone_at - after.opened_at <= 1.5
 
 
 async def test_in_a_quiet_market_it_takes_a_second(autojump_clock: MockClock) -> None:
@@ -221,7 +222,7 @@ async def test_an_old_one_that_is_reset_meanwhile_leaves_its_place(autojump_cloc
 async def test_a_new_one_that_is_refused_a_subscription_is_not_taken(autojump_clock: MockClock) -> None:
     service = Service()
     async with open_bench(service) as bench, trio.open_nursery() as nursery:
-        nursery.start_soon(trading, service, 30.0)
+        nursery.start_soon(trading, service, 90.0)
         await trio.sleep(5)
         service.refuse[MNQ] = "not twice"
         await bench.gateway.refresh_token()
@@ -233,6 +234,7 @@ async def test_a_new_one_that_is_refused_a_subscription_is_not_taken(autojump_cl
         service.refuse.clear()
         await trio.sleep(60)
         assert [link.number for link in service.up] == [2]
+        await trio.sleep(20)
         nursery.cancel_scope.cancel()
     check_whole(bench, service)
 
@@ -292,7 +294,7 @@ async def test_refused_a_second_connection_it_goes_on_until_the_token_ends(
         for link in ended:
             # As long as its token lives, but for the half minute in which a retry may come late.
             assert link.gone_at is not None
-            assert TTL - 0.1 <= link.gone_at - link.opened_at <= TTL + 35
+            assert -0.1 <= link.gone_at - ends_at(link.bearer) <= 35
         assert longest_down(service, trio.current_time()) <= 1.5
         assert len(bench.gaps) == len(ended)
         assert replaced(bench) == [False] * len(ended)

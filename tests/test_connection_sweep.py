@@ -42,7 +42,7 @@ def test_struck_at_any_step_a_life_ends_as_it_should(blow: steps.Blow) -> None:
     lives = list(steps.sweep(blow, every=19, first=1 + 3 * steps.BLOWS.index(blow)))
     assert [(life.at, life.faults()) for life in lives if life.faults()] == []
     assert len(lives) > 20
-    assert {"start", "streaming", "reset"} <= {life.reached for life in lives} or blow == "reset"
+    assert {"start", "streaming", "reset"} <= {life.reached for life in lives} or blow in ("reset", "stall")
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_struck_at_any_step_a_life_with_all_kinds_of_streams_ends_as_it_should(b
     lives = list(steps.sweep(blow, every=400, first=20 + 80 * steps.BLOWS.index(blow), is_whole=True))
     assert [(life.at, life.faults()) for life in lives if life.faults()] == []
     assert len(lives) >= 4
-    assert blow != "reset" or sum(life.whole_bars for life in lives) > 5
+    assert blow not in ("reset", "stall") or sum(life.whole_bars for life in lives) > 5
 
 
 def test_a_life_that_nothing_strikes_is_whole() -> None:

@@ -55,8 +55,8 @@ LIVES = Expected(outages=0)
 GONE = Expected()
 FAILS = Expected(outages=0)
 SILENT = Expected(told_s=3.1, lasts_s=6)
-#: Data that do not come are a stall, after 3 s; a second is given to what may be on its way.
-STALLED = Expected(told_s=4.2, lasts_s=7)
+#: Data that do not come are a stall, after 3 s or 20 intervals; a second is given to what may be on its way.
+STALLED = Expected(told_s=5.5, lasts_s=8)
 REFUSED = Expected(outages=0, ends=(px.SubscriptionError, "Failed to invoke"))
 UNANSWERED = Expected(outages=0, ends=(px.SubscriptionError, "did not acknowledge"))
 FATAL = Expected(outages=0, ends=(px.ConnectionLost, "refused on command"))
@@ -67,6 +67,7 @@ SHUFFLED = Expected(outages=0, check={"in_order": False, "slack_s": 1.5})
 #: What a live connection comes to; those that are not named here are gone at once.
 ON_A_LIVE_ONE: dict[str, Expected] = {
     **dict.fromkeys(("half_open", "hang"), SILENT),
+    "bit_flip": Expected(told_s=0.4),  # the next byte that is sent
     "stop_reading": SILENT,  # the server hears no pings of ours, and closes
     **dict.fromkeys(("throttle", "delay"), SLOW),
     **dict.fromkeys(("rechunk", "binary_frames", "fragmented_frames", "split_records"), LIVES),
@@ -92,7 +93,9 @@ ON_THE_WAY_IN: dict[str, Expected] = {
 #: After how long a step on the way in is given up.
 GIVEN_UP_S = {
     **dict.fromkeys(("connect", "negotiate", "upgrade"), TENTH.connect_s),
-    **{"handshake": TENTH.handshake_s, "subscribe": TENTH.subscribe_s, "stream": 0.0},
+    "handshake": TENTH.handshake_s,
+    "subscribe": TENTH.subscribe_s,
+    "stream": 0.0,
 }
 #: A user hub may be silent: nobody can tell that events are kept back.
 OF_THE_USER_HUB = {
@@ -182,7 +185,7 @@ async def meet_it(seen: Seen, name: str, phase: str, hub: str) -> None:
         assert handle.struck == 1
         assert_outcome(wanted, seen, hub, other, resets(name, phase))
         still = wanted.ends is None or other is not None
-        check(seen, sim, bound_s=3.0, is_live=True if still else None, **wanted.check)
+        check(seen, sim, bound_s=4.5, is_live=True if still else None, **wanted.check)
         if still:
             assert_steady(seen, AT)
             if not (hub == "user" and name in KEPT_BACK):

@@ -10,6 +10,7 @@ import random
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -84,9 +85,7 @@ async def test_an_end_without_a_word_is_one_gap_exactly_where_it_was(
 
 @pytest.mark.parametrize("hub", ["market", "user"])
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1009, 1011, 1012, 1013, 3000, 4999])
-async def test_every_close_code_but_one_reconnects(
-    autojump_clock: MockClock, code: int, hub: str
-) -> None:
+async def test_every_close_code_but_one_reconnects(autojump_clock: MockClock, code: int, hub: str) -> None:
     """Row 9."""
     async with open_sim() as sim:
         fault = Fault("ws_close", hub=hub, code=code, reason="Bye\x1b[2J")
@@ -127,7 +126,9 @@ async def test_a_close_record_that_forbids_to_return_is_the_end_of_its_hub_alone
         async with gateway.open_trades(CONTRACT) as trades, gateway.open_user_events():
             await trades.receive()
             sim.inject(Fault("close_record", hub="market", error="Gone\r\n\x1b[2J", allow_reconnect=False))
-            with pytest.raises(px.ConnectionLost, match=r"asked not to come back: Gone\\r\\n\\x1b\[2J") as info:
+            with pytest.raises(
+                px.ConnectionLost, match=r"asked not to come back: Gone\\r\\n\\x1b\[2J"
+            ) as info:
                 async for _ in trades:
                     pass
             with pytest.raises(px.ConnectionLost):
@@ -241,7 +242,7 @@ async def test_muted_pings_and_pongs_matter_to_nobody_while_data_come(autojump_c
 
 
 class Deaf(trio.abc.Stream):
-    """The client's end of a connection whose other side takes nothing more when it is told so (its buffers are full)."""
+    """The client's end of a connection whose other side takes nothing more from when it is told so."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream, self.is_full = stream, False
@@ -376,7 +377,9 @@ async def test_a_long_outage_is_survived_and_the_gap_is_exact(
         assert seconds <= back_after(seen) <= seconds + 31
         assert len(seen.gaps) == 1
         account = check(seen, sim, is_live=True, bound_s=seconds)
-        assert account.missed == sum(seen.gaps[0].start < row[0] < seen.gaps[0].end for row in _between(sim, seen))
+        assert account.missed == sum(
+            seen.gaps[0].start < row[0] < seen.gaps[0].end for row in _between(sim, seen)
+        )
         assert seen.connects <= 2 + 2 * (8 + seconds / 10)
         assert_steady(seen, AT)
 
@@ -461,14 +464,16 @@ async def test_names_that_cannot_be_found_for_a_while(
             door.fails = None
         tried = [at for at, _ in door.tried[before:]]
         assert 2 <= len(tried) <= 5 + 8
-        assert all(later - earlier <= 16 for earlier, later in zip(tried, tried[1:], strict=False))
+        assert all(later - earlier <= 16 for earlier, later in pairwise(tried))
         assert 8 <= back_after(seen) <= 16.1
         check(seen, sim, is_live=True)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
 @pytest.mark.parametrize("phase", ["negotiate", "upgrade"])
-async def test_a_status_that_passes_is_tried_again(autojump_clock: MockClock, status: int, phase: str) -> None:
+async def test_a_status_that_passes_is_tried_again(
+    autojump_clock: MockClock, status: int, phase: str
+) -> None:
     """Row 33."""
     seen, struck = await reconnect_meets("http_status", phase, status=status, count=3)
     assert struck == 3
@@ -508,7 +513,9 @@ async def test_a_retry_after_of_days_is_cut(autojump_clock: MockClock) -> None:
         check(seen, sim, is_live=True, bound_s=600)
 
 
-@pytest.mark.parametrize(("negotiate", "status", "says"), [(False, 404, "no hub"), (False, 403, "403"), (True, 403, "403")])
+@pytest.mark.parametrize(
+    ("negotiate", "status", "says"), [(False, 404, "no hub"), (False, 403, "403"), (True, 403, "403")]
+)
 async def test_a_status_that_stays_is_the_end(
     autojump_clock: MockClock, negotiate: bool, status: int, says: str
 ) -> None:
@@ -518,7 +525,9 @@ async def test_a_status_that_stays_is_the_end(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: watch(sim, 60, seen, negotiate=negotiate))
             await trio.sleep(2.01)
-            fault = Fault("http_status", hub="market", phase="upgrade", status=status, body="No\x1b[2J", count=0)
+            fault = Fault(
+                "http_status", hub="market", phase="upgrade", status=status, body="No\x1b[2J", count=0
+            )
             handle = sim.inject(fault)
             sim.inject(Fault("tcp_reset", hub="market", phase="stream"))
         raises(seen, px.ConnectionLost, says)
@@ -555,7 +564,9 @@ async def test_a_step_that_hangs_is_given_up(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in BODY_KINDS if kind not in ("redirect", "huge")])
-async def test_an_answer_to_negotiate_that_is_none_is_tried_again(autojump_clock: MockClock, kind: str) -> None:
+async def test_an_answer_to_negotiate_that_is_none_is_tried_again(
+    autojump_clock: MockClock, kind: str
+) -> None:
     """Row 35."""
     seen, struck = await reconnect_meets("http_body", "negotiate", kind=kind, until=20)
     assert struck == 1
@@ -583,7 +594,9 @@ async def test_a_redirect_to_another_origin_is_not_followed(autojump_clock: Mock
 
 
 @pytest.mark.parametrize("kind", HANDSHAKE_KINDS)
-async def test_an_answer_to_the_handshake_that_is_none_is_tried_again(autojump_clock: MockClock, kind: str) -> None:
+async def test_an_answer_to_the_handshake_that_is_none_is_tried_again(
+    autojump_clock: MockClock, kind: str
+) -> None:
     """Rows 38 and 39: but a refusal in words is the end."""
     error = "Not\x07 today" if kind == "error" else ""
     seen, struck = await reconnect_meets("handshake_answer", "handshake", kind=kind, error=error, until=20)
@@ -679,14 +692,19 @@ WAYS: dict[str, tuple[Fault, ...]] = {
     "reconnecting": (Fault("refuse", count=0, duration_s=100), Fault("tcp_reset", hub="market")),
     "in the upgrade": (Fault("hang", hub="market", phase="upgrade"), Fault("tcp_reset", hub="market")),
     "in the handshake": (Fault("hang", hub="market", phase="handshake"), Fault("tcp_reset", hub="market")),
-    "subscribing": (Fault("hang", hub="market", phase="subscribe"), Fault("tcp_reset", hub="market", phase="stream")),
+    "subscribing": (
+        Fault("hang", hub="market", phase="subscribe"),
+        Fault("tcp_reset", hub="market", phase="stream"),
+    ),
     "stalled": (Fault("mute_data", hub="market"),),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 12.0, 32.0])
-async def test_leaving_takes_no_time_whatever_the_state(autojump_clock: MockClock, way: str, after_s: float) -> None:
+async def test_leaving_takes_no_time_whatever_the_state(
+    autojump_clock: MockClock, way: str, after_s: float
+) -> None:
     """Row 102: a second, or what a Close that is not answered may take (``close_s``, 5 s)."""
     async with open_sim() as sim:
         await rate(sim, 2)
@@ -705,7 +723,36 @@ async def test_leaving_takes_no_time_whatever_the_state(autojump_clock: MockCloc
 
 # -- where the other rows are
 
-HERE = {1, 2, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 30, 31, 32, 33, 34, 35, 36, 37}
+HERE = {
+    1,
+    2,
+    9,
+    10,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    17,
+    18,
+    19,
+    20,
+    21,
+    22,
+    23,
+    24,
+    25,
+    27,
+    30,
+    31,
+    32,
+    33,
+    34,
+    35,
+    36,
+    37,
+}
 HERE |= {38, 39, 40, 41, 101, 102}
 ELSEWHERE = {
     "test_faults_matrix.py": {1, 2, 6, 7, 10, 13, 33, 37, 39, 41, 42, 64, 65, 66, 67, 69},

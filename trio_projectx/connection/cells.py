@@ -17,6 +17,8 @@ from trio_projectx.flow.subscriptions import D, Sink, Subscription
 
 #: How much longer an answer may take that our own back-pressure holds back.
 _HELD_BACK_S: Final = 1.0
+#: How long the other side has to show that it lives, where an answer is overdue.
+_PROOF_S: Final = 5.0
 
 
 class CellState(enum.Enum):
@@ -43,6 +45,8 @@ class Cell:
     acked_at: float = math.inf
     error: SubscriptionError | None = None
     """Why it was refused; None while it is not."""
+    doubted_at: float | None = None
+    """Since when the answer is overdue, and a sign of life is waited for; None while it is not."""
     is_unsure: bool = False
     """Whether a subscription was asked for and never answered: the hub may have it after all."""
 
@@ -151,11 +155,20 @@ class Cells(Generic[D]):
         if self._epoch.liveness.is_held_back:
             cell.due = now + _HELD_BACK_S  # the answer may be there, unread
             return
+        if self._is_to_be_proved(cell):
+            # Is it the subscription, or the connection? Only a live one answers a ping.
+            cell.doubted_at, cell.due = now, now + _PROOF_S
+            self._epoch.liveness.prove(now)
+            return
         cell.call, cell.due = None, math.inf
         if cell.state is CellState.UNSUBSCRIBING:
             cell.state = CellState.ABSENT
             return
         cell.is_unsure = True
+        if self._is_dead(cell):
+            unanswered = f"{self._epoch.name}: {cell.wanted.subscribe} was not answered, nor a ping"
+            self._epoch.fail(Silent(unanswered))
+            return
         if not self._has_answered and self._report.is_established(cell.wanted):
             # A hub that answers nothing is no hub; what it took before is no subscription's fault.
             self._epoch.fail(Silent(f"{self._epoch.name}: no subscription was acknowledged"))
@@ -167,6 +180,15 @@ class Cells(Generic[D]):
                 "is not read, opened with overflow=BLOCK, held its answer back); try again"
             ),
         )
+
+    def _is_to_be_proved(self, cell: Cell) -> bool:
+        """Whether a stream would break for an answer that the connection may have lost, midway through others."""
+        if cell.state is CellState.UNSUBSCRIBING or cell.doubted_at is not None:
+            return False
+        return self._has_answered and self._report.is_established(cell.wanted)
+
+    def _is_dead(self, cell: Cell) -> bool:
+        return cell.doubted_at is not None and not self._epoch.liveness.heard_since(cell.doubted_at)
 
     def _refuse(self, cell: Cell, error: TrioProjectXError) -> None:
         cell.state = CellState.REFUSED
@@ -194,7 +216,7 @@ class Cells(Generic[D]):
             del self._cells[cell.wanted]
 
     def _call(self, cell: Cell, target: str, now: float) -> None:
-        cell.due = now + self._subscribe_s
+        cell.due, cell.doubted_at = now + self._subscribe_s, None
         cell.call = self._epoch.invoke(target, *cell.wanted.arguments, then=self._ring)
 
     def leave(self, cause: str) -> None:

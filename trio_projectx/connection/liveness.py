@@ -57,6 +57,10 @@ class Liveness:
             self._wanted = until
             self._bell.ring()
 
+    def heard_since(self, at: float) -> bool:
+        """Whether the other side has given any sign of life, be it a pong, since ``at`` (trio's clock)."""
+        return max(self.record_at, self.pong_at) >= at
+
     async def receive(self, transport: Transport) -> str:
         """Return the next text.
 
