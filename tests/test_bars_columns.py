@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from trio_projectx._events import Bar
 from trio_projectx._timeframe import Timeframe
-from trio_projectx.bars.columns import SCHEMA, BarColumns
+from trio_projectx.bars.columns import SCHEMA, SCHEMAS, BarColumns, Row
 
 MINUTE = Timeframe("1m")
 FIELDS = (
@@ -62,6 +62,17 @@ def bar(n: int, *, partial: bool = False) -> Bar:
     )
 
 
+def row_of(each: Bar) -> Row:
+    n = each.start // 60
+    return Row(each, (n, n + 3, n - 3, n + 1))
+
+
+def put(columns: BarColumns, each: Bar) -> None:
+    """Append one bar and show it."""
+    columns.append(row_of(each))
+    columns.keep()
+
+
 def rows(table: pa.Table) -> list[list[object]]:
     """The rows as plain values, stamps as int64 (their nanoseconds would be lost in a datetime)."""
     columns = [table.column(name) for name, _ in FIELDS]
@@ -100,7 +111,7 @@ def test_what_was_written_is_what_is_read_in_every_snapshot_ever_taken(
     columns, written = BarColumns(10_000), [bar(n, partial=p) for n, p in enumerate(partial)]
     snapshots: list[pa.Table] = []
     for n, each in enumerate(written):
-        columns.append(each)
+        put(columns, each)
         if n % every == 0:
             snapshots.append(columns.table())
     assert len(columns) == len(written)
@@ -113,9 +124,9 @@ def test_what_was_written_is_what_is_read_in_every_snapshot_ever_taken(
 def test_a_snapshot_copies_nothing_and_allocates_nothing() -> None:
     columns = BarColumns(20_000)
     for n in range(20_000):
-        columns.append(bar(n))
+        put(columns, bar(n))
     first = columns.table()
-    columns.append(bar(20_000, partial=True))
+    put(columns, bar(20_000, partial=True))
     gc.collect()
     before = pa.total_allocated_bytes()
     tables = [columns.table() for _ in range(50)]
@@ -131,7 +142,7 @@ def test_memory_comes_once_per_chunk_however_many_bars_there_are() -> None:
     steps: list[int] = []
     before = pa.total_allocated_bytes()
     for n in range(chunk * 2 + 1):
-        columns.append(bar(n))
+        put(columns, bar(n))
         now = pa.total_allocated_bytes()
         if now != before:
             steps.append(n)
@@ -142,7 +153,7 @@ def test_memory_comes_once_per_chunk_however_many_bars_there_are() -> None:
 
 def test_who_holds_a_snapshot_cannot_write_into_it() -> None:
     columns = BarColumns(10)
-    columns.append(bar(1))
+    put(columns, bar(1))
     for name, _ in FIELDS:
         for buffer in columns.table().column(name).chunks[0].buffers():
             assert buffer is None or not buffer.is_mutable
@@ -155,7 +166,7 @@ def test_who_holds_a_snapshot_cannot_write_into_it() -> None:
 def test_old_bars_go_a_chunk_at_a_time_and_the_last_ones_stay(kept: int, count: int) -> None:
     columns, chunk = BarColumns(kept), -(-kept // 64) * 64
     for n in range(count):
-        columns.append(bar(n))
+        put(columns, bar(n))
         assert min(n + 1, kept) <= len(columns) <= kept + chunk
     table = columns.table()
     assert len(columns) == table.num_rows
@@ -165,11 +176,11 @@ def test_old_bars_go_a_chunk_at_a_time_and_the_last_ones_stay(kept: int, count: 
 def test_a_snapshot_outlives_what_it_was_taken_from() -> None:
     columns = BarColumns(64)
     for n in range(64):
-        columns.append(bar(n, partial=n % 3 == 0))
+        put(columns, bar(n, partial=n % 3 == 0))
     table = columns.table()
     expected = rows(table)
     for n in range(64, 1000):
-        columns.append(bar(n))
+        put(columns, bar(n))
     del columns
     gc.collect()
     held = [pa.allocate_buffer(4096) for _ in range(64)]  # take the memory again, if it was let go
@@ -180,11 +191,11 @@ def test_a_snapshot_outlives_what_it_was_taken_from() -> None:
 
 def test_a_row_that_cannot_be_written_does_not_count() -> None:
     columns = BarColumns(64)
-    columns.append(bar(0))
+    put(columns, bar(0))
     with pytest.raises((OverflowError, ValueError)):
-        columns.append(attrs.evolve(bar(1), volume=1 << 63))
+        put(columns, attrs.evolve(bar(1), volume=1 << 63))
     assert len(columns) == 1
-    columns.append(bar(2, partial=True))
+    put(columns, bar(2, partial=True))
     assert rows(columns.table()) == [row(bar(0)), row(bar(2, partial=True))]
 
 
@@ -197,5 +208,74 @@ def test_extremes_of_int64_and_bits_in_random_order() -> None:
         extreme = attrs.evolve(bar(n), start=rng.choice([low, -1]), end=high, first_ts=low, volume=high)
         written.append(attrs.evolve(extreme, partial=rng.random() < 0.5))
     for each in written:
-        columns.append(each)
+        put(columns, each)
     assert rows(columns.table()) == [row(each) for each in written]
+
+
+def test_prices_are_kept_in_ticks_too_and_neither_way_of_showing_them_copies() -> None:
+    columns = BarColumns(200)
+    for n in range(150):
+        put(columns, bar(n))
+    ticks, floats = columns.table(shown="ticks"), columns.table()
+    assert ticks.schema == SCHEMAS["ticks"]
+    assert [ticks.column(name).to_pylist() for name in ("open", "high", "low", "close")] == [
+        [n + step for n in range(150)] for step in (0, 3, -3, 1)
+    ]
+    prices = ["open", "high", "low", "close"]
+    assert ticks.drop_columns(prices).equals(floats.drop_columns(prices))
+    before = pa.total_allocated_bytes()
+    again = [columns.table(shown="ticks") for _ in range(20)]
+    assert pa.total_allocated_bytes() == before
+    assert [addresses(table) for table in again] == [addresses(ticks)] * 20
+    only_floats = BarColumns(200, in_ticks=False)
+    only_floats.append(Row(bar(1), (1 << 70, 0, 0, 0)))  # ticks that no int64 holds are not kept
+    only_floats.keep()
+    assert rows(only_floats.table()) == [row(bar(1))]
+
+
+def test_what_was_not_kept_was_never_there() -> None:
+    """Over the edge of a chunk, with revisions, and with chunks that went: readers saw nothing of it."""
+    columns = BarColumns(100)
+    for n in range(0, 240, 2):
+        put(columns, bar(n))
+    before = columns.table()
+    shown = rows(before)
+    for n in range(240, 700, 2):
+        columns.append(row_of(bar(n)))
+    columns.revise([row_of(attrs.evolve(bar(238), volume=77)), row_of(bar(301))])
+    assert rows(columns.table()) == shown
+    columns.undo()
+    assert (rows(columns.table()), len(columns)) == (shown, len(shown))
+    put(columns, attrs.evolve(bar(241), partial=True))
+    assert rows(columns.table()) == [*shown, row(attrs.evolve(bar(241), partial=True))]
+    assert rows(before) == shown
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_revisions_by_the_dozen_are_those_of_a_sorted_list(data: st.DataObject) -> None:
+    columns = BarColumns(1000)
+    numbers = data.draw(st.lists(st.integers(0, 300), unique=True, max_size=80).map(sorted))
+    held = {n: bar(n) for n in numbers}
+    for each in held.values():
+        columns.append(row_of(each))
+    columns.keep()
+    for volume in range(3):
+        changed = data.draw(st.lists(st.integers(0, 300), unique=True, max_size=20))
+        some = [attrs.evolve(bar(n), volume=volume) for n in changed]
+        columns.revise([row_of(each) for each in some])
+        columns.keep()
+        held |= {each.start // 60: each for each in some}
+        assert rows(columns.table()) == [row(held[n]) for n in sorted(held)]
+        columns.table().validate(full=True)
+
+
+def test_synthetic_bars_behind_another_are_found_over_the_edges_of_chunks() -> None:
+    columns = BarColumns(64)  # chunks of 64
+    for n in range(100):
+        put(columns, attrs.evolve(bar(n), synthetic=40 <= n < 90))
+    assert [each.start // 60 for each in columns.synthetic_after(bar(45).end, 1000)] == list(range(46, 90))
+    assert [each.start // 60 for each in columns.synthetic_after(bar(60).end, 7)] == list(range(61, 68))
+    assert columns.synthetic_after(bar(90).end, 9) == columns.synthetic_after(bar(99).end, 9) == []
+    (first, *_) = columns.synthetic_after(bar(49).end, 1)
+    assert first[:] == (3000, 3060, bar(50).close, bar(50).trade_date, False)

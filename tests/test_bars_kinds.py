@@ -250,3 +250,28 @@ def test_what_is_no_kind_is_refused(label: str) -> None:
         Timeframe(label)
     with pytest.raises(ConfigError):
         make(["1s", label])
+
+
+def test_a_table_of_a_kind_is_cut_by_time_also_where_ends_are_in_no_order() -> None:
+    bars = make(["tick:1"])
+    bars.update(batch([Tick(at) for at in (50, 10, 90, 30, 50, 70)]))
+    ends = [51, 11, 91, 31, 51, 71]
+    whole = bars.table("tick:1")
+    assert whole["end"].cast(pa.int64()).to_pylist() == ends
+    for start, end in ((None, None), (11, None), (None, 51), (30, 71), (91, 91)):
+        wanted = [e for e in ends if (start is None or e > start) and (end is None or e <= end)]
+        cut_out = bars.table("tick:1", start, end)
+        assert cut_out["end"].cast(pa.int64()).to_pylist() == wanted
+        assert cut_out.schema == whole.schema
+
+
+def test_only_the_first_bar_after_an_interruption_is_partial_also_while_it_forms() -> None:
+    bars = make(["tick:2"], partial_first=True)
+    bars.update(batch([Tick(7)]))
+    forming = bars.forming("tick:2")
+    assert forming is not None
+    assert forming.partial
+    bars.update(batch([Tick(7), Tick(7)]))
+    forming = bars.forming("tick:2")
+    assert forming is not None
+    assert not forming.partial

@@ -17,8 +17,8 @@ from test_bars_reference import GRID, S, Tick, arrivals, batch, cut, cuts, laten
 
 from trio_projectx import Bar, BarRevised, ConfigError
 from trio_projectx.bars import Anchor, BarSet, Sessions
-from trio_projectx.bars.columns import BarColumns
-from trio_projectx.bars.rungs import Fill, Late
+from trio_projectx.bars.columns import BarColumns, Row
+from trio_projectx.bars.policies import Fill, Late
 
 UTC = Anchor.utc()
 FRAMES = ["1s", "5s", "1m"]
@@ -166,13 +166,15 @@ def test_revisions_in_old_chunks_copy_only_those_and_snapshots_stay() -> None:
     closed = [b for k in range(0, 4000, 2) for b in make_bars.update(batch([Tick(k * S)]))]
     snapshots: list[tuple[pa.Table, list[int]]] = []
     for bar in closed:
-        columns.append(bar)
+        columns.append(Row(bar, (1, 2, 3, 4)))
+    columns.keep()
     kept = columns.table()["start"].cast(pa.int64()).to_pylist()
     for start in (kept[3], kept[3] + S, kept[500] + S, kept[-1] + S, kept[0] - S):
         bar = attrs.evolve(closed[0], start=start, end=start + S, volume=77)
         table = columns.table()
         snapshots.append((table, table["volume"].to_pylist()))
-        columns.revise(bar)
+        columns.revise([Row(bar, (5, 6, 7, 8))])
+        columns.keep()
         found = columns.table()
         rows = found["start"].cast(pa.int64()).to_pylist()
         assert rows == sorted(set(rows))
@@ -403,3 +405,69 @@ def test_readers_in_other_threads_see_whole_rows_during_a_flood() -> None:
 def test_policies_that_are_none_are_refused(options: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         make(["1s"], **options)  # type: ignore[arg-type]
+
+
+# --- bars without trades, and what is found out about them later
+
+
+@settings(max_examples=60)
+@given(trades=arrivals(), sizes=cuts, lateness=st.sampled_from([0, S, 5 * S]))
+def test_synthetic_bars_always_have_the_close_before_them_also_when_it_is_revised(
+    trades: list[Tick], sizes: list[int], lateness: int
+) -> None:
+    at = ns("2025-11-24T10:00:00")
+    moved = [attrs.evolve(t, ts=at + t.ts % (100 * S)) for t in trades]
+    bars = make(FRAMES, anchor=EQ, lateness=lateness, late="revise", fill="previous")
+    told: dict[tuple[str, int], Bar] = {}
+    for piece in [*cut(moved, sizes), None]:
+        for bar in bars.flush() if piece is None else bars.update(batch(piece)):
+            told[bar.timeframe, bar.start] = bar
+        for event in bars.take_revised():
+            told[event.bar.timeframe, event.bar.start] = event.bar
+        for frame in FRAMES:
+            rows = bars.table(frame).to_pylist()
+            for one, other in pairwise(rows):
+                assert not other["synthetic"] or other["close"] == one["close"] == other["open"]
+            mine = [told[key] for key in sorted(told) if key[0] == frame]
+            assert [bar.close for bar in mine] == [row["close"] for row in rows]
+
+
+def test_a_late_trade_changes_the_synthetic_bars_behind_it_up_to_the_next_real_one() -> None:
+    bars = make(["1s"], anchor=EQ, late="revise", fill="previous")
+    at = ns("2025-11-24T10:00:00")
+    bars.update(batch([Tick(at, 40), Tick(at + 5 * S, 44), Tick(at + 9 * S, 48)]))
+    bars.update(batch([Tick(at + 2 * S, 60)]))
+    revised = bars.take_revised()
+    assert [(e.bar.start - at) // S for e in revised] == [2, 3, 4]
+    assert [(e.bar.close, e.bar.synthetic, e.late_trades, e.is_new) for e in revised] == [
+        (15.0, False, 1, True),
+        (15.0, True, 0, False),
+        (15.0, True, 0, False),
+    ]
+    assert bars.table("1s")["close"].to_pylist() == [10, 10, 15, 15, 15, 11, 11, 11, 11]
+    bars.update(batch([Tick(at + 8 * S, 20)]))
+    bars.take_revised()
+    bars.advance(at + 12 * S)
+    assert bars.table("1s")["close"].to_pylist()[-4:] == [5, 12, 12, 12]
+    bars.update(batch([Tick(at + 11 * S, 16)]))
+    bars.advance(at + 15 * S)
+    assert bars.table("1s")["close"].to_pylist()[-5:] == [12, 4, 4, 4, 4]
+
+
+def test_where_nobody_listened_a_synthetic_bar_is_partial() -> None:
+    """After an interruption nobody knows that nobody traded: the bar says so."""
+    bars = make(["1s"], anchor=EQ, fill="previous", partial_first=True)
+    at = ns("2025-11-24T10:00:00")
+    bars.update(batch([Tick(at), Tick(at + 3 * S)]))
+    bars.rejoin()
+    bars.update(batch([Tick(at + 7 * S), Tick(at + 10 * S)]))
+    table = bars.table("1s")
+    assert table["synthetic"].to_pylist() == [False, True, True, False, True, True, True, False, True, True]
+    assert table["partial"].to_pylist() == [True, False, False, True, True, True, True, True, False, False]
+
+
+@pytest.mark.parametrize("options", [{"late": "revise"}, {"fill": "previous", "anchor": EQ}])
+def test_what_no_bar_that_ends_by_time_can_use_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="is for bars that end by time, and none of tick:5, range:8 does"):
+        make(["tick:5", "range:8"], **options)  # type: ignore[arg-type]
+    assert make(["tick:5", "1s"], **options).timeframes == ("tick:5", "1s")  # type: ignore[arg-type]

@@ -278,3 +278,14 @@ def test_nothing_is_told_of_clocks_that_are_not_in_use(caplog: pytest.LogCapture
             for day in range(0, 900, 30):
                 bars.update(batch([Tick(ns("2025-01-01T00:00") + day * 86_400 * S)]))
     assert [r for r in caplog.records if "clocks" in r.getMessage()] == []
+
+
+def test_a_template_without_any_hours_has_only_trades_outside() -> None:
+    empty = Sessions.weekly("UTC", "Mon ", known_from="2026-01-01", known_through="2026-12-31")
+    bars = BarSet("C", ["1m", "1d"], anchor=Anchor.session(empty), grid=GRID, lateness_ns=0)
+    bars.update(batch([Tick(ns("2026-11-17T10:00")), Tick(ns("2026-11-17T10:01"))]))
+    assert [(bar.trade_date, bar.scheduled, bar.trades) for bar in bars.flush()] == [
+        (None, False, 1),
+        (None, False, 2),
+    ]
+    assert bars.is_beyond_known

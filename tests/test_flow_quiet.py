@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_projectx import Anchor, Bar, BarRevised, ConnectionLost, Dropped, Limits, Overflow
 from trio_projectx.bars import BarSet
-from trio_projectx.bars.rungs import Late
+from trio_projectx.bars.policies import Late
 from trio_projectx.flow.buffers import Buffer
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.keys import bar_key, bar_stamp

@@ -394,8 +394,8 @@ def test_arguments_that_route_nowhere_are_one_refusal(
 def test_many_refusals_of_a_kind_are_one_with_a_count() -> None:
     decoded = Decoder().invocation("GatewayTrade", [MNQ, [1] * 100_000 + [trade(volume=1.5)] * 7])
     assert decoded.refusals == [
-        Refusal("GatewayTrade", MNQ, Reason.SCHEMA, "a number instead of a trade", 100_000),
-        Refusal("GatewayTrade", MNQ, Reason.SIZE, "volume: no whole number", 7),
+        Refusal("GatewayTrade", MNQ, Reason.SCHEMA, "arguments[1][0]: a number instead of a trade", 100_000),
+        Refusal("GatewayTrade", MNQ, Reason.SIZE, "arguments[1][100000].volume: no whole number", 7),
     ]
 
 
@@ -403,8 +403,8 @@ def test_a_bad_field_of_a_quote_leaves_the_others() -> None:
     decoded = Decoder().invocation("GatewayQuote", [MNQ, {"bestBid": 1.5, "bestAsk": "x", "volume": 1.5}])
     assert decoded.quotes == [(MNQ, WireQuote(best_bid=1.5))]
     assert [(r.reason, r.detail) for r in decoded.refusals] == [
-        (Reason.SCHEMA, "bestAsk: a string instead of a number"),
-        (Reason.SIZE, "volume: no whole number"),
+        (Reason.SCHEMA, "arguments[1].bestAsk: a string instead of a number"),
+        (Reason.SIZE, "arguments[1].volume: no whole number"),
     ]
 
 

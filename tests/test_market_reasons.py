@@ -30,6 +30,8 @@ def test_the_values_are_the_stable_names() -> None:
         "stamp_range",
         "price_band",
         "replayed",
+        "stamp_ahead",
+        "volume_band",
     ]
 
 

@@ -78,6 +78,12 @@ from trio_projectx._events import (
     BarRevised as BarRevised,
 )
 from trio_projectx._events import (
+    BuilderFailed as BuilderFailed,
+)
+from trio_projectx._events import (
+    BuilderRecovered as BuilderRecovered,
+)
+from trio_projectx._events import (
     ClockSkewed as ClockSkewed,
 )
 from trio_projectx._events import (
@@ -87,10 +93,16 @@ from trio_projectx._events import (
     ConnectionReplaced as ConnectionReplaced,
 )
 from trio_projectx._events import (
+    DataEvent as DataEvent,
+)
+from trio_projectx._events import (
     Dropped as Dropped,
 )
 from trio_projectx._events import (
     Gap as Gap,
+)
+from trio_projectx._events import (
+    GatewayEvent as GatewayEvent,
 )
 from trio_projectx._events import (
     HubState as HubState,
@@ -103,6 +115,9 @@ from trio_projectx._events import (
 )
 from trio_projectx._events import (
     Quote as Quote,
+)
+from trio_projectx._events import (
+    RejectionBurst as RejectionBurst,
 )
 from trio_projectx._events import (
     ReplacementFailed as ReplacementFailed,
@@ -121,6 +136,9 @@ from trio_projectx._events import (
 )
 from trio_projectx._events import (
     Trade as Trade,
+)
+from trio_projectx._events import (
+    TradesLate as TradesLate,
 )
 from trio_projectx._events import (
     to_datetime as to_datetime,

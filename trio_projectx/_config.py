@@ -105,6 +105,17 @@ def _endpoints(
         raise ConfigError("GatewayConfig.endpoints must be an Endpoint, or a tuple of at least one")
 
 
+def _count_or_drop(
+    instance: object,
+    attribute: attrs.Attribute[Literal["count", "drop"]],
+    value: Literal["count", "drop"],
+) -> None:
+    if value not in ("count", "drop"):
+        raise ConfigError(
+            f'{type(instance).__name__}.{attribute.name} must be "count" or "drop", not {value!r:.40}'
+        )
+
+
 def _stamp(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not (isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63):
         raise ConfigError(
@@ -122,6 +133,8 @@ def _check_kinds(instance: object, kinds: Mapping[str, type]) -> None:
 
 
 _SCHEMES: Final = ("http", "https")
+_USUAL_SIZE_MAX: Final = 1_000_000
+_USUAL_VOLUME_BAND: Final = 100.0
 
 
 def _url(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -197,7 +210,7 @@ class Limits:
     """The earliest stamp a trade may carry (1980-01-01T00:00Z)."""
     stamp_max_ns: int = attrs.field(default=4_102_444_800_000_000_000, validator=_stamp)
     """The latest (2100-01-01T00:00Z): a stamp is never judged by the local clock."""
-    trade_size_max: int = attrs.field(default=1_000_000, validator=_at_least_1)
+    trade_size_max: int = attrs.field(default=_USUAL_SIZE_MAX, validator=_at_least_1)
     stall_intervals: float = attrs.field(default=20.0, validator=_positive)
     """How many of its recent intervals a contract may be silent (see ``timeouts.stall_s``)."""
     skew_ms: float = attrs.field(default=1000.0, validator=_positive)
@@ -207,6 +220,20 @@ class Limits:
     quote, confirm that the market is there. 0 holds none."""
     price_band_confirm: int = attrs.field(default=3, validator=_at_least_1)
     """How many trades confirm, or contradict, a price that is held."""
+    stamp_ahead_s: float = attrs.field(default=10.0, validator=[_not_negative, _not_endless])
+    """By how much a trade's stamp may be ahead of the exchange's clock (the contract's own stamps and the time since
+    them) and of ours; beyond, it is held until others, or a quote, confirm that it is that late. 0 holds none."""
+    stamp_ahead_confirm: int = attrs.field(default=3, validator=_at_least_1)
+    """How many trades confirm, or contradict, a stamp that is held."""
+    volume_band: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
+    """How many times the biggest of the last 1,000 trades a volume may be; beyond, it is rejected. 0 rejects none;
+    None is 100, but 0 where ``trade_size_max`` was raised: then big ones are expected."""
+    volume_band_floor: int = attrs.field(default=100_000, validator=_at_least_1)
+    """A volume up to this is never rejected for that."""
+    crossed_quotes: Literal["count", "drop"] = attrs.field(default="count", validator=_count_or_drop)
+    """A quote whose bid is above its ask is given like any other ("count"), or is not ("drop"); it is counted."""
+    rejections_kept: int = attrs.field(default=64, validator=_at_least_1)
+    """How many of the last rejected records of a contract are kept for `Gateway.rejections`."""
     lateness_ms: float = attrs.field(default=50.0, validator=[_not_negative, _not_endless])
     """How much later than a younger trade a trade may arrive and still be put into its bar."""
     quiet_ms: float = attrs.field(default=1000.0, validator=[_not_negative, _not_endless])
@@ -216,6 +243,13 @@ class Limits:
     def __attrs_post_init__(self) -> None:
         if self.stamp_min_ns > self.stamp_max_ns:
             raise ConfigError("Limits.stamp_min_ns must not be above Limits.stamp_max_ns")
+
+    @property
+    def volume_times(self) -> float:
+        """``volume_band`` with its default filled in."""
+        if self.volume_band is None:
+            return 0.0 if self.trade_size_max > _USUAL_SIZE_MAX else _USUAL_VOLUME_BAND
+        return self.volume_band
 
 
 @attrs.frozen(slots=True)

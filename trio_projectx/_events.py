@@ -58,6 +58,16 @@ class Quote:
     change_percent: float | None = None
     volume: int | None = None
 
+    @property
+    def is_crossed(self) -> bool:
+        """Whether the bid is above the ask: one of the two is old, or the feed is wrong for a moment."""
+        return self.bid is not None and self.ask is not None and self.bid > self.ask
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether the bid is the ask."""
+        return self.bid is not None and self.bid == self.ask
+
 
 @attrs.frozen(slots=True)
 class Bar:
@@ -106,6 +116,8 @@ class Bar:
 @attrs.frozen(slots=True)
 class BarRevised:
     """A closed bar that changed: trades came for it later than the lateness (``late="revise"``).
+
+    Synthetic bars behind it (``fill="previous"``) have its close, so they change with it; of them ``late_trades`` is 0.
 
     ``bar`` is the whole bar as it is now; it takes the place of the one of the same timeframe and ``start``
     that was given before. Where ``is_new``, there was none, or a synthetic one: no trade had come in time.
@@ -268,6 +280,79 @@ ConnectionEvent: TypeAlias = (
     | SubscriptionRefused
     | ClockSkewed
 )
+"""What is told of the connections."""
+
+
+@attrs.frozen(slots=True)
+class BuilderFailed:
+    """The builder of one timeframe could not take trades, also when it was asked a second time.
+
+    None of them is in its bars; the other timeframes have them. Its bars are ``partial`` from those that were open
+    then to those that began before the next trade it takes. ``state`` is that of its breaker: "open" asks it
+    nothing for a while. ``first_ts`` and ``last_ts`` are the `ts_event` of the first and last of ``trades`` trades
+    that no event before has told (0 trades, and both 0, where it was a bar that could not be closed).
+    """
+
+    contract_id: str
+    timeframe: Timeframe
+    trades: int
+    first_ts: int
+    last_ts: int
+    state: Literal["closed", "open", "half_open"]
+    reason: str
+    at: int
+
+
+@attrs.frozen(slots=True)
+class BuilderRecovered:
+    """The builder of one timeframe takes trades again.
+
+    ``trades`` are those it was not given while its breaker was open, from ``first_ts`` to ``last_ts``; they and
+    those that `BuilderFailed` told are in none of its bars.
+    """
+
+    contract_id: str
+    timeframe: Timeframe
+    trades: int
+    first_ts: int
+    last_ts: int
+    at: int
+
+
+@attrs.frozen(slots=True)
+class RejectionBurst:
+    """Many records of a contract were rejected one after the other (`Gateway.rejections` shows the last ones).
+
+    ``rejected`` of the last ``judged`` trades, or records of ``what``, were; ``reason`` is the most frequent one
+    of all times, ``total`` how many there were of all reasons.
+    """
+
+    contract_id: str
+    what: Literal["trades", "quotes", "depth"]
+    rejected: int
+    judged: int
+    reason: str
+    total: int
+    at: int
+
+
+@attrs.frozen(slots=True)
+class TradesLate:
+    """So many trades in a row came too late for the finest bars of a stream; they are counted, and in none of them.
+
+    A stamp in the future may have closed those bars before their time, or the feed is in disorder beyond
+    ``limits.lateness_ms``. It is told once, until trades are in time again.
+    """
+
+    contract_id: str
+    timeframe: Timeframe
+    trades: int
+    at: int
+
+
+DataEvent: TypeAlias = BuilderFailed | BuilderRecovered | RejectionBurst | TradesLate
+"""What is told of the data of a contract, beside its streams."""
+GatewayEvent: TypeAlias = ConnectionEvent | DataEvent
 """What ``gateway.open_events()`` streams."""
 
 

@@ -10,7 +10,7 @@ import attrs
 
 from trio_projectx._config import GatewayConfig, Overflow
 from trio_projectx._errors import ConfigError
-from trio_projectx._events import Bar, BarRevised, ConnectionEvent, Dropped, Gap, Quote, Trade
+from trio_projectx._events import Bar, BarRevised, Dropped, Gap, GatewayEvent, Quote, Trade
 from trio_projectx._redact import install_redaction
 from trio_projectx._user_events import UserItem
 from trio_projectx.bars import Anchor
@@ -23,6 +23,7 @@ from trio_projectx.flow.bar_stream import BarStream
 from trio_projectx.flow.pipeline import PipelineStatistics
 from trio_projectx.flow.stream import Stream
 from trio_projectx.flow.user_pipeline import UserStatistics
+from trio_projectx.market import Rejection
 
 Lossless = Literal[Overflow.ERROR, Overflow.BLOCK]
 """The policies that never leave an item out, so that no `Dropped` stands in the stream."""
@@ -280,10 +281,11 @@ class Gateway:
 
     def open_events(
         self, *, overflow: Overflow = Overflow.DROP_OLDEST, capacity: int | None = None
-    ) -> AbstractAsyncContextManager[Stream[ConnectionEvent | Dropped]]:
-        """Stream what becomes of the connections: states, tokens, replacements, stalls, clocks; from now on.
+    ) -> AbstractAsyncContextManager[Stream[GatewayEvent | Dropped]]:
+        """Stream what becomes of the connections (states, tokens, replacements, stalls, clocks) and of the data.
 
-        Entering asks nothing of the service.
+        Of the data it is what is beside the streams: bursts of rejections, builders that failed, trades that all come
+        late. Entering asks nothing of the service.
         """
         return self._streams.events(overflow, capacity)
 
@@ -316,6 +318,20 @@ class Gateway:
             clock_health(watch.skew.skew_ms, watch.skew.is_skewed),
             watch.stalls.worst(watch.now()),
         )
+
+    def rejections(self, contract: str) -> tuple[Rejection, ...]:
+        """Return the last rejected records of a contract, its trades and then the fields of its quotes.
+
+        ``contract`` is a full contract id, or the product or ticker of one that a stream was opened for. Of each, the
+        last ``limits.rejections_kept`` are there, oldest first; none of a contract that no stream was opened for.
+        """
+        found = self._streams.market.known(contract)
+        return () if found is None else found.rejections
+
+    def quarantine(self, contract: str) -> tuple[Rejection, ...]:
+        """Return the trades of a contract that are held now, and the reason for which they would be rejected."""
+        found = self._streams.market.known(contract)
+        return () if found is None else found.quarantined
 
     def statistics(self) -> GatewayStatistics:
         """Return a snapshot of all counters."""

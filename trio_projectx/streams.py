@@ -10,7 +10,7 @@ import attrs
 
 from trio_projectx._config import GatewayConfig, Overflow
 from trio_projectx._errors import ConfigError, TimeframeError
-from trio_projectx._events import Bar, BarRevised, ConnectionEvent, Gap, Quote, Trade
+from trio_projectx._events import Bar, BarRevised, Gap, GatewayEvent, Quote, Trade
 from trio_projectx._timeframe import Timeframe
 from trio_projectx._user_events import UserItem
 from trio_projectx.bars import Anchor, BarSet
@@ -100,6 +100,7 @@ class Streams:
             quiet_s=limits.quiet_ms / 1000,
             skip_first=policy.skip_first,
             tell_events=events,
+            tell=self.board.tell,
         )
         with _attached(pipeline, outlet, pipe):
             async with self._subscribed(Kind.TRADES, contract_id) as outlet.joined:
@@ -157,14 +158,12 @@ class Streams:
             pipe.close()
 
     @asynccontextmanager
-    async def events(
-        self, overflow: Overflow, capacity: int | None
-    ) -> AsyncGenerator[Stream[ConnectionEvent]]:
+    async def events(self, overflow: Overflow, capacity: int | None) -> AsyncGenerator[Stream[GatewayEvent]]:
         """Open events: see `Gateway.open_events`."""
         if overflow is Overflow.BLOCK:
             raise ConfigError("events cannot wait for a reader: choose another overflow than BLOCK")
         limit = self._capacity(capacity, overflow)
-        pipe: Pipe[ConnectionEvent] = make_pipe("events", limit, overflow, stamp=event_stamp, key=event_key)
+        pipe: Pipe[GatewayEvent] = make_pipe("events", limit, overflow, stamp=event_stamp, key=event_key)
         feed = Feed(pipe)
         self.board.attach(feed)
         try:

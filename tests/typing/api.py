@@ -72,7 +72,7 @@ async def user_events(gateway: px.Gateway) -> None:
 async def connections(gateway: px.Gateway) -> None:
     async with gateway.open_events() as events:
         event = await events.receive()
-        assert_type(event, px.ConnectionEvent | px.Dropped)
+        assert_type(event, px.GatewayEvent | px.Dropped)
         if isinstance(event, px.HubStateChanged):
             assert_type(event.state, px.HubState)
             assert_type(event.hub, Literal["market", "user"])

@@ -10,7 +10,8 @@ from trio_projectx.bars.aggregate import aggregate
 from trio_projectx.bars.anchor import Anchor
 from trio_projectx.bars.barset import BarSet
 from trio_projectx.bars.builder import BarCounts
+from trio_projectx.bars.calendars import market_calendar
 from trio_projectx.bars.heikin_ashi import heikin_ashi
 from trio_projectx.bars.sessions import Sessions
 
-__all__ = ["Anchor", "BarCounts", "BarSet", "Sessions", "aggregate", "heikin_ashi"]
+__all__ = ["Anchor", "BarCounts", "BarSet", "Sessions", "aggregate", "heikin_ashi", "market_calendar"]

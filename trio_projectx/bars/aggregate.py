@@ -14,7 +14,7 @@ from trio_projectx.bars.anchor import Anchor
 from trio_projectx.bars.barset import BarSet
 from trio_projectx.bars.columns import FLAGS
 from trio_projectx.bars.edges import FixedEdges
-from trio_projectx.bars.rungs import check_outside
+from trio_projectx.bars.policies import check_outside
 from trio_projectx.bars.trades import TickSize, TradeTable
 
 #: Trades per batch: bounds the memory of Python integers, whatever the table's size.
@@ -68,10 +68,13 @@ def aggregate(
         lateness_ns=lateness_ns,
         bars_kept=sys.maxsize,
         outside=outside,
+        in_ticks=False,  # these may be ticks of a binary fraction, too many for int64, and nobody asks for them
     )
     for batch in (table.by_stamp() if lateness is None else table).batches(_ROWS):
         bars.update(batch)
     bars.flush()
+    for told in bars.take_told():
+        raise ConfigError(f"no bars can be made of these trades: {told}")
     return _finished(bars, frame, anchor, with_sides=table.side is not None)
 
 

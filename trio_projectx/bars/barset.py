@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from functools import partial
+from typing import Final
 
 import pyarrow as pa
 
 from trio_projectx._errors import ConfigError, TimeframeError
-from trio_projectx._events import Bar, BarRevised
+from trio_projectx._events import Bar, BarRevised, BuilderFailed, BuilderRecovered
 from trio_projectx._timeframe import BarKind, Timeframe
-from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.anchor import Anchor
-from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts
+from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts, Builder
 from trio_projectx.bars.columns import BarColumns
-from trio_projectx.bars.decimals import Prices, price_table
+from trio_projectx.bars.decimals import Prices, ending_between, price_table
 from trio_projectx.bars.edges import INT64_MAX, FixedEdges
+from trio_projectx.bars.fill import Filler
+from trio_projectx.bars.freeze import Freezer
 from trio_projectx.bars.gate import Gate
 from trio_projectx.bars.kinds import KindBuilder
+from trio_projectx.bars.ladder import Ladder
 from trio_projectx.bars.past import Past
-from trio_projectx.bars.rungs import (
-    Fill,
-    KindRung,
-    Late,
-    Rung,
-    cascade,
-    check_late_and_fill,
-    check_outside,
-    make_rung,
-)
+from trio_projectx.bars.policies import Fill, Late, check_late_and_fill, check_outside, distinct, whole
+from trio_projectx.bars.rungs import KindRung, StepFields, TimeRung, cascade
 from trio_projectx.bars.session_edges import Outside
+from trio_projectx.bars.standing import Standing
+from trio_projectx.bars.undo import Journal
 from trio_projectx.bars.zone_watch import ZoneWatch
 from trio_projectx.market.batch import TradeBatch
 from trio_projectx.market.grid import PriceGrid
+
+_log: Final = logging.getLogger("trio_projectx")
 
 
 class BarSet:
@@ -64,6 +63,7 @@ class BarSet:
         intervals in which nobody traded; it needs a session anchor. None gives none.
     :param partial_first: mark the bars that began at or before the stamp of the first trade as ``partial``:
         the feed was joined while they were forming.
+    :param in_ticks: keep prices in whole ticks too, for ``table(prices="ticks")`` and ``"decimal"``.
     :raises TimeframeError: if a timeframe is not one, or the anchor does not offer it.
     :raises ConfigError: for any other option that is wrong.
     """
@@ -81,39 +81,66 @@ class BarSet:
         outside: Outside = "own",
         late: Late = "count",
         fill: Fill = None,
+        in_ticks: bool = True,
     ) -> None:
         self._contract_id = contract_id
-        self._timeframes = _frames(timeframes)
+        self._timeframes = distinct(timeframes)
         self._grid = grid
-        self._lateness = _whole("lateness_ns", lateness_ns, 0)
-        self._partial_first = partial_first
+        self._lateness = whole("lateness_ns", lateness_ns, 0)
+        check_outside(outside)
+        check_late_and_fill(late, fill, anchor, self._timeframes)
+        whole("bars_kept", bars_kept, 1)
+        self._journal = Journal()
+        self._freezer = Freezer(contract_id, grid)
         sessions = anchor.sessions
-        self._gate = None if sessions is None else Gate(contract_id, sessions, check_outside(outside))
-        check_late_and_fill(late, fill, anchor)
-        keep = partial(make_rung, anchor, outside, late, fill, _whole("bars_kept", bars_kept, 1))
+        self._gate = None if sessions is None else Gate(contract_id, sessions, outside, self._journal)
+
+        def make(frame: Timeframe, rank: int, source: Builder | None) -> TimeRung:
+            past = Past(journal=self._journal) if late == "revise" else None
+            edges = anchor.edges(frame, outside)
+            builder = Builder(frame, edges, source, past, self._journal)
+            filler = None if fill is None or sessions is None else Filler(edges, sessions)
+            standing = Standing(contract_id, frame, joins_late=partial_first)
+            return TimeRung(frame, rank, builder, BarColumns(bars_kept, in_ticks=in_ticks), filler, standing)
+
         by_time = [frame for frame in self._timeframes if not isinstance(frame, BarKind)]
-        self._rungs = cascade(by_time, anchor, outside, keep)
+        self._rungs = cascade(by_time, anchor, outside, make)
         self._kinds = {
-            frame: KindRung(frame, KindBuilder(frame, grid), BarColumns(bars_kept))
-            for frame in self._timeframes
+            frame: KindRung(
+                frame,
+                rank,
+                KindBuilder(frame, grid),
+                BarColumns(bars_kept, in_ticks=in_ticks),
+                Standing(contract_id, frame, joins_late=partial_first),
+            )
+            for rank, frame in enumerate(self._timeframes)
             if isinstance(frame, BarKind)
         }
-        self._roots = [rung.builder for rung in self._rungs.values() if rung.builder.source is None]
+        self._by_length = [rung.builder for rung in self._rungs.values()]
+        self._ladder = Ladder(
+            list(self._rungs.values()),
+            list(self._kinds.values()),
+            self._freezer,
+            self._journal,
+            self._lateness,
+        )
         edges = [anchor.edges(frame) for frame in by_time] or [FixedEdges(2)]
         self._first_allowed = max(each.first_ts for each in edges)
         self._last_allowed = min(each.last_ts for each in edges)
         self._youngest = BEFORE_ALL
-        self._due = AFTER_ALL  # the least watermark at which a bar closes
         self._received = 0
-        self._seen_from: int | None = None  # the stamp of the first trade to arrive
         self._volume_bound = 0  # no open bar holds more
         self._flushed = False
         self._revised: list[BarRevised] = []
-        self._not_whole: set[BarKind] = set(self._kinds if partial_first else ())
         self._edges = dict(zip(by_time, edges, strict=False))
-        self._zone = anchor.zone if anchor.sessions is None else anchor.sessions.zone
+        self._zone = anchor.zone if sessions is None else sessions.zone
         self._watch: ZoneWatch | None = None
         self._watch_from = AFTER_ALL if self._zone is None else BEFORE_ALL
+
+    @property
+    def contract_id(self) -> str:
+        """The contract whose bars these are."""
+        return self._contract_id
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
@@ -122,6 +149,9 @@ class BarSet:
 
     def update(self, batch: TradeBatch) -> list[Bar]:
         """Add a batch and return the bars that it closed, sorted by end, of equal ends the shorter first.
+
+        All timeframes take it, and readers see their bars, at once. What fails is tried once more; a timeframe
+        that fails again goes without the batch, which is counted as ``failed`` for it and told (`take_told`).
 
         :raises ConfigError: and nothing has changed, if the batch is of another contract, its columns
             differ in length, a stamp is so near the limits of int64 that its bar has no end, the volumes of
@@ -133,54 +163,60 @@ class BarSet:
         ordered = sorted(ts)  # cheaper than min() and max(), for they usually are
         low, high = ordered[0], ordered[-1]
         self._check(batch, low, high)
+        self._received += len(ts)
         if self._gate is not None:
-            admitted = self._gate.admit(batch, low, high)
+            admitted = self._admitted(self._gate, batch, low, high)
+            if not admitted.ts_event:
+                self._journal.keep()
+                return []
             if admitted is not batch:
-                self._received += len(ts) - len(admitted)
-                if not admitted.ts_event:
-                    return []
                 batch, ts = admitted, admitted.ts_event
                 ordered = sorted(ts)
                 low, high = ordered[0], ordered[-1]
-        if self._seen_from is None:
-            self._seen_from = ts[0]
-        in_order, youngest, changed = ts == ordered, self._youngest, False
-        for root in self._roots:
-            changed |= root.feed(batch, low, high, in_order, youngest, self._lateness)
-        self._received += len(ts)
+        youngest = self._youngest
         if high > youngest:
-            self._youngest = youngest = high
-            if high >= self._watch_from:
-                self._watch_zone(high)
-        watermark = youngest - self._lateness
-        closed = self._settle(watermark) if changed or watermark >= self._due else []
-        for kind in self._kinds.values():
-            closed += self._keep(kind, kind.builder.update(batch))
-        return closed
+            self._youngest = high
+        watermark = self._youngest - self._lateness
+        bars = self._run((batch, low, high, ts == ordered, youngest, watermark), batch.ts_recv)
+        if high >= self._watch_from:
+            self._watch_zone(high)
+        return bars
+
+    def _run(self, step: StepFields, at: int) -> list[Bar]:
+        found = self._ladder.run(step, at)
+        if found is None:
+            return []
+        self._revised += found.revised
+        return [bar for _, _, bar in found.bars]
+
+    def _admitted(self, gate: Gate, batch: TradeBatch, low: int, high: int) -> TradeBatch:
+        """Return what of a batch goes on; nothing, where the sessions failed twice: it is counted as failed."""
+        for is_last in (False, True):
+            try:
+                return gate.admit(batch, low, high)
+            except Exception as exc:  # noqa: BLE001  sessions may be anybody's; the batch is not lost without being told
+                self._journal.undo()
+                if is_last:
+                    self._ladder.fail(batch, exc, batch.ts_recv)
+        return TradeBatch(batch.contract_id, [], [], [], [], batch.ts_recv)
 
     def _watch_zone(self, ts: int) -> None:
         if self._zone is None:
             return
-        if self._watch is None:
-            self._watch = ZoneWatch(self._contract_id, self._zone, self._edges, ts)
-        else:
-            self._watch.pass_to(ts)
-        self._watch_from = self._watch.until_ns
-
-    def _keep(self, kind: KindRung, completed: list[OpenBar]) -> list[Bar]:
-        bars: list[Bar] = []
-        for bar in completed:
-            if bar.is_partial is None:
-                bar.is_partial = kind.kind in self._not_whole
-                self._not_whole.discard(kind.kind)
-            bars.append(self._freeze(kind.kind, bar, closed=True))
-            kind.columns.append(bars[-1])
-        return bars
+        try:
+            if self._watch is None:
+                self._watch = ZoneWatch(self._contract_id, self._zone, self._edges, ts)
+            else:
+                self._watch.pass_to(ts)
+            self._watch_from = self._watch.until_ns
+        except Exception:  # noqa: BLE001  a sentence for the log must not cost bars that are made already
+            _log.exception("%s: the changes of the clocks of %s are not told", self._contract_id, self._zone)
+            self._watch_from = AFTER_ALL
 
     @property
     def due_ns(self) -> int | None:
         """The event time (int64 ns) at which `advance` will close a bar; None if there is nothing to close."""
-        return None if self._due >= AFTER_ALL else self._due + self._lateness
+        return None if self._ladder.due >= AFTER_ALL else self._ladder.due + self._lateness
 
     def advance(self, ts_ns: int) -> list[Bar]:
         """Let the event clock reach ``ts_ns`` without a trade, and return the bars that closed by that.
@@ -188,29 +224,43 @@ class BarSet:
         Trades that come afterwards are late as though one of that stamp had come before them. An instant in
         the past changes nothing, nor does one before the first trade.
         """
-        if self._youngest == BEFORE_ALL or ts_ns <= self._youngest or self._flushed:
+        if self._youngest == BEFORE_ALL or ts_ns < self._youngest or self._flushed:
             return []
         self._youngest = ts_ns
         watermark = ts_ns - self._lateness
-        return self._settle(watermark) if watermark >= self._due else []
+        return self._advance(watermark) if watermark >= self._ladder.due else []
+
+    def _advance(self, watermark: int) -> list[Bar]:
+        now = self._youngest
+        return self._run((None, now, now, True, now, watermark), now)
 
     def take_revised(self) -> list[BarRevised]:
         """Return the bars that late trades changed since the last call, each once, as they are now."""
         revised, self._revised = self._revised, []
         return revised
 
+    def take_told(self) -> list[BuilderFailed | BuilderRecovered]:
+        """Return what has failed, or works again, since the last call."""
+        told, self._ladder.told = self._ladder.told, []
+        return told
+
     def rejoin(self) -> None:
         """Mark as ``partial`` (under ``partial_first``) what is open or opens up to the next trade's stamp.
 
         To be called where trades may be missing before the next batch.
         """
-        self._seen_from = None
-        self._not_whole.update(self._kinds if self._partial_first else ())
+        self._ladder.rejoin()
 
-    def late(self) -> int:
-        """Return how many trades were late for every timeframe (those late for the coarsest)."""
-        coarsest = max(self._rungs.values(), key=lambda rung: rung.rank, default=None)
-        return 0 if coarsest is None else coarsest.builder.late
+    @property
+    def finest(self) -> Timeframe | None:
+        """The finest of the timeframes that end by time."""
+        return next(iter(self._rungs), None)
+
+    def late(self) -> tuple[int, int]:
+        """Return how many trades were late for the finest and for the coarsest timeframe that end by time."""
+        if not self._by_length:
+            return 0, 0
+        return self._by_length[0].late, self._by_length[-1].late
 
     def flush(self) -> list[Bar]:
         """Close all open bars and return them, sorted as by `update`: the end of a table or of a replay.
@@ -218,10 +268,7 @@ class BarSet:
         No batch is taken after that: it could only reopen bars that were given out as closed.
         """
         self._flushed = True
-        closed = self._settle(AFTER_ALL)
-        for kind in self._kinds.values():
-            closed += self._keep(kind, kind.builder.flush())
-        return closed
+        return self._advance(AFTER_ALL)
 
     @property
     def is_beyond_known(self) -> bool:
@@ -233,13 +280,7 @@ class BarSet:
 
         :raises TimeframeError: if ``timeframe`` is not in this set.
         """
-        kind = self._kind(timeframe)
-        if kind is not None:
-            growing = kind.builder.forming
-            return None if growing is None else self._freeze(kind.kind, growing, closed=False)
-        rung = self._rung(timeframe)
-        bar = rung.builder.forming()
-        return None if bar is None else self._freeze(rung.timeframe, bar, closed=False)
+        return self._rung(timeframe).forming(self._freezer)
 
     def counts(self, timeframe: Timeframe | str) -> BarCounts:
         """Return where the trades received so far are in one timeframe.
@@ -247,16 +288,19 @@ class BarSet:
         :raises TimeframeError: if ``timeframe`` is not in this set.
         """
         outside, unscheduled = (0, 0) if self._gate is None else (self._gate.left_out, self._gate.unscheduled)
-        kind = self._kind(timeframe)
-        if kind is not None:
-            growing = kind.builder.forming
+        rung = self._rung(timeframe)
+        failed = rung.standing.failed
+        if isinstance(rung, KindRung):
+            growing = rung.builder.forming
             in_growing = 0 if growing is None else growing.trades
-            return BarCounts(self._received, kind.builder.in_bars, in_growing, 0, outside, unscheduled)
-        builder = self._rung(timeframe).builder
+            return BarCounts(
+                self._received, rung.builder.in_bars, in_growing, 0, outside, unscheduled, 0, failed
+            )
+        builder = rung.builder
         forming = sum(part.trades for part in builder.open_parts())
         revised = 0 if builder.past is None else builder.past.trades
         return BarCounts(
-            self._received, builder.in_bars, forming, builder.late, outside, unscheduled, revised
+            self._received, builder.in_bars, forming, builder.late, outside, unscheduled, revised, failed
         )
 
     def table(
@@ -273,24 +317,24 @@ class BarSet:
         (int64), ``vwap`` (float64), ``first_ts last_ts`` (int64 ns), ``partial scheduled synthetic`` (bool).
 
         With ``start`` or ``end`` (int64 ns) it is those bars that end after ``start`` and not after ``end``,
-        found by binary search. Any thread may call this while trades come: a row is whole or not there.
-        ``prices="decimal"`` copies the four prices into exact decimal128 columns.
+        found by binary search (kinds of bars, whose ends need not be in order, are looked through and copied).
+        Any thread may call this while trades come: it sees all bars of an update, or none.
+        ``prices="ticks"`` gives the four prices as they are kept, in whole ticks (int64); ``"decimal"`` copies
+        them into exact decimal128 columns.
 
         :raises TimeframeError: if ``timeframe`` is not in this set.
         """
-        kind = self._kind(timeframe)
-        columns = (self._rung(timeframe) if kind is None else kind).columns
-        return price_table(columns.table(start, end), self._grid, prices)
+        rung = self._rung(timeframe)
+        if isinstance(rung, TimeRung):
+            return price_table(rung.columns, self._grid, prices, start, end)
+        return ending_between(price_table(rung.columns, self._grid, prices), start, end)
 
-    def _kind(self, timeframe: Timeframe | str) -> KindRung | None:
+    def _rung(self, timeframe: Timeframe | str) -> TimeRung | KindRung:
         frame = Timeframe(timeframe)
-        return self._kinds.get(frame) if isinstance(frame, BarKind) else None
-
-    def _rung(self, timeframe: Timeframe | str) -> Rung:
-        try:
-            return self._rungs[Timeframe(timeframe)]
-        except KeyError:
-            raise TimeframeError(f'"{timeframe}" is not one of {", ".join(self._timeframes)}') from None
+        found = self._kinds.get(frame) if isinstance(frame, BarKind) else self._rungs.get(frame)
+        if found is None:
+            raise TimeframeError(f'"{timeframe}" is not one of {", ".join(self._timeframes)}')
+        return found
 
     def _check(self, batch: TradeBatch, low: int, high: int) -> None:
         if batch.contract_id != self._contract_id:
@@ -311,87 +355,3 @@ class BarSet:
             if self._volume_bound + total > INT64_MAX:
                 raise ConfigError("the volumes of the open bars and of this batch do not fit into int64")
         self._volume_bound += total
-
-    def _settle(self, watermark: int) -> list[Bar]:
-        for root in self._roots:
-            root.settle(watermark)
-        rungs = self._rungs.values()
-        closed = [(bar.end, rung.rank, rung, bar) for rung in rungs for bar in rung.take_closed(watermark)]
-        self._due = min((rung.next_end for rung in rungs), default=AFTER_ALL)
-        closed.sort(key=_by_end_and_rank)
-        bars = [(rung.columns, self._give(rung.timeframe, bar)) for _, _, rung, bar in closed]
-        for columns, frozen in bars:
-            columns.append(frozen)
-        for rung in rungs:
-            if rung.builder.past is not None:
-                self._revise(rung, rung.builder.past)
-        return [frozen for _, frozen in bars]
-
-    def _revise(self, rung: Rung, past: Past) -> None:
-        for bar in past.take_revised():
-            is_new = bar.is_partial is None
-            frozen = self._give(rung.timeframe, bar)
-            rung.columns.revise(frozen)
-            self._revised.append(BarRevised(frozen, bar.late_trades, is_new))
-
-    def _give(self, timeframe: Timeframe, bar: OpenBar) -> Bar:
-        if bar.is_partial is None:
-            bar.is_partial = self._is_partial(bar)
-        return self._freeze(timeframe, bar, closed=True)
-
-    def _is_partial(self, bar: OpenBar) -> bool:
-        if not self._partial_first or not bar.trades:
-            return False
-        return self._seen_from is None or bar.start <= self._seen_from
-
-    def _freeze(self, timeframe: Timeframe, bar: OpenBar, *, closed: bool) -> Bar:
-        num, den = self._grid.num, self._grid.den
-        close = bar.close * num / den
-        if bar.volume:
-            first_ts, last_ts = bar.first_ts, bar.last_ts
-            # Exact but for this one, correctly rounded, division.
-            vwap = bar.notional * num / (den * bar.volume)
-        else:
-            first_ts = last_ts = bar.start
-            vwap = close
-        return Bar(
-            contract_id=self._contract_id,
-            timeframe=timeframe,
-            start=bar.start,
-            end=bar.end,
-            open=bar.open * num / den,
-            high=bar.high * num / den,
-            low=bar.low * num / den,
-            close=close,
-            volume=bar.volume,
-            trades=bar.trades,
-            trade_date=bar.trade_date,
-            buy_volume=bar.buy_volume,
-            sell_volume=bar.sell_volume,
-            vwap=vwap,
-            first_ts=first_ts,
-            last_ts=last_ts,
-            partial=self._is_partial(bar) if bar.is_partial is None else bar.is_partial,
-            scheduled=bar.is_scheduled,
-            synthetic=not bar.volume,
-            closed=closed,
-        )
-
-
-def _by_end_and_rank(closed: tuple[int, int, Rung, OpenBar]) -> tuple[int, int]:
-    return closed[:2]
-
-
-def _whole(name: str, value: object, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} must be a whole number, {least} or more, not {value!r:.40}")
-    return value
-
-
-def _frames(timeframes: Sequence[Timeframe | str]) -> tuple[Timeframe, ...]:
-    frames = tuple(Timeframe(each) for each in timeframes)
-    if not frames:
-        raise ConfigError("a bar set needs at least one timeframe")
-    if len(set(frames)) < len(frames):
-        raise ConfigError(f"a timeframe is there twice: {', '.join(frames)}")
-    return frames

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_left
-from typing import Final
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -22,6 +22,7 @@ from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.edges import Edges, Slot
 from trio_projectx.bars.past import Past
+from trio_projectx.bars.undo import Journal, State, growth_of, restore, state_of
 from trio_projectx.market.batch import TradeBatch
 
 #: Before every stamp and after every edge, whatever lateness is taken from them; no int64 reaches them.
@@ -40,7 +41,7 @@ def _place_start(place: tuple[Slot, OpenBar]) -> int:
 class BarCounts:
     """Where the trades of one timeframe went.
 
-    At every instant ``received == in_bars + forming + late + outside``.
+    At every instant ``received == in_bars + forming + late + outside + failed``.
     """
 
     received: int
@@ -57,6 +58,21 @@ class BarCounts:
     """Trades in closed hours, whatever became of them: advice, no term of the equation."""
     revised: int = 0
     """Trades that came late and were put into their bars nevertheless; they are counted in ``in_bars``."""
+    failed: int = 0
+    """Trades of batches that the builder of this timeframe could not take; told by `BuilderFailed`."""
+
+
+class _Before(NamedTuple):
+    """A builder before an update."""
+
+    open: dict[int, OpenBar]
+    states: list[State]
+    in_bars: int
+    late: int
+    next_end: int
+    current: OpenBar | None
+    low: int
+    high: int
 
 
 class Builder:
@@ -68,8 +84,11 @@ class Builder:
     """
 
     __slots__ = (
+        "_before",
+        "_before_run",
         "_current",
         "_high",
+        "_journal",
         "_locate",
         "_low",
         "_open",
@@ -84,9 +103,17 @@ class Builder:
     )
 
     def __init__(
-        self, timeframe: Timeframe, edges: Edges, source: Builder | None, past: Past | None = None
+        self,
+        timeframe: Timeframe,
+        edges: Edges,
+        source: Builder | None,
+        past: Past | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.timeframe = timeframe
+        self._journal = Journal() if journal is None else journal
+        self._before: _Before | None = None
+        self._before_run: tuple[OpenBar, State] | None = None
         self.source = source
         self.children: list[Builder] = []
         self.closed: list[OpenBar] = []
@@ -101,6 +128,46 @@ class Builder:
         if source is not None:
             source.children.append(self)
 
+    def touch(self) -> None:
+        """Remember how it is: it is about to change."""
+        if self._before is None:
+            bars = self._open
+            states = [state_of(bar) for bar in bars.values()]
+            self._before = _Before(
+                dict(bars),
+                states,
+                self.in_bars,
+                self.late,
+                self.next_end,
+                self._current,
+                self._low,
+                self._high,
+            )
+            self._journal.note(self)
+
+    def keep(self) -> None:
+        """Forget how it was."""
+        self._before = self._before_run = None
+
+    def undo(self) -> None:
+        """Be as it was before the update: its open bars, its counts, and nothing closed."""
+        if self._before is not None:
+            self._open, states, self.in_bars, self.late, self.next_end = self._before[:5]
+            self._current, self._low, self._high = self._before[5:]
+            for bar, state in zip(self._open.values(), states, strict=True):
+                restore(bar, state)
+        if self._before_run is not None:
+            restore(*self._before_run)
+        self.closed = []
+        self.keep()
+
+    def stand_alone(self) -> None:
+        """Take in what the finer builders have not handed on, and take trades from now on."""
+        if self.source is not None:
+            self.touch()
+            for part in sorted(self.source.open_parts(), key=_by_start):
+                self.bar_at(part.start, part.open).fold(part)
+
     def feed(
         self, batch: TradeBatch, low_ts: int, high_ts: int, in_order: bool, youngest: int, lateness: int
     ) -> bool:
@@ -112,6 +179,9 @@ class Builder:
         bar = self._current
         if bar is not None and self._low <= low_ts and high_ts < self._high:
             # Every stamp is below the end of an open bar, so none of them can make it final for the next one.
+            if self._before is None and self._before_run is None:
+                self._before_run = bar, growth_of(bar)
+                self._journal.note(self)
             columns = batch.ts_event, batch.ticks, batch.volume, batch.side
             if len(batch.ts_event) > _SHORT_RUN:
                 bar.add_run(*columns, low_ts, high_ts)
@@ -119,6 +189,7 @@ class Builder:
                 for ts, ticks, volume, side in zip(*columns, strict=True):
                     bar.add(ts, ticks, volume, side)
             return False
+        self.touch()
         if in_order and low_ts >= youngest - lateness:
             self._feed_in_order(batch)
         else:
@@ -157,6 +228,7 @@ class Builder:
 
     def offer(self, ts: int, ticks: int, volume: int, side: int, watermark: int) -> None:
         """Add one trade, or count it as late and offer it to the coarser builders."""
+        self.touch()
         slot = self._locate(ts)
         if slot.end > watermark:
             self.bar_at(ts, ticks).add(ts, ticks, volume, side)
@@ -191,6 +263,9 @@ class Builder:
             child.settle(watermark)
 
     def _close(self, due: list[OpenBar]) -> None:
+        self.touch()
+        for child in self.children:
+            child.touch()
         for bar in due:
             del self._open[bar.start]
             self.in_bars += bar.trades
@@ -198,7 +273,7 @@ class Builder:
                 child.bar_at(bar.start, bar.open).fold(bar)
         self.closed += due
         if self.past is not None:
-            self.past.keep(due)
+            self.past.remember(due)
         self.next_end = min((bar.end for bar in self._open.values()), default=AFTER_ALL)
         self._current = None
         self._low = self._high = 0

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from trio_projectx.bars.accumulator import OpenBar
-from trio_projectx.bars.builder import AFTER_ALL
+from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL
 from trio_projectx.bars.edges import Edges, Slot
 from trio_projectx.bars.sessions import Sessions
 from trio_projectx.bars.templates import Segment
+from trio_projectx.bars.undo import Journal
 
 _log: Final = logging.getLogger("trio_projectx")
 #: Bars put into one gap at most, more than a session has seconds: a stamp from far away must not fill memory.
@@ -23,14 +24,37 @@ class Filler:
     ``next_end`` is the watermark at which the next gap is one (`AFTER_ALL` before the first bar).
     """
 
-    __slots__ = ("_locate", "_next", "_price", "_sessions", "next_end")
+    __slots__ = ("_before", "_last_end", "_locate", "_next", "_price", "_sessions", "next_end")
 
     def __init__(self, edges: Edges, sessions: Sessions) -> None:
         self._locate = edges.locate
         self._sessions = sessions
         self._price = 0
+        self._last_end = BEFORE_ALL  # of the bar whose close that is
         self._next: Slot | None = None  # the first scheduled slot that nothing was given for
         self.next_end = AFTER_ALL
+        self._before: tuple[int, int, Slot | None, int] | None = None
+
+    def touch(self, journal: Journal) -> None:
+        """Remember how it is: it is about to change."""
+        if self._before is None:
+            self._before = self._price, self._last_end, self._next, self.next_end
+            journal.note(self)
+
+    def keep(self) -> None:
+        """Forget how it was."""
+        self._before = None
+
+    def undo(self) -> None:
+        """Be as it was before the update."""
+        if self._before is not None:
+            self._price, self._last_end, self._next, self.next_end = self._before
+        self._before = None
+
+    def revised(self, bar: OpenBar) -> None:
+        """Note that a bar was changed, or found, that may be the last one before what comes next."""
+        if bar.end >= self._last_end:
+            self._price, self._last_end = bar.close, bar.end
 
     def fill(self, closed: Sequence[OpenBar], watermark: int | None) -> list[OpenBar]:
         """Return ``closed`` (in order of their ends) with the gaps before them, and up to ``watermark``, filled."""
@@ -39,7 +63,7 @@ class Filler:
             if bar.is_scheduled:
                 found += self._until(bar.end)
                 self._move_on(bar.end)
-            self._price = bar.close
+            self._price, self._last_end = bar.close, bar.end
             found.append(bar)
         if watermark is not None:
             found += self._until(watermark + 1)

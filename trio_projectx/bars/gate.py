@@ -7,6 +7,7 @@ from typing import Final
 
 from trio_projectx.bars.session_edges import Outside
 from trio_projectx.bars.sessions import Sessions
+from trio_projectx.bars.undo import Journal
 from trio_projectx.market.batch import TradeBatch
 
 _log: Final = logging.getLogger("trio_projectx")
@@ -20,9 +21,11 @@ class Gate:
     """
 
     __slots__ = (
+        "_before",
         "_contract_id",
         "_drops",
         "_high",
+        "_journal",
         "_known",
         "_low",
         "_sessions",
@@ -31,7 +34,11 @@ class Gate:
         "unscheduled",
     )
 
-    def __init__(self, contract_id: str, sessions: Sessions, outside: Outside) -> None:
+    def __init__(
+        self, contract_id: str, sessions: Sessions, outside: Outside, journal: Journal | None = None
+    ) -> None:
+        self._journal = Journal() if journal is None else journal
+        self._before: tuple[int, int, int, int] | None = None
         self.unscheduled = 0
         self.left_out = 0
         self.is_beyond_known = False
@@ -45,6 +52,9 @@ class Gate:
         """Return what of ``batch`` may go on, perhaps all of it, perhaps nothing; bounds are those of its stamps."""
         if self._low <= low_ts and high_ts < self._high:
             return batch
+        if self._before is None:
+            self._before = self.unscheduled, self.left_out, self._low, self._high
+            self._journal.note(self)
         if not self.is_beyond_known and not (self._known[0] <= low_ts and high_ts < self._known[1]):
             self._tell()
         closed = [place for place, ts in enumerate(batch.ts_event) if not self._is_open(ts)]
@@ -53,6 +63,16 @@ class Gate:
             return batch
         self.left_out += len(closed)
         return _without(batch, set(closed))
+
+    def keep(self) -> None:
+        """Forget how it was."""
+        self._before = None
+
+    def undo(self) -> None:
+        """Be as it was before the update, but for what was told already."""
+        if self._before is not None:
+            self.unscheduled, self.left_out, self._low, self._high = self._before
+        self._before = None
 
     def _is_open(self, ts: int) -> bool:
         if self._low <= ts < self._high:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from trio_projectx._timeframe import BarKind
 from trio_projectx.bars.accumulator import OpenBar
+from trio_projectx.bars.undo import Journal, State, restore, state_of
 from trio_projectx.market.batch import TradeBatch
 from trio_projectx.market.grid import PriceGrid
 
@@ -20,16 +21,36 @@ class KindBuilder:
     through has no volume.
     """
 
-    __slots__ = ("_bar", "_brick", "_limit", "in_bars", "kind")
+    __slots__ = ("_bar", "_before", "_brick", "_limit", "in_bars", "kind")
 
     def __init__(self, kind: BarKind, grid: PriceGrid) -> None:
         self.kind = kind
         self.in_bars = 0
         self._bar: OpenBar | None = None
         self._brick: tuple[int, int] | None = None  # low and high of the last brick
+        self._before: tuple[OpenBar | None, State | None, tuple[int, int] | None, int] | None = None
         # A turnover in ticks times contracts, rounded up: the least that is enough.
         is_turnover = kind.kind == "dollar"
         self._limit = -(-kind.size * grid.den // grid.num) if is_turnover else kind.size
+
+    def touch(self, journal: Journal) -> None:
+        """Remember how it is: it is about to change."""
+        if self._before is None:
+            bar = self._bar
+            self._before = bar, None if bar is None else state_of(bar), self._brick, self.in_bars
+            journal.note(self)
+
+    def keep(self) -> None:
+        """Forget how it was."""
+        self._before = None
+
+    def undo(self) -> None:
+        """Be as it was before the update."""
+        if self._before is not None:
+            self._bar, state, self._brick, self.in_bars = self._before
+            if self._bar is not None and state is not None:
+                restore(self._bar, state)
+        self._before = None
 
     @property
     def open_volume(self) -> int:

@@ -1,30 +1,73 @@
-"""The timeframes of a bar set, from the finest to the coarsest, and the policies they keep."""
+"""The timeframes of a bar set, from the finest to the coarsest: what each takes, and what it gives out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
-from trio_projectx._errors import ConfigError
+from trio_projectx._events import Bar, BarRevised
 from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.anchor import Anchor
 from trio_projectx.bars.builder import AFTER_ALL, Builder
-from trio_projectx.bars.columns import BarColumns
+from trio_projectx.bars.columns import BarColumns, Row
 from trio_projectx.bars.edges import DAY_NS
 from trio_projectx.bars.fill import Filler
+from trio_projectx.bars.freeze import Freezer, ticks_of
 from trio_projectx.bars.kinds import KindBuilder
-from trio_projectx.bars.past import Past
+from trio_projectx.bars.past import REVISABLE
 from trio_projectx.bars.session_edges import Outside
+from trio_projectx.bars.standing import Standing
+from trio_projectx.bars.undo import Journal
+from trio_projectx.market.batch import TradeBatch
 
-Late = Literal["count", "revise"]
-Fill = Literal["previous"] | None
+
+class Step(NamedTuple):
+    """What happens to a bar set at a time: a batch, or (without one) event time that goes on."""
+
+    batch: TradeBatch | None
+    low_ts: int
+    high_ts: int
+    in_order: bool
+    youngest: int
+    """The youngest stamp before it."""
+    watermark: int
+    """After it; `AFTER_ALL` closes everything."""
+
+
+#: The fields of a `Step`: as a bare tuple they are made in a third of the time.
+StepFields: TypeAlias = tuple[TradeBatch | None, int, int, bool, int, int]
+
+
+class Yield(NamedTuple):
+    """What a step gives out: bars with their place among those of other timeframes, and revisions."""
+
+    bars: list[tuple[int, int, Bar]]
+    revised: list[BarRevised]
+
+
+class Rung(Protocol):
+    """One timeframe, or one kind of bars."""
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands."""
+        ...
+
+    def take(self, step: Step, lateness: int, freezer: Freezer, journal: Journal) -> Yield:
+        """Do all of one step, by itself."""
+        ...
+
+    @property
+    def next_end(self) -> int:
+        """The watermark at which the next bar closes."""
+        ...
 
 
 @attrs.frozen(slots=True, eq=False)
-class Rung:
+class TimeRung:
     """One timeframe of the cascade; ``rank`` counts from the finest."""
 
     timeframe: Timeframe
@@ -32,17 +75,7 @@ class Rung:
     builder: Builder
     columns: BarColumns
     filler: Filler | None
-
-    def take_closed(self, watermark: int) -> list[OpenBar]:
-        """Return what has closed, with the gaps between filled if they are to be."""
-        closed = self.builder.take_closed()
-        if self.filler is None or not (closed or self.filler.next_end <= watermark):
-            return closed
-        closed.sort(key=_by_end)
-        filled = self.filler.fill(closed, None if watermark == AFTER_ALL else watermark)
-        if filled and self.builder.past is not None:
-            self.builder.past.note_given(filled[-1].end)
-        return filled
+    standing: Standing
 
     @property
     def next_end(self) -> int:
@@ -50,19 +83,140 @@ class Rung:
         own = self.builder.next_end
         return own if self.filler is None else min(own, self.filler.next_end)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to collect, whatever the watermark."""
+        builder = self.builder
+        return not builder.closed and self.filler is None and builder.past is None
+
+    def take(self, step: Step, lateness: int, freezer: Freezer, journal: Journal) -> Yield:
+        """Do all of one step, by itself; the builder must stand alone."""
+        if step.batch is not None:
+            self.standing.join(step.batch.ts_event[0], journal)
+            self.builder.feed(step.batch, step.low_ts, step.high_ts, step.in_order, step.youngest, lateness)
+        self.builder.settle(step.watermark)
+        return self.collect(step.watermark, freezer, journal)
+
+    def collect(self, watermark: int, freezer: Freezer, journal: Journal) -> Yield:
+        """Give out what has closed and what was revised, and write it into the columns."""
+        closed = self._take_closed(watermark, journal)
+        past = self.builder.past
+        changed = [] if past is None else past.take_revised()
+        if not closed and not changed:
+            return Yield([], [])
+        journal.note(self.columns)
+        bars: list[tuple[int, int, Bar]] = []
+        for open_bar in sorted(closed, key=_by_end):
+            row = self._row(open_bar, freezer)
+            self.columns.append(row)
+            bars.append((open_bar.end, self.rank, row.bar))
+        return Yield(bars, self._revise(changed, freezer, journal) if changed else [])
+
+    def _take_closed(self, watermark: int, journal: Journal) -> list[OpenBar]:
+        """Return what has closed, with the gaps between filled if they are to be."""
+        closed = self.builder.take_closed()
+        if self.filler is None or not (closed or self.filler.next_end <= watermark):
+            return closed
+        self.filler.touch(journal)
+        closed.sort(key=_by_end)
+        filled = self.filler.fill(closed, None if watermark == AFTER_ALL else watermark)
+        if filled and self.builder.past is not None:
+            self.builder.past.note_given(filled[-1].end)
+        return filled
+
+    def _row(self, bar: OpenBar, freezer: Freezer) -> Row:
+        if bar.is_partial is None:
+            bar.is_partial = self.standing.is_partial(bar)
+        return Row(freezer.bar(self.timeframe, bar, partial=bar.is_partial), ticks_of(bar))
+
+    def _revise(self, changed: Sequence[OpenBar], freezer: Freezer, journal: Journal) -> list[BarRevised]:
+        revised: list[BarRevised] = []
+        rows: list[Row] = []
+        for bar in changed:
+            is_new = bar.is_partial is None
+            rows.append(self._row(bar, freezer))
+            revised.append(BarRevised(rows[-1].bar, bar.late_trades, is_new))
+        self.columns.revise(rows)
+        if self.filler is not None:
+            self.filler.touch(journal)
+            for bar in changed:
+                self.filler.revised(bar)
+                revised += self._carry_on(bar, freezer)
+        return revised
+
+    def _carry_on(self, bar: OpenBar, freezer: Freezer) -> list[BarRevised]:
+        """Give the synthetic bars behind a revised one its close: that is what they are."""
+        rows: list[Row] = []
+        for each in self.columns.synthetic_after(bar.end, REVISABLE):
+            made = OpenBar(each.start, each.end, bar.close, each.trade_date)
+            row = Row(freezer.bar(self.timeframe, made, partial=each.partial), ticks_of(made))
+            if row.bar.close == each.close:
+                break
+            rows.append(row)
+        if rows:
+            self.columns.revise(rows)
+        return [BarRevised(row.bar, 0) for row in rows]
+
+    def forming(self, freezer: Freezer) -> Bar | None:
+        """Return the youngest open bar as it is now."""
+        bar = self.builder.forming()
+        if bar is None:
+            return None
+        return freezer.bar(self.timeframe, bar, partial=self.standing.is_partial(bar), closed=False)
+
+
+@attrs.frozen(slots=True, eq=False)
+class KindRung:
+    """One kind of bars that do not end by time; ``rank`` puts them behind the others."""
+
+    kind: BarKind
+    rank: int
+    builder: KindBuilder
+    columns: BarColumns
+    standing: Standing
+
+    @property
+    def next_end(self) -> int:
+        """`AFTER_ALL`: no clock closes such a bar."""
+        return AFTER_ALL
+
+    def take(self, step: Step, lateness: int, freezer: Freezer, journal: Journal) -> Yield:
+        """Do all of one step; there is no lateness here."""
+        return self.collect(step.batch, step.watermark, freezer, journal)
+
+    def collect(self, batch: TradeBatch | None, watermark: int, freezer: Freezer, journal: Journal) -> Yield:
+        """Take a batch, and give out and write what it completed."""
+        if batch is None and watermark != AFTER_ALL:
+            return Yield([], [])
+        self.builder.touch(journal)
+        closed = self.builder.flush() if batch is None else self.builder.update(batch)
+        if not closed:
+            return Yield([], [])
+        journal.note(self.columns)
+        bars: list[tuple[int, int, Bar]] = []
+        for open_bar in closed:
+            partial = self._is_partial(open_bar, journal)
+            row = Row(freezer.bar(self.kind, open_bar, partial=partial), ticks_of(open_bar))
+            self.columns.append(row)
+            bars.append((AFTER_ALL, self.rank, row.bar))
+        return Yield(bars, [])
+
+    def _is_partial(self, bar: OpenBar, journal: Journal) -> bool:
+        """Only the first bar that is completed after an interruption may have a hole."""
+        is_partial = self.standing.is_joining
+        self.standing.join(bar.start, journal)
+        return is_partial
+
+    def forming(self, freezer: Freezer) -> Bar | None:
+        """Return the bar that grows, as it is now."""
+        bar = self.builder.forming
+        if bar is None:
+            return None
+        return freezer.bar(self.kind, bar, partial=self.standing.is_joining, closed=False)
+
 
 def _by_end(bar: OpenBar) -> int:
     return bar.end
-
-
-def check_outside(outside: Outside) -> Outside:
-    """Return ``outside`` if it is one.
-
-    :raises ConfigError: if it is none.
-    """
-    if outside not in ("own", "attach", "drop"):
-        raise ConfigError(f'outside must be "own", "attach" or "drop", not {outside!r:.40}')
-    return outside
 
 
 _USUAL_DAYS: Final = {"d": 1, "w": 7, "M": 30}
@@ -73,55 +227,14 @@ def _usual_length(frame: Timeframe) -> int:
     return _USUAL_DAYS[frame.unit] * frame.n * DAY_NS if step is None else step
 
 
-@attrs.frozen(slots=True, eq=False)
-class KindRung:
-    """One kind of bars that do not end by time."""
-
-    kind: BarKind
-    builder: KindBuilder
-    columns: BarColumns
-
-
-def check_late_and_fill(late: Late, fill: Fill, anchor: Anchor) -> None:
-    """Refuse what is no policy, or cannot be honoured under ``anchor``.
-
-    :raises ConfigError: with a sentence.
-    """
-    if late not in ("count", "revise"):
-        raise ConfigError(f'late must be "count" or "revise", not {late!r:.40}')
-    if fill not in (None, "previous"):
-        raise ConfigError(f'fill must be None or "previous", not {fill!r:.40}')
-    if fill is not None and anchor.sessions is None:
-        raise ConfigError(
-            'fill="previous" fills scheduled hours, and this anchor has none: use Anchor.session(...)'
-        )
-
-
-def make_rung(
-    anchor: Anchor,
-    outside: Outside,
-    late: Late,
-    fill: Fill,
-    bars_kept: int,
-    frame: Timeframe,
-    rank: int,
-    source: Builder | None,
-) -> Rung:
-    """Make one timeframe, fed by ``source`` or, without one, by trades."""
-    edges = anchor.edges(frame, outside)
-    builder = Builder(frame, edges, source, Past() if late == "revise" else None)
-    filler = None if fill is None or anchor.sessions is None else Filler(edges, anchor.sessions)
-    return Rung(frame, rank, builder, BarColumns(bars_kept), filler)
-
-
 def cascade(
     frames: Sequence[Timeframe],
     anchor: Anchor,
     outside: Outside,
-    make: Callable[[Timeframe, int, Builder | None], Rung],
-) -> dict[Timeframe, Rung]:
+    make: Callable[[Timeframe, int, Builder | None], TimeRung],
+) -> dict[Timeframe, TimeRung]:
     """Build the builders from the finest to the coarsest, each on the coarsest that nests in it."""
-    rungs: dict[Timeframe, Rung] = {}
+    rungs: dict[Timeframe, TimeRung] = {}
     for rank, frame in enumerate(sorted(frames, key=_usual_length)):
         finer = [rung.builder for rung in rungs.values() if anchor.nests(rung.timeframe, frame, outside)]
         rungs[frame] = make(frame, rank, finer[-1] if finer else None)

@@ -188,8 +188,8 @@ class Sessions:
             return INT64_MAX, INT64_MIN
         opens = self.source.first_from(self.known_from.toordinal() - EPOCH)
         closes = self.source.last_before(self.known_through.toordinal() - EPOCH + 1)
-        assert opens is not None
-        assert closes is not None
+        if opens is None or closes is None:  # a template without any segment
+            return INT64_MAX, INT64_MIN
         return opens.open, closes.close
 
     def _weekly(self, what: str) -> Weekly:

@@ -28,7 +28,6 @@ _Column: TypeAlias = "pa.Array[Any]"  # of which type, is what is found out here
 _Encoded: TypeAlias = "pa.DictionaryArray[Any, Any]"
 
 _UNKNOWN: Final = int(Side.UNKNOWN)
-_SIDES: Final = pa.array([int(side) for side in Side], pa.int64())
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -61,7 +60,9 @@ class TradeTable:
         _require(pc.greater(volume, _int64(0)), volume, "volume", "is not above 0")
         side = _integers(trades, "side") if "side" in trades.column_names else None
         if side is not None:
-            _require(pc.is_in(side, _SIDES), side, "side", "is not 0 (buy), 1 (sell) or -1 (unknown)")
+            # Not made on import: pa.array imports pandas, where that is installed.
+            sides = pa.array([int(side) for side in Side], pa.int64())
+            _require(pc.is_in(side, sides), side, "side", "is not 0 (buy), 1 (sell) or -1 (unknown)")
         return cls(grid, ticks, ts_event, code, volume, side)
 
     def by_stamp(self) -> TradeTable:

@@ -49,7 +49,9 @@ class DemoView:
         self.received = sum(contract.received for contract in contracts)
         self.in_flight = sum(contract.in_flight for contract in contracts)
         hub = self._gateway.health().market
-        self._hub = f"hub {hub.state.value}" + (f": {hub.reason}" if hub.state is not px.HubState.LIVE else "")
+        self._hub = f"hub {hub.state.value}" + (
+            f": {hub.reason}" if hub.state is not px.HubState.LIVE else ""
+        )
 
     def summary(self) -> None:
         """Print what came of it."""

@@ -344,7 +344,9 @@ class Line(Generic[D]):
     def _has_given_up(self) -> bool:
         exhausted = self._backoff.exhausted(trio.current_time())
         if exhausted is not None:
-            self.fatal = ConnectionLost(f"{self._tools.name}: {exhausted}; the last reason: {self.last_error}")
+            self.fatal = ConnectionLost(
+                f"{self._tools.name}: {exhausted}; the last reason: {self.last_error}"
+            )
             self.fatal.__cause__ = self.last_error
         return exhausted is not None
 

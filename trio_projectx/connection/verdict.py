@@ -85,7 +85,9 @@ def _fatal(cause: str) -> Verdict:
 _BY_TYPE: Final[Mapping[type[BaseException], Verdict]] = MappingProxyType(
     {
         TokenRefused: _login("unauthorized"),
-        TokenFunctionFailed: _retry("token_function"),  # the user's own way to a token has its bad moments too
+        TokenFunctionFailed: _retry(
+            "token_function"
+        ),  # the user's own way to a token has its bad moments too
         AuthError: _fatal("auth"),  # a fresh login was refused, or the user is forbidden (403)
         ConfigError: _fatal("config"),
         TlsError: _fatal("tls"),

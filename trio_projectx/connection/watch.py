@@ -14,7 +14,14 @@ import trio
 
 from trio_projectx._config import GatewayConfig
 from trio_projectx._errors import ConfigError, TrioProjectXError
-from trio_projectx._events import ClockSkewed, ConnectionEvent, HubState, HubStateChanged, MarketStalled
+from trio_projectx._events import (
+    ClockSkewed,
+    DataEvent,
+    GatewayEvent,
+    HubState,
+    HubStateChanged,
+    MarketStalled,
+)
 from trio_projectx.bars import Sessions
 from trio_projectx.connection.bell import Bell
 from trio_projectx.connection.endings import Silent
@@ -44,7 +51,7 @@ class MarketWatch:
         config: GatewayConfig,
         probe: Probe,
         tasks: BackgroundTasks,
-        tell: Callable[[ConnectionEvent], None],
+        tell: Callable[[GatewayEvent], None],
     ) -> None:
         self._config = config
         self._probe = probe
@@ -81,6 +88,10 @@ class MarketWatch:
             _log.info("our clock %s %.0f ms against the exchange's stamps", side, abs(skew_ms))
             self._tell(ClockSkewed(skew_ms, is_skewed, self._config.wall_clock()))
 
+    def tell(self, event: DataEvent) -> None:
+        """Tell what is to be told of a contract's data."""
+        self._tell(event)
+
     def proved_until(self, contract_id: str) -> float:
         """Return the time (trio's clock) up to which every trade that was sent has been received."""
         if self._hub is None:
@@ -102,7 +113,7 @@ class MarketWatch:
 
     # -- what is watched
 
-    def changed(self, event: ConnectionEvent) -> None:
+    def changed(self, event: GatewayEvent) -> None:
         """Listen to the hub's states: a new connection begins to be silent only now."""
         if isinstance(event, HubStateChanged) and event.hub == "market":
             if event.state is HubState.LIVE and event.before is not HubState.STALE:
@@ -174,7 +185,9 @@ class MarketWatch:
         except TrioProjectXError as exc:
             _log.warning("market hub: the service could not be asked about %s: %s", contract_id, exc)
             if contract_id in self.stalls.stalled:  # a new connection costs nothing where the old one is well
-                self._hub.keeper.replace_doubtful(f"no data of {contract_id}, and the service cannot be asked")
+                self._hub.keeper.replace_doubtful(
+                    f"no data of {contract_id}, and the service cannot be asked"
+                )
                 self._hub.look()
             return
         await trio.sleep(_ON_ITS_WAY_S)

@@ -10,7 +10,7 @@ import attrs
 from trio_projectx._errors import ConfigError
 from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars import Anchor, Sessions
-from trio_projectx.bars.rungs import Fill, Late, check_late_and_fill, check_outside
+from trio_projectx.bars.policies import Fill, Late, check_late_and_fill, check_outside
 from trio_projectx.bars.session_edges import Outside
 from trio_projectx.market import ContractId
 
@@ -78,7 +78,7 @@ def check_anchor(anchor: Anchor | None, frames: tuple[Timeframe, ...], policy: B
     )  # of the product's kind at least
     if not isinstance(chosen, Anchor):
         raise ConfigError(f"anchor must be an Anchor such as Anchor.utc(), not {anchor!r:.40}")
-    check_late_and_fill(policy.late, policy.fill, chosen)
+    check_late_and_fill(policy.late, policy.fill, chosen, frames)
     for frame in frames:
         if not isinstance(frame, BarKind):
             chosen.edges(frame)

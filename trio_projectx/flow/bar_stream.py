@@ -45,9 +45,9 @@ class BarStream(Stream[T_co]):
 
         At least the last ``limits.bars_kept`` are there. Columns: see `trio_projectx.bars.aggregate`, and
         ``partial``, ``scheduled``, ``synthetic`` (bool). With ``start`` or ``end`` (int64 ns) it is the bars that
-        end after ``start`` and not after ``end``. ``prices="decimal"`` gives exact decimal128 prices, at the cost
-        of a copy. Any thread may call this. Without ``timeframe`` it is that of
-        the only one.
+        end after ``start`` and not after ``end``. ``prices="ticks"`` gives open, high, low and close in whole ticks
+        (int64), ``"decimal"`` exact decimal128 prices, at the cost of a copy. Any thread may call this: it sees all
+        bars of an update, or none. Without ``timeframe`` it is that of the only one.
 
         :raises TimeframeError: if the timeframe is not one of this stream.
         """

@@ -1,13 +1,13 @@
-"""Where events of the connections are put up: everybody who has a stream open gets each of them."""
+"""Where events of connections and data are put up: everybody who has a stream open gets each of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from trio_projectx._events import ConnectionEvent
+from trio_projectx._events import GatewayEvent
 from trio_projectx.flow.stream import Feed
 
-Listener = Callable[[ConnectionEvent], None]
+Listener = Callable[[GatewayEvent], None]
 
 
 class EventBoard:
@@ -17,22 +17,22 @@ class EventBoard:
     """
 
     def __init__(self) -> None:
-        self._feeds: tuple[Feed[ConnectionEvent], ...] = ()
+        self._feeds: tuple[Feed[GatewayEvent], ...] = ()
         self._listeners: tuple[Listener, ...] = ()
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with every event from now on."""
         self._listeners = (*self._listeners, listener)
 
-    def attach(self, feed: Feed[ConnectionEvent]) -> None:
+    def attach(self, feed: Feed[GatewayEvent]) -> None:
         """Give ``feed`` every event from now on."""
         self._feeds = (*self._feeds, feed)
 
-    def detach(self, feed: Feed[ConnectionEvent]) -> None:
+    def detach(self, feed: Feed[GatewayEvent]) -> None:
         """Give it nothing more."""
         self._feeds = tuple(each for each in self._feeds if each is not feed)
 
-    def tell(self, event: ConnectionEvent) -> None:
+    def tell(self, event: GatewayEvent) -> None:
         """Put an event up."""
         for listener in self._listeners:
             listener(event)

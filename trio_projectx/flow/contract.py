@@ -15,13 +15,14 @@ from trio_projectx.flow.ledger import TradeCounts
 from trio_projectx.flow.outlets import TradeOutlet
 from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.quotes import QuoteFlow, QuoteOutlet
+from trio_projectx.flow.rules import make_validator
 from trio_projectx.flow.surroundings import Alone, Surroundings
 from trio_projectx.market import (
     PriceGrid,
     Refusal,
     RejectedCounts,
+    Rejection,
     TradeBatch,
-    Validator,
     WireQuote,
     WireTrade,
 )
@@ -93,15 +94,7 @@ class ContractPipeline:
         self.grid = grid
         self.counts = TradeCounts()
         self._around = around or Alone()
-        self._validator = Validator(
-            contract_id,
-            grid,
-            stamp_min_ns=limits.stamp_min_ns,
-            stamp_max_ns=limits.stamp_max_ns,
-            trade_size_max=limits.trade_size_max,
-            price_band=limits.price_band,
-            band_confirm=limits.price_band_confirm,
-        )
+        self._validator = make_validator(contract_id, grid, limits, self._around.tell)
         self.quotes = QuoteFlow(contract_id, grid, limits, self._around)
         self._outlets: tuple[TradeOutlet, ...] = ()
         self._send, self._receive = trio.open_memory_channel[_Item](limits.batches_in_flight)
@@ -133,6 +126,16 @@ class ContractPipeline:
     def detach_quotes(self, outlet: QuoteOutlet) -> None:
         """Give ``outlet`` nothing more."""
         self.quotes.detach(outlet)
+
+    @property
+    def rejections(self) -> tuple[Rejection, ...]:
+        """The last rejected trades, and the last rejected fields of quotes, oldest first."""
+        return (*self._validator.rejections, *self.quotes.rejections)
+
+    @property
+    def quarantined(self) -> tuple[Rejection, ...]:
+        """The trades that are held now."""
+        return self._validator.quarantined
 
     # -- the validator task: lines
 
@@ -191,6 +194,7 @@ class ContractPipeline:
         self, trades: list[WireTrade], ts_recv: int, serial: int = 0, line: int = 0, now: float = 0.0
     ) -> None:
         """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
+        self._validator.now_ns = round(trio.current_time() * 1e9)
         batch = self._validator.validate(trades, ts_recv, line)
         self._serial = serial
         if line not in self._bringing and line in self._lines:
@@ -239,7 +243,8 @@ class ContractPipeline:
         merged = self.quotes.merge(quote, ts_recv, line, now)
         if merged is None:
             return
-        await self._pass_on(self._validator.confirm(merged.bid, merged.ask, ts_recv), self._serial)
+        released = self._validator.confirm(merged.bid, merged.ask, ts_recv, merged.ts_event)
+        await self._pass_on(released, self._serial)
         await self.quotes.deliver(merged)
 
     # -- the end of streams

@@ -6,7 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from trio_projectx._events import Bar, BarRevised, ConnectionEvent, Gap, HubStateChanged, Quote, Trade
+from trio_projectx._events import (
+    Bar,
+    BarRevised,
+    BuilderFailed,
+    BuilderRecovered,
+    Gap,
+    GatewayEvent,
+    HubStateChanged,
+    Quote,
+    RejectionBurst,
+    Trade,
+    TradesLate,
+)
 
 
 def bar_stamp(item: Bar | BarRevised | Gap) -> int:
@@ -45,11 +57,19 @@ def quote_key(item: Quote | Gap) -> Hashable:
     return item.contract_id if isinstance(item, Quote) else item
 
 
-def event_stamp(item: ConnectionEvent) -> int:
+def event_stamp(item: GatewayEvent) -> int:
     """Return when it was told, by our clock."""
     return item.at
 
 
-def event_key(item: ConnectionEvent) -> Hashable:
-    """Return its kind, and its hub if it has one."""
-    return type(item), item.hub if isinstance(item, HubStateChanged) else None
+def event_key(item: GatewayEvent) -> Hashable:
+    """Return its kind, and whose it is: of which hub, of which bars, of which records."""
+    match item:
+        case HubStateChanged():
+            return type(item), item.hub
+        case BuilderFailed() | BuilderRecovered() | TradesLate():
+            return type(item), item.contract_id, item.timeframe
+        case RejectionBurst():
+            return type(item), item.contract_id, item.what
+        case _:
+            return type(item), None

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 import attrs
 import trio
 
 from trio_projectx._errors import ProtocolError, TrioProjectXError
-from trio_projectx._events import Bar, BarRevised, Gap, Side, Trade
+from trio_projectx._events import Bar, BarRevised, DataEvent, Gap, Side, Trade, TradesLate
 from trio_projectx.bars import BarSet
 from trio_projectx.flow.ledger import LedgerRow, TradeCounts
 from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.stream import Feed
 from trio_projectx.market import PriceGrid, TradeBatch
 
+_log: Final = logging.getLogger("trio_projectx")
 _SIDES = {int(side): side for side in Side}
 #: Late trades in a row after which a stream's clock is taken for poisoned; a replay after a reconnect is shorter.
 _ALL_LATE: Final = 200
@@ -75,6 +77,10 @@ class TradeOutlet(Protocol):
         ...
 
 
+def _nobody(event: DataEvent) -> None:
+    """Nobody is told."""
+
+
 @attrs.define(slots=True, eq=False)
 class BarOutlet:
     """The builders and the stream of one ``open_bars``."""
@@ -93,13 +99,15 @@ class BarOutlet:
     """How much longer than the lateness the clock waits before it closes a bar: trades may be on the line."""
     skip_first: bool = False
     tell_events: bool = False
+    tell: Callable[[DataEvent], None] = _nobody
     _next_update: float = -math.inf
     _has_changed: bool = False
     _steady: bool = False
     _broken: bool = False
     _missing_after: int | None = None
-    _late: int = 0
-    _late_in_a_row: int = 0
+    _late: tuple[int, int] = (0, 0)
+    _late_in_a_row: tuple[int, int] = (0, 0)
+    """For the finest timeframe, and for the coarsest."""
 
     async def take(self, batch: TradeBatch, serial: int) -> None:
         """Build; a batch that cannot be built breaks this stream only, and is counted."""
@@ -117,7 +125,7 @@ class BarOutlet:
             return
         self._has_changed = True
         await self._give(closed)
-        self._watch_lateness(len(batch))
+        self._watch_lateness(len(batch), batch.ts_recv)
 
     @property
     def looks_at(self) -> float:
@@ -150,10 +158,12 @@ class BarOutlet:
             await self.feed.deliver((gap,))
 
     async def _give(self, closed: Sequence[Bar]) -> None:
+        for event in self.bars.take_told():
+            self.tell(event)
         items: list[Bar | BarRevised | Gap] = [bar for bar in closed if not (self.skip_first and bar.partial)]
         revised = self.bars.take_revised()
         if self.tell_events:
-            items += revised
+            items += [each for each in revised if not (self.skip_first and each.bar.partial)]
         if items:
             await self.feed.deliver(items)
         if self.update_every_s is not None and self._has_changed:
@@ -178,15 +188,26 @@ class BarOutlet:
             self.bars.rejoin()
             self._steady = self.joined is not None and serial > self.joined
 
-    def _watch_lateness(self, trades: int) -> None:
+    def _watch_lateness(self, trades: int, ts_recv: int) -> None:
         """Tell it when everything is late: a stamp in the future has closed all bars up to it, and no bar comes."""
-        late = self.bars.late()
-        self._late_in_a_row = self._late_in_a_row + trades if late - self._late == trades else 0
-        self._late = late
-        if self._late_in_a_row >= _ALL_LATE:
+        late, before, in_a_row = self.bars.late(), self._late, self._late_in_a_row
+        if late == before and in_a_row == (0, 0):
+            return
+        finest, coarsest = (
+            count + trades if now - was == trades else 0
+            for count, now, was in zip(in_a_row, late, before, strict=True)
+        )
+        self._late, self._late_in_a_row = late, (finest, coarsest)
+        frame = self.bars.finest
+        if in_a_row[0] < _ALL_LATE <= finest and frame is not None:
+            _log.warning(
+                "%s: the last %s trades came too late for bars of %s", self.feed.pipe.name, finest, frame
+            )
+            self.tell(TradesLate(self.bars.contract_id, frame, finest, ts_recv))
+        if coarsest >= _ALL_LATE:
             self.feed.fail(
                 ProtocolError(
-                    f"the last {self._late_in_a_row} trades are older than bars that were closed: a trade before "
+                    f"the last {coarsest} trades are older than bars that were closed: a trade before "
                     "them had a stamp in the future; open the stream again"
                 )
             )
@@ -212,7 +233,7 @@ class BarOutlet:
                 forming=mine.forming,
                 late=mine.late,
                 rejected=counts.rejected,
-                builder_failed=self.builder_failed,
+                builder_failed=self.builder_failed + mine.failed,
                 in_flight=counts.waiting_raw + counts.held + counts.unlevel + counts.waiting_valid + self.due,
                 duplicates=counts.duplicates,
                 outside=mine.outside,

@@ -19,7 +19,17 @@ from trio_projectx.flow.ledger import Ledger
 from trio_projectx.flow.notices import Notice, What
 from trio_projectx.flow.subscriptions import Kind, Subscription
 from trio_projectx.flow.surroundings import Alone, Surroundings
-from trio_projectx.market import Decoded, Decoder, PriceGrid, Refusal, WireQuote, WireTrade, join_decoded
+from trio_projectx.market import (
+    ContractId,
+    Decoded,
+    Decoder,
+    PriceGrid,
+    Refusal,
+    WireQuote,
+    WireTrade,
+    find_product,
+    join_decoded,
+)
 from trio_projectx.market.wire import TRADE
 from trio_projectx.signalr import JsonValue
 
@@ -114,6 +124,18 @@ class MarketPipeline:
             self._tasks.start_soon(known.run, name=f"contract {contract_id}")
             self._contracts[contract_id] = known
         return known
+
+    def known(self, contract: str) -> ContractPipeline | None:
+        """Return the pipeline of a contract that was asked for, by its id or by its product's code or ticker.
+
+        :raises ContractError: for a product that nobody knows.
+        """
+        found = self._contracts.get(contract)
+        if found is not None or "." in contract:
+            return found
+        wanted = find_product(contract).code
+        alike = [each for key, each in self._contracts.items() if ContractId.parse(key).product == wanted]
+        return alike[-1] if alike else None
 
     # -- what comes: the hub's readers call these
 

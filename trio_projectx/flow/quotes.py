@@ -6,9 +6,10 @@ import attrs
 
 from trio_projectx._config import Limits
 from trio_projectx._events import Gap, Quote
+from trio_projectx.flow.rules import make_merger
 from trio_projectx.flow.stream import Feed
 from trio_projectx.flow.surroundings import Surroundings
-from trio_projectx.market import PriceGrid, QuoteMerger, Refusal, WireQuote
+from trio_projectx.market import PriceGrid, Refusal, Rejection, WireQuote
 
 
 @attrs.define(slots=True, eq=False)
@@ -29,9 +30,7 @@ class QuoteFlow:
     def __init__(self, contract_id: str, grid: PriceGrid, limits: Limits, around: Surroundings) -> None:
         self._contract_id = contract_id
         self._around = around
-        self._merger = QuoteMerger(
-            contract_id, grid, stamp_min_ns=limits.stamp_min_ns, stamp_max_ns=limits.stamp_max_ns
-        )
+        self._merger = make_merger(contract_id, grid, limits, around.tell)
         self._lines: set[int] = set()
         self._bringing: set[int] = set()  # those of them that were acknowledged, or have brought something
         self._joined_ns = 0  # when the first of them did
@@ -86,6 +85,11 @@ class QuoteFlow:
             self._merger.forget()
             self._begin_gap(cause)
         await self._deliver(self._merger.leave(line, at_ns))
+
+    @property
+    def rejections(self) -> tuple[Rejection, ...]:
+        """The last rejected fields, oldest first."""
+        return self._merger.rejections
 
     def _begin_gap(self, cause: str) -> None:
         for outlet in self.outlets:

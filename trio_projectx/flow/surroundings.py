@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from trio_projectx._events import DataEvent
+
 
 class Surroundings(Protocol):
     """Who feeds the pipelines, seen from them."""
@@ -29,6 +31,10 @@ class Surroundings(Protocol):
 
     def stamped(self, contract_id: str, ts_event: int, ts_recv: int, now: float) -> None:
         """A read's data had this stamp, and were read at these times of our two clocks."""
+        ...
+
+    def tell(self, event: DataEvent) -> None:
+        """Tell everybody who listens."""
         ...
 
 
@@ -54,3 +60,6 @@ class Alone:
 
     def stamped(self, contract_id: str, ts_event: int, ts_recv: int, now: float) -> None:
         """Do nothing."""
+
+    def tell(self, event: DataEvent) -> None:
+        """Do nothing: nobody listens."""

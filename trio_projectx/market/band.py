@@ -18,6 +18,7 @@ class Row(NamedTuple):
     volume: int
     side: int
     trade: WireTrade
+    ts_recv: int = 0
 
 
 class Verdict(NamedTuple):

@@ -227,14 +227,15 @@ def _exact_trades(arguments: Sequence[JsonValue]) -> Decoded:
     good: list[WireTrade] = []
     refusals = _Refusals()
     nulls = 0
-    for entry in data if isinstance(data, list) else [data]:
+    for place, entry in enumerate(data if isinstance(data, list) else [data]):
         trade = None if entry is None else exact_trade(entry)
         if trade is None:
             nulls += 1
         elif isinstance(trade, WireTrade):
             good.append(trade)
         else:
-            refusals.add((TRADE, contract_id, trade.reason), trade.detail)
+            where = f"arguments[1][{place}]" if isinstance(data, list) else "arguments[1]"
+            refusals.add((TRADE, contract_id, trade.reason), trade.path(where))
     trades = {contract_id: good} if good else {}
     return Decoded(trades, refusals=refusals.list(), records=1, null_entries=nulls)
 
@@ -249,7 +250,7 @@ def _exact_quotes(arguments: Sequence[JsonValue]) -> Decoded:
     quote, faults = exact_quote(data)
     refusals = _Refusals()
     for fault in faults:
-        refusals.add((QUOTE, contract_id, fault.reason), fault.detail)
+        refusals.add((QUOTE, contract_id, fault.reason), fault.path("arguments[1]"))
     quotes = [] if quote is None else [(contract_id, quote)]
     return Decoded(quotes=quotes, refusals=refusals.list(), records=1)
 

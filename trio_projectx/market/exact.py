@@ -23,13 +23,19 @@ class Fault:
 
     reason: Reason
     detail: str
+    is_of_field: bool = attrs.field(default=True, eq=False)
+    """Whether ``detail`` begins with the name of a field; otherwise it is about the whole value."""
+
+    def path(self, where: str) -> str:
+        """Return the detail with the path of what is wrong: ``arguments[1][0].price: missing``."""
+        return f"{where}.{self.detail}" if self.is_of_field else f"{where}: {self.detail}"
 
 
 def exact_trade(entry: JsonValue) -> WireTrade | Fault:
     """Return the trade of one entry of a trade list, or the first fault of it."""
     if not isinstance(entry, dict):
-        return Fault(Reason.SCHEMA, f"{json_type(entry)} instead of a trade")
-    fields = _Fields(entry)
+        return Fault(Reason.SCHEMA, f"{json_type(entry)} instead of a trade", is_of_field=False)
+    fields = Fields(entry)
     price, volume = fields.number("price"), fields.whole("volume")
     timestamp, symbol_id, contract_id = (
         fields.text("timestamp"),
@@ -49,8 +55,8 @@ def exact_quote(data: JsonValue) -> tuple[WireQuote | None, list[Fault]]:
     There is no quote at all if it is no object, or where it says in a wrong type whose it is.
     """
     if not isinstance(data, dict):
-        return None, [Fault(Reason.SCHEMA, f"{json_type(data)} instead of a quote")]
-    fields = _Fields(data)
+        return None, [Fault(Reason.SCHEMA, f"{json_type(data)} instead of a quote", is_of_field=False)]
+    fields = Fields(data)
     symbol, contract = fields.text("symbol"), fields.text("contract")
     if fields.faults:
         return None, fields.faults
@@ -72,14 +78,15 @@ def exact_quote(data: JsonValue) -> tuple[WireQuote | None, list[Fault]]:
     return quote, fields.faults
 
 
-class _Fields:
-    """The fields of one JSON object by type: None for what is absent, null or wrong (and noted)."""
+class Fields:
+    """The fields of one JSON object by type: None for what is absent, null or wrong (and noted in ``faults``)."""
 
     def __init__(self, data: dict[str, JsonValue]) -> None:
         self._data = data
         self.faults: list[Fault] = []
 
     def number(self, name: str) -> float | None:
+        """Return a number."""
         value = self._data.get(name)
         if isinstance(value, float) or value is None:
             return value
@@ -93,6 +100,7 @@ class _Fields:
             return None
 
     def whole(self, name: str) -> int | None:
+        """Return a whole number."""
         value = self._data.get(name)
         if value is None or (isinstance(value, int) and not isinstance(value, bool)):
             return value
@@ -103,6 +111,7 @@ class _Fields:
         return None
 
     def text(self, name: str) -> str | None:
+        """Return a string."""
         value = self._data.get(name)
         if value is None or isinstance(value, str):
             return value

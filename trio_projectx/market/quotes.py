@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from trio_projectx._events import Quote
+from trio_projectx._events import Quote, RejectionBurst
 from trio_projectx._redact import escape
 from trio_projectx.market.contracts import ContractId
 from trio_projectx.market.grid import PriceGrid
@@ -42,7 +42,7 @@ class QuoteCounts:
 
     received: int
     merged: int
-    """Gave a `Quote`."""
+    """Gave a `Quote`, or would have but for being `crossed`."""
     foreign: int
     """Named another contract or product; nothing of them was taken."""
     unstamped: int
@@ -71,6 +71,9 @@ class QuoteMerger:
     to `leave` at its end, and `merge` is told whose update it is. Each is merged once (`LineMerger`), but not after
     a younger one that another line was first to bring. A caller with one line at a time needs none of that.
 
+    A quote whose bid is above its ask is given like any other, or not given (``crossed``); either way it is counted.
+    ``tell`` is called when a burst of rejections begins.
+
     :raises ContractError: if ``contract_id`` is not a contract id.
     """
 
@@ -82,15 +85,18 @@ class QuoteMerger:
         stamp_min_ns: int,
         stamp_max_ns: int,
         rejections_kept: int = 64,
+        crossed: Literal["count", "drop"] = "count",
+        tell: Callable[[RejectionBurst], None] | None = None,
     ) -> None:
         self.contract_id = contract_id
+        self._drops_crossed = crossed == "drop"
         self.grid = grid
         self._symbol_id = ContractId.parse(contract_id).symbol_id
         self._stamp_bounds = (stamp_min_ns, stamp_max_ns)
         self._stamps = StampParser()
         self._quote = Quote(contract_id, ts_event=0, ts_recv=0)
         self._is_stamped = False
-        self._rejections = Rejections(rejections_kept)
+        self._rejections = Rejections(rejections_kept, "quotes", tell)
         self._lines = LineMerger[_Update](itemgetter(0))
         self._received = self._merged = self._foreign = self._unstamped = self._locked = self._crossed = 0
         self._outdated = 0
@@ -119,6 +125,7 @@ class QuoteMerger:
     def refuse(self, reason: Reason, detail: str, ts_recv: int, count: int = 1) -> None:
         """Count fields of this contract's quotes that the decoder already refused (`decode.Refusal`)."""
         self._rejections.add(reason, detail, ts_recv, count)
+        self._rejections.judged(count, self.contract_id)
 
     def forget(self) -> None:
         """Forget all fields: after a reconnect nothing is known to be unchanged. Counts stay."""
@@ -150,6 +157,7 @@ class QuoteMerger:
         have waited for this one.
         """
         self._received += 1
+        self._rejections.judged(1, self.contract_id)
         if wire.contract not in (None, self.contract_id) or wire.symbol not in (None, self._symbol_id):
             self._foreign += 1
             said = f"contract={str(wire.contract)[:40]} symbol={str(wire.symbol)[:40]}"
@@ -187,6 +195,8 @@ class QuoteMerger:
         if quote.bid is not None and quote.ask is not None and quote.bid >= quote.ask:
             self._locked += quote.bid == quote.ask
             self._crossed += quote.bid > quote.ask
+            if self._drops_crossed and quote.is_crossed:
+                return None
         return quote
 
     def _merged_with(self, wire: WireQuote, ts_recv: int) -> Quote:

@@ -6,10 +6,12 @@ import enum
 import logging
 import math
 from collections import deque
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Literal
 
 import attrs
 
+from trio_projectx._events import RejectionBurst
 from trio_projectx._redact import escape
 from trio_projectx.market.stamps import StampError, StampParser, StampRangeError
 
@@ -20,6 +22,7 @@ PRICE_LIMIT: Final = 1e9
 _BURST: Final = 100
 _WINDOW: Final = 1000
 _log: Final = logging.getLogger("trio_projectx")
+What = Literal["trades", "quotes", "depth"]
 
 
 class Reason(enum.StrEnum):
@@ -47,6 +50,10 @@ class Reason(enum.StrEnum):
     """The price was far from those before it, and the ones after it did not confirm it."""
     REPLAYED = "replayed"
     """It was had before a reconnect, and was sent again after it."""
+    STAMP_AHEAD = "stamp_ahead"
+    """The stamp was far ahead of the exchange's clock, and the trades after it did not confirm it."""
+    VOLUME_BAND = "volume_band"
+    """The volume was many times that of the biggest trades before it."""
 
 
 @attrs.frozen(slots=True)
@@ -73,6 +80,8 @@ class RejectedCounts:
     stamp_range: int = 0
     price_band: int = 0
     replayed: int = 0
+    stamp_ahead: int = 0
+    volume_band: int = 0
 
     @property
     def total(self) -> int:
@@ -83,10 +92,25 @@ class RejectedCounts:
 class Rejections:
     """Counts by reason, and the last ``kept`` rejected records themselves."""
 
-    __slots__ = ("_counts", "_in_burst", "_judged", "_last", "_rejected", "bursts")
+    __slots__ = (
+        "_counts",
+        "_in_burst",
+        "_judged",
+        "_last",
+        "_rejected",
+        "_tell",
+        "_ts_recv",
+        "_what",
+        "bursts",
+    )
 
-    def __init__(self, kept: int = 64) -> None:
+    def __init__(
+        self, kept: int = 64, what: What = "trades", tell: Callable[[RejectionBurst], None] | None = None
+    ) -> None:
         self.bursts = 0
+        self._what: What = what
+        self._tell = tell
+        self._ts_recv = 0
         self._in_burst = False
         self._judged = 0
         self._rejected = 0
@@ -97,6 +121,7 @@ class Rejections:
         """Count ``count`` rejections and remember ``text`` (cut by the caller)."""
         self._counts[reason] += count
         self._rejected += count
+        self._ts_recv = ts_recv
         # Escaping costs more than judging: it waits until someone looks, so that a flood of rejected records
         # is not slower than one of good ones by much.
         self._last.append((ts_recv, reason, text))
@@ -110,11 +135,21 @@ class Rejections:
         if self._rejected >= _BURST and not self._in_burst:
             self._in_burst = True
             self.bursts += 1
-            reasons = ", ".join(f"{reason} {n}" for reason, n in self._counts.items() if n)
-            _log.warning("%s: a burst of rejected records (so far: %s); see the statistics", of, reasons)
+            self._begin(of)
         if self._judged >= _WINDOW:
             self._in_burst = self._in_burst and self._rejected >= _BURST // 10
             self._judged = self._rejected = 0
+
+    def _begin(self, of: str) -> None:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in self._counts.items() if n)
+        _log.warning("%s: a burst of rejected records (so far: %s); see the statistics", of, reasons)
+        if self._tell is not None:
+            usual = max(self._counts, key=self._counts.__getitem__)
+            total = sum(self._counts.values())
+            judged = max(self._judged, self._rejected)
+            self._tell(
+                RejectionBurst(of, self._what, self._rejected, judged, usual.value, total, self._ts_recv)
+            )
 
     @property
     def counts(self) -> RejectedCounts:

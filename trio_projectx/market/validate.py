@@ -1,23 +1,24 @@
 """From what the wire said to what may enter a bar: every trade is accepted whole, or rejected and counted.
 
-Nothing here looks at a clock: a stamp is judged by its form and by fixed bounds, so a local clock that is an
-hour off rejects nothing. Nothing is repaired either; a price is never rounded to the grid.
+Nothing here looks at a clock: a stamp is judged by its form, by fixed bounds, and by the stamps before it, so a local
+clock that is an hour off rejects nothing. Nothing is repaired either; a price is never rounded to the grid.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Final
 
 from trio_projectx._errors import ConfigError
-from trio_projectx._events import Side
-from trio_projectx.market.band import PriceBand, Row, Verdict
+from trio_projectx._events import RejectionBurst, Side
+from trio_projectx._redact import escape
+from trio_projectx.market.band import Row
 from trio_projectx.market.batch import TradeBatch
 from trio_projectx.market.contracts import ContractId
 from trio_projectx.market.grid import PriceGrid
 from trio_projectx.market.lines import LineMerger
+from trio_projectx.market.quarantine import EVERY, Judged, Quarantine, Rules
 from trio_projectx.market.reasons import (
     Reason,
     RejectedCounts,
@@ -33,7 +34,6 @@ from trio_projectx.market.wire import WireTrade
 # A contract has some hundred prices a day; a hostile feed has any number.
 _PRICES_KEPT: Final = 4096
 _UNKNOWN: Final = int(Side.UNKNOWN)
-_EVERY: Final = (-math.inf, math.inf)
 
 __all__ = ["Reason", "RejectedCounts", "Rejection", "Validator"]
 
@@ -51,7 +51,12 @@ class Validator:
 
     ``price_band`` is the share of the price (0.1 is a tenth) by which a trade may differ from those before it;
     beyond, it is held until ``band_confirm`` trades, or a quote, say that the market has moved (see `PriceBand`).
-    0 holds none.
+    0 holds none. ``stamp_ahead_s`` is by how much a stamp may be ahead of the exchange's clock; beyond, it is held
+    until ``stamp_confirm`` trades, or a quote, say that it is not (see `StampWindow`); 0 holds none. A volume above
+    ``volume_floor`` and ``volume_times`` the biggest before it is rejected; 0 rejects none.
+
+    ``now_ns`` is to be set to a monotonic clock (int64 ns) before `validate`; while it is None, time goes as
+    ``ts_recv`` does. ``tell`` is called when a burst of rejections begins.
 
     :raises ContractError: if ``contract_id`` is not a contract id.
     :raises ConfigError: if the bounds leave nothing over.
@@ -68,9 +73,15 @@ class Validator:
         rejections_kept: int = 64,
         price_band: float = 0.0,
         band_confirm: int = 3,
+        stamp_ahead_s: float = 0.0,
+        stamp_confirm: int = 3,
+        volume_times: float = 0.0,
+        volume_floor: int = 1,
+        tell: Callable[[RejectionBurst], None] | None = None,
     ) -> None:
-        if not 0 <= price_band < 1 or band_confirm < 1:
-            raise ConfigError("Validator: 0 <= price_band < 1 and band_confirm >= 1 must hold")
+        rules = Rules(
+            price_band, band_confirm, stamp_ahead_s, stamp_confirm, stamp_min_ns, volume_times, volume_floor
+        )
         if stamp_min_ns > stamp_max_ns or trade_size_max < 1:
             raise ConfigError("Validator: stamp_min_ns <= stamp_max_ns and trade_size_max >= 1 must hold")
         self.contract_id = contract_id
@@ -82,8 +93,9 @@ class Validator:
         self._stamps = StampParser()
         self._ticks: dict[float, int] = {}
         self._accepted = 0
-        self._rejections = Rejections(rejections_kept)
-        self._band = PriceBand(price_band, band_confirm) if price_band else None
+        self._rejections = Rejections(rejections_kept, "trades", tell)
+        self._quarantine = Quarantine(rules)
+        self.now_ns: int | None = None
         self._replay = ReplayFilter()
         self._lines = LineMerger[TradeKey](itemgetter(0))
 
@@ -94,8 +106,8 @@ class Validator:
 
     @property
     def held(self) -> int:
-        """How many are in quarantine: valid by themselves, but far from the prices before."""
-        return 0 if self._band is None else len(self._band.held)
+        """How many are in quarantine: valid by themselves, but far from the prices or the stamps before."""
+        return self._quarantine.held
 
     @property
     def waiting(self) -> int:
@@ -116,6 +128,14 @@ class Validator:
     def rejections(self) -> tuple[Rejection, ...]:
         """The last rejected ones, oldest first."""
         return self._rejections.last
+
+    @property
+    def quarantined(self) -> tuple[Rejection, ...]:
+        """Those in quarantine now, as they would be rejected."""
+        return tuple(
+            Rejection(row.ts_recv, reason, escape(_show(row.trade)))
+            for row, reason in self._quarantine.rows()
+        )
 
     @property
     def rejection_bursts(self) -> int:
@@ -162,15 +182,17 @@ class Validator:
         """``line`` has ended; return what has waited and goes on for that, if another takes its place unready."""
         return self._take(self._lines.leave(line), ts_recv)
 
-    def confirm(self, bid: float | None, ask: float | None, ts_recv: int) -> TradeBatch | None:
-        """Return the trades in quarantine as a batch, if a quote says that the market is there."""
-        if self._band is None or not self._band.held or bid is None or ask is None:
+    def confirm(
+        self, bid: float | None, ask: float | None, ts_recv: int, ts_event: int | None = None
+    ) -> TradeBatch | None:
+        """Return the trades in quarantine as a batch, if a quote (of ``ts_event``) says that the market is there."""
+        if not self._quarantine.held:
             return None
-        bid_ticks, ask_ticks = self.grid.ticks(bid), self.grid.ticks(ask)
-        if bid_ticks is None or ask_ticks is None:
-            return None
-        rows = self._band.confirm(bid_ticks, ask_ticks)
-        return self._accepted_batch(_batch_of(self.contract_id, rows, ts_recv))
+        bid_ticks = None if bid is None else self.grid.ticks(bid)
+        ask_ticks = None if ask is None else self.grid.ticks(ask)
+        batch = TradeBatch(self.contract_id, [], [], [], [], ts_recv)
+        self._take_over(self._quarantine.confirm(bid_ticks, ask_ticks, ts_event), batch)
+        return self._accepted_batch(batch)
 
     def validate(self, trades: Sequence[WireTrade], ts_recv: int, line: int = 0) -> TradeBatch | None:
         """Return the valid ones of ``trades`` in their order as columns, or None if there are none.
@@ -179,14 +201,14 @@ class Validator:
         """
         # The loop knows only what usually holds, from memory; `_judge` decides whatever is left, and alone
         # says no. One frame for the whole batch: a call per trade would cost as much as all of this.
-        contract_id, symbol_id, size_max = self.contract_id, self._symbol_id, self._size_max
-        stamp_min, stamp_max = self._stamp_min, self._stamp_max
+        contract_id, symbol_id = self.contract_id, self._symbol_id
+        self._quarantine.look(ts_recv, ts_recv if self.now_ns is None else self.now_ns)
         ticks_of, heads, tails = self._ticks, self._stamps.heads, self._stamps.tails
         batch = TradeBatch(contract_id, [], [], [], [], ts_recv)
         add_stamp, add_ticks = batch.ts_event.append, batch.ticks.append
         add_volume, add_side = batch.volume.append, batch.side.append
         is_counted = line != self._lines.lone and not self._lines.adopt(line)
-        near_low, near_high = _EVERY if is_counted else self._near()
+        stamp_min, stamp_max, size_max, near_low, near_high = self._bounds(is_counted)
         before: str | None = None  # a burst's trades share their stamp (in real gold trades a third do)
         ts_event = ticks = 0
         for trade in trades:
@@ -211,10 +233,10 @@ class Validator:
                     self._rejections.add(verdict, _show(trade), ts_recv)
                     continue
                 (ts_event, ticks), before = verdict, stamp
-                if not near_low <= ticks <= near_high:
+                if not (near_low <= ticks <= near_high and ts_event <= stamp_max and volume <= size_max):
                     side = trade.type if trade.type in (0, 1) else _UNKNOWN
-                    self._weigh(Row(ts_event, ticks, volume, side, trade), batch)
-                    near_low, near_high = self._near()
+                    self._weigh(Row(ts_event, ticks, volume, side, trade, ts_recv), batch)
+                    stamp_min, stamp_max, size_max, near_low, near_high = self._bounds()
                     continue
             add_stamp(ts_event)
             add_ticks(ticks)
@@ -229,17 +251,17 @@ class Validator:
         return self._take(self._lines.add(line, rows), batch.ts_recv)
 
     def _take(self, rows: Sequence[TradeKey], ts_recv: int) -> TradeBatch | None:
-        """Accept rows that are valid by themselves and came for the first time, as far as the band lets them."""
+        """Accept rows that are valid by themselves and came for the first time, as far as the quarantine lets them."""
         if not rows:
             return None
         batch = TradeBatch(self.contract_id, [], [], [], [], ts_recv)
-        near_low, near_high = self._near()
+        _, stamp_max, size_max, near_low, near_high = self._bounds()
         for row in rows:
-            if near_low <= row[1] <= near_high:
+            if near_low <= row[1] <= near_high and row[0] <= stamp_max and row[2] <= size_max:
                 _append(batch, row)
             else:
-                self._weigh(Row(*row, self._said(row)), batch)
-                near_low, near_high = self._near()
+                self._weigh(Row(*row, self._said(row), ts_recv), batch)
+                _, stamp_max, size_max, near_low, near_high = self._bounds()
         return self._accepted_batch(batch)
 
     def _said(self, row: TradeKey) -> WireTrade:
@@ -252,29 +274,40 @@ class Validator:
             return None
         self._accepted += len(batch)
         self._replay.remember(batch)
+        self._quarantine.accepted(batch)
         return batch
 
-    def _near(self) -> tuple[float, float]:
-        """Return the ticks that need not be weighed; while a replay is possible, all must be."""
-        if self._replay.is_on:
-            return 1, 0
-        return _EVERY if self._band is None else (self._band.near_low, self._band.near_high)
+    def _bounds(self, is_counted: bool = False) -> tuple[int, int, int, int, int]:
+        """Return the stamps, the volume and the ticks that need not be weighed.
+
+        While a replay is possible, all must be; those of several lines only when they have been merged.
+        """
+        if is_counted:
+            low, high = EVERY
+            return self._stamp_min, self._stamp_max, self._size_max, low, high
+        quarantine = self._quarantine
+        low, high = (1, 0) if self._replay.is_on else (quarantine.near_low, quarantine.near_high)
+        stamp_max = min(self._stamp_max, quarantine.stamp_high)
+        return self._stamp_min, stamp_max, min(self._size_max, quarantine.volume_high), low, high
 
     def _weigh(self, row: Row, batch: TradeBatch) -> None:
         """Add to ``batch`` what ``row`` decides, and reject what it decides against."""
         if self._replay.is_replayed(*row[:4]):
             self._rejections.add(Reason.REPLAYED, _show(row.trade), batch.ts_recv)
             return
-        verdict = Verdict([row], []) if self._band is None else self._band.offer(row)
-        for each in verdict.accepted:
+        self._take_over(self._quarantine.offer(row), batch)
+
+    def _take_over(self, judged: Judged, batch: TradeBatch) -> None:
+        for each in judged.accepted:
             _append(batch, each[:4])
-        for each in verdict.rejected:
-            self._rejections.add(Reason.PRICE_BAND, _show(each.trade), batch.ts_recv)
-        if verdict.rejected:  # sent again they must not confirm each other
-            self._replay.remember(_batch_of(self.contract_id, verdict.rejected, batch.ts_recv))
+        for each, reason in judged.rejected:
+            self._rejections.add(reason, _show(each.trade), batch.ts_recv)
+        if judged.rejected:  # sent again they must not confirm each other
+            rows = [each for each, _ in judged.rejected]
+            self._replay.remember(_batch_of(self.contract_id, rows, batch.ts_recv))
 
     def _in_band(self) -> list[TradeKey]:
-        return [] if self._band is None else [row[:4] for row in self._band.held]
+        return [row[:4] for row, _ in self._quarantine.rows()]
 
     def _judge(self, trade: WireTrade) -> tuple[int, int] | Reason:
         """Return (ts_event, ticks) of a valid trade, or the first reason against it."""
