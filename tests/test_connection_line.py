@@ -431,7 +431,8 @@ async def test_the_first_attempt_is_at_once_and_the_later_ones_are_not(autojump_
 
 
 @pytest.mark.parametrize(
-    ("outage_s", "seed"), [*((8.0, seed) for seed in range(5)), *((90.0, seed) for seed in range(3)), (3600.0, 1)]
+    ("outage_s", "seed"),
+    [*((8.0, seed) for seed in range(5)), *((90.0, seed) for seed in range(3)), (3600.0, 1)],
 )
 async def test_it_is_back_soon_after_the_service_is(
     autojump_clock: MockClock, outage_s: float, seed: int

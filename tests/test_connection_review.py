@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
+import trio.lowlevel
 from hub_tools import (
     EP,
     MNQ,
@@ -126,7 +127,9 @@ async def test_refused_again_by_the_only_line_that_is_left_its_streams_are_told(
         assert isinstance(bench.error, px.SubscriptionError)
 
 
-async def test_a_reset_of_the_line_that_brings_it_is_an_outage_and_no_refusal(autojump_clock: MockClock) -> None:
+async def test_a_reset_of_the_line_that_brings_it_is_an_outage_and_no_refusal(
+    autojump_clock: MockClock,
+) -> None:
     """The other one was refused it; the one that is reset has it again soon."""
     service = Choosy(lambda link, target, subject: "one only" if link.number == 1 else 0.0)
     async with open_bench(service, reconnect=px.Reconnect(redundant=True)) as bench:
@@ -358,7 +361,7 @@ async def test_a_stream_that_is_not_read_is_no_stalled_market(autojump_clock: Mo
                 async with gateway.open_trades(
                     MNQ, overflow=px.Overflow.BLOCK, capacity=1, events=True
                 ) as trades:
-                    await trio.sleep(0)
+                    await trio.lowlevel.checkpoint()
                     for _ in range(40):
                         await service.publish()
                         await trio.sleep(0.1)
@@ -476,7 +479,7 @@ async def test_who_was_there_when_it_was_lost_again_is_told(autojump_clock: Mock
             await trio.sleep(0.5)
             await service.publish(1, EP)  # the reads go on
             async with bench.gateway.open_trades(MNQ, events=True) as late:
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
                 await service.publish(1, EP)
                 await trio.sleep(0.1)
                 service.links[1].reset()
@@ -505,7 +508,7 @@ async def test_nobody_is_watched_for_whom_no_stream_was_opened(autojump_clock: M
                 nursery.start_soon(refused)
                 await trio.sleep(1)
         assert EP not in gateway._streams.watch.stalls._silences
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         assert isinstance(bench, GatewayBench)
 
 

@@ -236,7 +236,7 @@ class Hub(Generic[D]):
             self._go(self.state, self._why())
 
     def _is_waited_for(self, want: Want) -> bool:
-        """Whether the hub is not live without it: in an outage only what was had before, lest a new wish prolongs it."""
+        """Whether the hub is not live without it: in an outage only what was had before, or new wishes prolong it."""
         return want.is_established or (self.state is HubState.CONNECTING and want.error is None)
 
     def _check(self, missing: list[Want]) -> None:

@@ -313,7 +313,7 @@ class Keeper(Generic[D]):
             and each.is_on(cell.wanted)
             and sink.is_level(each.epoch.number, cell.wanted)
         ]
-        return not others or any([each.has_lived(cell.acked_at, overlap_s) for each in others])
+        return not others or any(each.has_lived(cell.acked_at, overlap_s) for each in others)
 
     def _settle_quiet(self, line: Line[D], now: float) -> float:
         """Take a line for level that has been there for long enough, though no trade has shown it."""

@@ -82,7 +82,7 @@ class Succession(Generic[D]):
 
     @property
     def is_outrun(self) -> bool:
-        """Whether the old line has to make a new connection anyway, and the new one has failed and waits to try again."""
+        """Whether the old line must make a new connection anyway, and the new one has failed and waits to try again."""
         gone = not self.old.is_live and not self.old.is_over
         return gone and not self.new.is_over and self.new.why is not None and not self.new.is_live
 

@@ -153,8 +153,14 @@ class ContractPipeline:
     async def acknowledged(self, line: int, now: float) -> None:
         """The hub has acknowledged it."""
         if line in self._lines:
-            self._bringing.add(line)
+            self._brings(line)
             await self._post(Covered(now))
+
+    def _brings(self, line: int) -> None:
+        if not self._bringing:
+            # It may have been asked later than another, and have begun before it: that one joins it, not it that one.
+            self._validator.lead(line, 0)
+        self._bringing.add(line)
 
     async def settle(self, line: int, broken: Broken, ts_recv: int) -> None:
         """``line`` is to count as level. Where it alone brought something, the others are dead: there is a gap."""
@@ -181,9 +187,10 @@ class ContractPipeline:
             await self._post(attrs.evolve(broken, at_ns=self._joined_ns))
         if not self._lines:
             self._validator.expect_replay()
-        released = self._validator.leave(line, ts_recv)
         if not is_covered and self._bringing:
             await self._post(Covered(trio.current_time()))
+            await self._pass_on(self._validator.lead(min(self._bringing), ts_recv), self._serial)
+        released = self._validator.leave(line, ts_recv)
         await self._pass_on(released, self._serial)
         if released is None:
             self._nudge()  # what it held back waits no longer

@@ -67,7 +67,12 @@ class QuoteFlow:
     def acknowledged(self, line: int) -> None:
         """The hub has acknowledged it. What was missed is over only with the next quote."""
         if line in self._lines:
-            self._bringing.add(line)
+            self._brings(line)
+
+    def _brings(self, line: int) -> None:
+        if not self._bringing:
+            self._merger.lead(line, 0)  # another may have been asked before it, and begin after it
+        self._bringing.add(line)
 
     async def settle(self, line: int, ts_recv: int) -> None:
         """``line`` is to count as level."""
@@ -81,9 +86,12 @@ class QuoteFlow:
         is_missed = line in self._bringing
         self._lines.discard(line)
         self._bringing.discard(line)
-        if is_missed and not any(self._merger.is_level(each) for each in self._bringing):
+        is_covered = any(self._merger.is_level(each) for each in self._bringing)
+        if is_missed and not is_covered:
             self._merger.forget()
             self._begin_gap(cause)
+        if not is_covered and self._bringing:
+            await self._deliver(self._merger.lead(min(self._bringing), at_ns))
         await self._deliver(self._merger.leave(line, at_ns))
 
     @property
@@ -103,8 +111,8 @@ class QuoteFlow:
 
     def merge(self, quote: WireQuote, ts_recv: int, line: int, now: float) -> Quote | None:
         """Return the whole quote after a sparse update; None if nothing of it could be used."""
-        if line in self._lines:
-            self._bringing.add(line)
+        if line in self._lines and line not in self._bringing:
+            self._brings(line)
         merged = self._merger.merge(quote, ts_recv, line)
         if merged is not None:
             self.merged += 1

@@ -93,7 +93,7 @@ class UserMerge:
         channel = self._channel(wanted)
         if line not in channel.lines:
             return None
-        # A line that was asked for it and has not answered yet is a full member where it is the first: it covers nothing.
+        # A line that was asked for it and has not answered yet is a full member where it is the first; it covers none.
         is_covered = channel.is_covered_without(line, channel.acknowledged)
         is_missed = channel.is_established and not is_covered
         rows = channel.leave(line)

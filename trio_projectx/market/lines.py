@@ -165,6 +165,19 @@ class LineMerger(Generic[Row]):
             self._end_counting(found, out)
         return out
 
+    def lead(self, line: int) -> list[Row]:
+        """Take ``line`` for the first of those that are there to bring anything, and return its rows that go on.
+
+        To be called before it brings the first row, or before the lines leave that were ahead of it. The others join
+        it then, also one that was there first: it may begin later.
+        """
+        found = self._lines.get(line)
+        if found is None or found.is_full:
+            return []
+        for other in self._lines.values():
+            other.is_full = False
+        return self._admit(found) + self._let_in()
+
     def settle(self, line: int) -> list[Row]:
         """Take ``line`` for level, because enough time has passed, and return its rows that go on."""
         found = self._lines.get(line)

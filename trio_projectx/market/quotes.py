@@ -142,6 +142,10 @@ class QuoteMerger:
         """Whether ``line`` has shown that it brings what the others bring."""
         return self._lines.is_level(line)
 
+    def lead(self, line: int, ts_recv: int) -> Quote | None:
+        """``line`` is the first to bring the quotes, the others join it; return the quote after what of it waited."""
+        return self._merge_all(self._lines.lead(line), ts_recv)
+
     def settle(self, line: int, ts_recv: int) -> Quote | None:
         """Take ``line`` for level; return the quote after its updates that have waited, None if there is no new one."""
         return self._merge_all(self._lines.settle(line), ts_recv)

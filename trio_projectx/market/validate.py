@@ -170,6 +170,10 @@ class Validator:
             )  # from now on each line has its own end of the replay
         self._lines.join(line, self._in_band() + self._replay.rows())
 
+    def lead(self, line: int, ts_recv: int) -> TradeBatch | None:
+        """``line`` is the first to bring the contract, the others join it; return what of it has waited."""
+        return self._take(self._lines.lead(line), ts_recv)
+
     def is_level(self, line: int) -> bool:
         """Whether ``line`` has shown that it brings what the others bring: nothing is missing if they leave now."""
         return self._lines.is_level(line)
