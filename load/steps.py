@@ -181,7 +181,7 @@ async def _refresh(gateway: px.Gateway, events: px.Stream[px.ConnectionEvent | p
     except px.ConnectError:  # a reset may strike REST, and this call is not repeated by itself
         await gateway.refresh_token()
     # One that was reset just then is not replaced: it comes back with the new token.
-    with trio.move_on_after(5):
+    with trio.move_on_after(1):
         while not isinstance(await events.receive(), px.ConnectionReplaced):
             pass
 

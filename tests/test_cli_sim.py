@@ -31,7 +31,9 @@ COMMAND = [sys.executable, "-P", "-W", "error", "-m", "trio_projectx", "sim", "-
 @pytest.mark.slow
 async def test_a_fault_script_from_a_file(tmp_path: Path) -> None:
     script = tmp_path / "faults.jsonl"
-    script.write_text('{"name":"close_record","error":"By script.","phase":"stream","hub":"market"}\n')
+    script.write_text(
+        '{"name":"close_record","error":"By script.","allow_reconnect":false,"phase":"stream","hub":"market"}\n'
+    )
     process = await trio.lowlevel.open_process([*COMMAND, "--faults", str(script)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     with trio.fail_after(50):

@@ -28,6 +28,7 @@ class Lively:
     is_held_back: bool = False
     proof_wanted: float | None = None
     lives: bool = True
+    record_at: float = 0.0
 
     def prove(self, until: float) -> None:
         self.proof_wanted = until
@@ -113,6 +114,7 @@ class Bench:
 
     def answer(self, sent: Sent, error: str | None = None) -> None:
         self.epoch.sent.remove(sent)
+        self.epoch.liveness.record_at = self.now
         if error is not None:
             self.epoch.calls.settle(CallFailed(sent.call_id, error))
             return

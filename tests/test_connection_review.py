@@ -7,17 +7,7 @@ from collections.abc import Callable
 import pytest
 import trio
 import trio.lowlevel
-from hub_tools import (
-    EP,
-    MNQ,
-    TRADES,
-    GatewayBench,
-    Link,
-    Service,
-    check_rows,
-    open_bench,
-    running,
-)
+from hub_tools import EP, MNQ, Link, Service, check_rows, open_bench
 from scripted import Json, Request, Wire, completion, config_for, open_network
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -70,10 +60,6 @@ async def unavailable(wire: Wire, request: Request) -> bool:
     return True
 
 
-def is_balanced(bench: GatewayBench) -> bool:
-    return bench.gateway.statistics().market.ledger.balanced
-
-
 # One line for another
 
 
@@ -89,7 +75,6 @@ async def test_a_successor_that_is_refused_a_subscription_replaces_nothing(autoj
         assert bench.hub.state is px.HubState.LIVE
         assert service.links[0].is_up
         assert service.holding() == [service.links[0]]
-        assert trio.current_time() - bench.got[-1].ts_recv / 1e9 < 1e12
         assert len(bench.rows) >= len(service.rows) - 1
         (told, *_) = bench.told.of(px.ReplacementFailed)
         assert isinstance(told, px.ReplacementFailed)
@@ -492,9 +477,8 @@ async def test_who_was_there_when_it_was_lost_again_is_told(autojump_clock: Mock
 
 
 async def test_nobody_is_watched_for_whom_no_stream_was_opened(autojump_clock: MockClock) -> None:
-    service = Choosy(lambda link, target, subject: "no" if "Quotes" in target else 0.5)
+    service = Choosy(lambda link, target, subject: None if "Quotes" in target else 0.0)
     async with open_bench(service) as bench:
-        service.answer = lambda link, target, subject: "no" if link.number else None
         gateway = bench.gateway
 
         async def refused() -> None:
@@ -503,18 +487,7 @@ async def test_nobody_is_watched_for_whom_no_stream_was_opened(autojump_clock: M
                     pass
 
         async with trio.open_nursery() as nursery:
-            service.answer = lambda link, target, subject: None if "Quotes" in target else 0.0
             async with gateway.open_trades(EP):
                 nursery.start_soon(refused)
                 await trio.sleep(1)
         assert EP not in gateway._streams.watch.stalls._silences
-        await trio.lowlevel.checkpoint()
-        assert isinstance(bench, GatewayBench)
-
-
-async def test_a_stall_that_was_of_the_last_connection_is_not_told_of_the_next(
-    autojump_clock: MockClock,
-) -> None:
-    async with running(Service()) as bench:
-        await bench.hub.subscribe(TRADES)
-        await trio.sleep(1)

@@ -56,7 +56,7 @@ GONE = Expected()
 FAILS = Expected(outages=0)
 SILENT = Expected(told_s=3.1, lasts_s=6)
 #: Data that do not come are a stall, after 3 s or 20 intervals; a second is given to what may be on its way.
-STALLED = Expected(told_s=5.5, lasts_s=8)
+STALLED = Expected(told_s=5.5, lasts_s=8, check={"clocked": True})
 REFUSED = Expected(outages=0, ends=(px.SubscriptionError, "Failed to invoke"))
 UNANSWERED = Expected(outages=0, ends=(px.SubscriptionError, "did not acknowledge"))
 FATAL = Expected(outages=0, ends=(px.ConnectionLost, "refused on command"))

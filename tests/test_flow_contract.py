@@ -24,6 +24,7 @@ from trio_projectx.bars import BarSet
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.ledger import LedgerRow
 from trio_projectx.flow.outlets import BarOutlet, TradesOutlet
+from trio_projectx.flow.quotes import QuoteOutlet
 from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
 from trio_projectx.market import PriceGrid, Reason, Refusal, WireQuote, WireTrade, format_stamp
 
@@ -85,7 +86,7 @@ async def test_a_loss_comes_behind_what_came_before_it_and_only_to_those_who_wer
     quotes: Pipe[Quote] = make_pipe(
         "quotes", 9, Overflow.CONFLATE, stamp=lambda q: q.ts_event, key=lambda q: 0
     )
-    pipeline.attach_quotes(Feed(quotes))
+    pipeline.attach_quotes(QuoteOutlet(Feed(quotes)))
     await receive(pipeline, [wire(1_000_000_000), wire(1_000_000_001)])
     loss = pipeline.victims(ConnectionLost("gone"))
     new, _ = bar_outlet(pipeline)
@@ -133,15 +134,15 @@ async def test_volumes_beyond_int64_break_one_stream_and_are_counted() -> None:
 async def test_quotes_are_merged_and_given_whole() -> None:
     pipeline = ContractPipeline(ID, GRID, Limits())
     pipe: Pipe[Quote] = make_pipe("quotes", 9, Overflow.ERROR, stamp=lambda q: q.ts_event, key=lambda q: 0)
-    feed = Feed(pipe)
-    pipeline.attach_quotes(feed)
+    outlet = QuoteOutlet(Feed(pipe))
+    pipeline.attach_quotes(outlet)
     await pipeline.merge(WireQuote(best_bid=1.0, timestamp="2026-08-19T20:51:30Z"), 1)
     await pipeline.merge(WireQuote(best_ask=1.25), 2)
     assert [(q.bid, q.ask) for q in (pipe.take(), pipe.take()) if isinstance(q, Quote)] == [
         (1.0, None),
         (1.0, 1.25),
     ]
-    pipeline.detach_quotes(feed)
+    pipeline.detach_quotes(outlet)
     await pipeline.merge(WireQuote(best_ask=1.5, timestamp="2026-08-19T20:51:31Z"), 3)
     with pytest.raises(trio.WouldBlock):
         pipe.take()
@@ -296,10 +297,10 @@ async def test_after_a_loss_no_old_field_of_a_quote_is_taken_for_a_new_one() -> 
     for _ in range(2):
         pipe: Pipe[Quote] = make_pipe("q", 9, Overflow.ERROR, stamp=lambda q: q.ts_event, key=lambda q: 0)
         pipes.append(pipe)
-    pipeline.attach_quotes(Feed(pipes[0]))
+    pipeline.attach_quotes(QuoteOutlet(Feed(pipes[0])))
     await pipeline.merge(WireQuote(best_bid=1.0, best_ask=1.25, timestamp="2026-08-19T20:51:30Z"), 1)
     pipeline.victims(ConnectionLost("gone")).tell()
-    pipeline.attach_quotes(Feed(pipes[1]))
+    pipeline.attach_quotes(QuoteOutlet(Feed(pipes[1])))
     await pipeline.merge(WireQuote(best_ask=2.5, timestamp="2026-08-19T20:59:30Z"), 2)
     quote = pipes[1].take()
     assert isinstance(quote, Quote)

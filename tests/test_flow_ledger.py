@@ -9,7 +9,7 @@ from trio_projectx.flow.ledger import Ledger, LedgerRow
 ROW = LedgerRow(
     contract_id="CON.F.US.MNQ.Z26",
     timeframe=Timeframe("1m"),
-    received=36,
+    received=45,
     before=7,
     in_bars=6,
     forming=5,
@@ -18,6 +18,7 @@ ROW = LedgerRow(
     builder_failed=2,
     in_flight=1,
     outside=8,
+    duplicates=9,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -9,15 +10,17 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_projectx import Anchor, Bar, BarRevised, ConnectionLost, Dropped, Limits, Overflow
+from trio_projectx import Anchor, Bar, BarRevised, Dropped, Limits, Overflow
 from trio_projectx.bars import BarSet
 from trio_projectx.bars.policies import Late
 from trio_projectx.flow.buffers import Buffer
 from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.gaps import Broken
 from trio_projectx.flow.keys import bar_key, bar_stamp
 from trio_projectx.flow.outlets import BarOutlet
 from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
+from trio_projectx.flow.surroundings import Alone, Surroundings
 from trio_projectx.market import PriceGrid, Reason, Refusal, WireTrade, format_stamp
 
 ID = "CON.F.US.MNQ.Z26"
@@ -37,6 +40,7 @@ def outlet_of(
     late: Late = "count",
     update_every_s: float | None = None,
     skip_first: bool = False,
+    partial_first: bool = False,
     frames: tuple[str, ...] = ("1s", "5s"),
 ) -> Items:
     bars = BarSet(
@@ -45,7 +49,7 @@ def outlet_of(
         anchor=Anchor.utc(),
         grid=GRID,
         lateness_ns=S // 20,
-        partial_first=skip_first,
+        partial_first=skip_first or partial_first,
         late=late,
     )
     pipe: Pipe[Bar | BarRevised] = make_pipe("bars", 99, Overflow.ERROR, stamp=bar_stamp, key=bar_key)
@@ -57,16 +61,16 @@ def outlet_of(
             joined=-1,
             update_every_s=update_every_s,
             skip_first=skip_first,
-            tell_revisions=late == "revise",
+            tell_events=late == "revise",
         )
     )
     return Stream(pipe)
 
 
-async def receive(pipeline: ContractPipeline, *trades: WireTrade) -> None:
+async def receive(pipeline: ContractPipeline, *trades: WireTrade, line: int = 0) -> None:
     pipeline.counts.received += len(trades)
     pipeline.counts.waiting_raw += len(trades)
-    await pipeline.judge(list(trades), ts_recv=0, serial=0)
+    await pipeline.judge(list(trades), ts_recv=0, serial=0, line=line)
     await wait_all_tasks_blocked()
 
 
@@ -82,8 +86,8 @@ def waiting(stream: Items) -> list[tuple[str, int, bool]]:
 
 
 @asynccontextmanager
-async def running() -> AsyncGenerator[ContractPipeline]:
-    pipeline = ContractPipeline(ID, GRID, Limits())
+async def running(around: Surroundings | None = None) -> AsyncGenerator[ContractPipeline]:
+    pipeline = ContractPipeline(ID, GRID, Limits(), around)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pipeline.run)
         yield pipeline
@@ -123,21 +127,83 @@ async def test_it_sleeps_until_the_edge_and_does_not_poll(mock_clock: MockClock)
         assert waiting(stream) == [("1m", 0, True)]
 
 
-async def test_nothing_closes_by_the_clock_when_the_hub_is_lost(autojump_clock: MockClock) -> None:
+async def test_nothing_closes_by_the_clock_while_no_connection_brings_it(autojump_clock: MockClock) -> None:
+    """What is forming has a hole, and is no whole bar however late it closes."""
     async with running() as pipeline:
-        stream = outlet_of(pipeline)
+        stream = outlet_of(pipeline, partial_first=True, frames=("1s",))
+        pipeline.join(1)
+        await pipeline.acknowledged(1, trio.current_time())
+        await receive(pipeline, wire(0.4), wire(1.4), line=1)
+        assert waiting(stream) == [("1s", 0, True)]
+        await pipeline.leave(1, Broken("gone", 0, 0), 0)
+        await trio.sleep(100)
+        assert waiting(stream) == []
+        pipeline.join(2)
+        await trio.sleep(100)
+        assert waiting(stream) == []  # asked for, and not acknowledged
+        await pipeline.acknowledged(2, trio.current_time())
+        await trio.sleep(1.9)
+        assert waiting(stream) == []
+        await trio.sleep(0.2)
+        first = await stream.receive()
+        await receive(pipeline, wire(300.4), wire(301.4), wire(302.4), line=2)
+        found = [first, *[await stream.receive() for _ in range(2)]]
+        assert [(bar.start // S - T0, bar.partial) for bar in found if isinstance(bar, Bar)] == [
+            (1, True),
+            (300, True),  # it may have begun within the gap
+            (301, False),
+        ]
+
+
+class Proof(Alone):
+    """Connections that prove only what a test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until, self.asked = -math.inf, list[float]()
+
+    def proved_until(self, contract_id: str) -> float:
+        assert contract_id == ID
+        return self.until
+
+    def prove(self, until: float) -> None:
+        self.asked.append(until)
+
+
+async def test_a_quiet_bar_closes_only_when_nothing_can_be_on_the_line(autojump_clock: MockClock) -> None:
+    proof = Proof()
+    async with running(proof) as pipeline:
+        stream = outlet_of(pipeline, frames=("1s",))
+        began = trio.current_time()
         await receive(pipeline, wire(0.4))
-        loss = pipeline.victims(ConnectionLost("gone"))
-        await pipeline.lose(loss)
-        await trio.sleep(100)
-        with pytest.raises(ConnectionLost):
-            stream.receive_nowait()
-        again = outlet_of(pipeline)
-        await trio.sleep(100)
-        assert waiting(again) == []
-        await receive(pipeline, wire(200))
-        await trio.sleep(2)
-        assert waiting(again) == [("1s", 200, True)]
+        await trio.sleep(50)
+        assert waiting(stream) == []
+        assert proof.asked == [pytest.approx(began + 0.65)]  # once, and for that time
+        proof.until = began + 0.6
+        pipeline.proved()
+        await trio.sleep(1)
+        assert waiting(stream) == []  # proved, but for less
+        proof.until = began + 0.66
+        pipeline.proved()
+        await wait_all_tasks_blocked()
+        assert waiting(stream) == [("1s", 0, True)]
+
+
+async def test_a_trade_that_was_on_the_line_after_all_is_in_its_bar(autojump_clock: MockClock) -> None:
+    proof = Proof()
+    async with running(proof) as pipeline:
+        stream = outlet_of(pipeline, frames=("1s",))
+        await receive(pipeline, wire(0.4))
+        await trio.sleep(50)  # a line that is slower than any lateness
+        await receive(pipeline, wire(0.9, 101.0))
+        await trio.sleep(1)
+        proof.until = trio.current_time()
+        pipeline.proved()
+        bar = await stream.receive()
+        assert isinstance(bar, Bar)
+        assert (bar.close, bar.trades) == (101.0, 2)
+        (row,) = [row for outlet in pipeline.outlets for row in outlet.rows(ID, pipeline.counts)]
+        assert (row.late, row.balanced) == (0, True)
 
 
 async def test_trades_on_their_way_close_bars_not_the_clock(autojump_clock: MockClock) -> None:

@@ -103,7 +103,7 @@ class Streams:
             tell=self.board.tell,
         )
         with _attached(pipeline, outlet, pipe):
-            async with self._subscribed(Kind.TRADES, contract_id) as outlet.joined:
+            async with self._subscribed(Kind.TRADES, contract_id, outlet):
                 yield BarStream(pipe, bars, contract_id)
 
     @asynccontextmanager
@@ -117,7 +117,7 @@ class Streams:
         pipe: Pipe[Trade | Gap] = make_pipe(name, limit, overflow, stamp=trade_stamp, key=trade_key)
         outlet = TradesOutlet(pipeline.grid, Feed(pipe), since=self.market.serial, tell_events=events)
         with _attached(pipeline, outlet, pipe):
-            async with self._subscribed(Kind.TRADES, pipeline.contract_id) as outlet.joined:
+            async with self._subscribed(Kind.TRADES, pipeline.contract_id, outlet):
                 yield Stream(pipe)
 
     @asynccontextmanager
@@ -177,13 +177,20 @@ class Streams:
         return self.market.contract(instrument.contract_id, instrument.grid)
 
     @asynccontextmanager
-    async def _subscribed(self, kind: Kind, contract_id: str) -> AsyncGenerator[int]:
+    async def _subscribed(
+        self, kind: Kind, contract_id: str, outlet: TradeOutlet | None = None
+    ) -> AsyncGenerator[None]:
         wanted = Subscription(kind, contract_id)
+
+        def note(position: int) -> None:
+            if outlet is not None:
+                outlet.joined = position
+
         try:
-            joined = await self.market_hub.subscribe(wanted)
+            await self.market_hub.subscribe(wanted, note)
             try:
                 self.watch.watch(contract_id)
-                yield joined
+                yield
             finally:
                 self.market_hub.release(wanted)
         finally:  # also of one that was refused: while it was wanted, who left could not end the watch

@@ -157,7 +157,7 @@ class Cells(Generic[D]):
             return
         if self._is_to_be_proved(cell):
             # Is it the subscription, or the connection? Only a live one answers a ping.
-            cell.doubted_at, cell.due = now, now + _PROOF_S
+            cell.doubted_at, cell.due = now, now + min(_PROOF_S, self._subscribe_s / 3)
             self._epoch.liveness.prove(now)
             return
         cell.call, cell.due = None, math.inf
@@ -217,7 +217,14 @@ class Cells(Generic[D]):
 
     def _call(self, cell: Cell, target: str, now: float) -> None:
         cell.due, cell.doubted_at = now + self._subscribe_s, None
-        cell.call = self._epoch.invoke(target, *cell.wanted.arguments, then=self._ring)
+        cell.call = self._epoch.invoke(target, *cell.wanted.arguments, then=lambda: self._answered(cell))
+
+    def _answered(self, cell: Cell) -> None:
+        """Take note in the very step that reads the answer: what is read after it is behind it."""
+        call = cell.call
+        if call is not None and call.done.is_set() and not isinstance(call.error, ConnectionLost):
+            self._note(cell, self._epoch.liveness.record_at)
+        self._ring()
 
     def leave(self, cause: str) -> None:
         """The epoch is over: it brings nothing more."""

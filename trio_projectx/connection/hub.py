@@ -87,8 +87,10 @@ class Hub(Generic[D]):
         else:
             await self._outcome.wait()
 
-    async def subscribe(self, wanted: Subscription) -> int:
+    async def subscribe(self, wanted: Subscription, note: Callable[[int], None] | None = None) -> int:
         """Count one more user of ``wanted``; return where among the data the hub acknowledged it.
+
+        ``note`` is called with that before anything that comes later is passed on.
 
         :raises SubscriptionError: if the hub refuses it or does not answer in time.
         :raises ConnectTimeout: if the hub is reconnecting, and has not come back in time.
@@ -102,6 +104,10 @@ class Hub(Generic[D]):
             cell = self.keeper.cell_of(wanted)
             if cell is not None and want.position is None:
                 want.acknowledged(cell.position)  # released, and wanted again before anything was sent
+            if note is not None and want.position is None:
+                want.notes.append(note)
+            elif note is not None:
+                note(want.position or 0)
             timeouts = self._config.timeouts
             seconds = timeouts.connect_s + timeouts.handshake_s + 2 * timeouts.subscribe_s
             with trio.move_on_after(seconds):

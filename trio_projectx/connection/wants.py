@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import trio
 
@@ -20,11 +22,16 @@ class Want:
     is_established: bool = False
     """Whether it was acknowledged once: then its streams are open, and its absence is an outage."""
     error: TrioProjectXError | None = None
+    notes: list[Callable[[int], None]] = attrs.Factory(list[Callable[[int], None]])
+    """Called once with the position, in the step that reads the acknowledgement: what is read after it comes after."""
     _changed: trio.Event = attrs.Factory(trio.Event)
 
     def acknowledged(self, position: int) -> None:
         """The hub takes it."""
         self.position, self.is_established, self.error = position, True, None
+        notes, self.notes = self.notes, []
+        for note in notes:
+            note(position)
         self._tell()
 
     def failed(self, error: TrioProjectXError) -> None:

@@ -202,10 +202,10 @@ class ContractPipeline:
     ) -> None:
         """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
         self._validator.now_ns = round(trio.current_time() * 1e9)
+        if line not in self._bringing and line in self._lines:
+            self._brings(line)
         batch = self._validator.validate(trades, ts_recv, line)
         self._serial = serial
-        if line not in self._bringing and line in self._lines:
-            self._bringing.add(line)
         self.counts.waiting_raw -= len(trades)
         self.counts.rejected += len(trades) - self._elsewhere(batch)
         if batch is not None:

@@ -74,10 +74,14 @@ class QuoteFlow:
             self._merger.lead(line, 0)  # another may have been asked before it, and begin after it
         self._bringing.add(line)
 
-    async def settle(self, line: int, ts_recv: int) -> None:
-        """``line`` is to count as level."""
-        if line in self._lines:
-            await self._deliver(self._merger.settle(line, ts_recv))
+    async def settle(self, line: int, ts_recv: int, cause: str = "a connection had fallen silent") -> None:
+        """``line`` is to count as level. Where it alone brought updates, the others are dead: there is a gap."""
+        if line not in self._lines:
+            return
+        if self._merger.counts.waiting and not self._merger.is_level(line):
+            self._merger.forget()
+            self._begin_gap(cause)
+        await self._deliver(self._merger.settle(line, ts_recv))
 
     async def leave(self, line: int, cause: str, at_ns: int) -> None:
         """``line`` brings nothing more; if nobody is known to bring the same, what is known may be wrong."""

@@ -96,8 +96,19 @@ class UserChannel:
 
     def acknowledge(self, line: int) -> None:
         """The hub takes the subscription on ``line``."""
+        joiner = self._joiners.get(line)
+        if joiner is not None and not (self.acknowledged or joiner.brought or joiner.others):
+            self._lead(line)
         self.acknowledged.add(line)
         self.is_established = True
+
+    def _lead(self, line: int) -> None:
+        """``line`` was asked later than another, and is taken before it: that one joins it."""
+        del self._joiners[line]
+        for other in self.merger.lines:
+            self.merger.leave(other)
+            self._joiners[other] = _Joiner()
+        self.merger.join(line)
 
     def add(self, line: int, row: UserRow) -> list[UserRow]:
         """Return what goes on, now that ``line`` has brought ``row``."""
