@@ -22,6 +22,10 @@ PYTHONS = [
 CODE = ["trio_projectx", "tests", "examples", "benchmarks", "load", "noxfile.py", "docs/conf.py"]
 
 
+#: Two processes: this machine has as many cores.
+TWO = ("-n", "2", "--dist", "worksteal")
+
+
 def install(session: nox.Session, *groups: str, extras: str = "cli") -> None:
     """Install the project and dependency groups; quietly, because a stranger reads this output."""
     wanted = [dep for group in groups for dep in nox.project.dependency_groups(PROJECT, group)]
@@ -30,7 +34,7 @@ def install(session: nox.Session, *groups: str, extras: str = "cli") -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the whole test suite, with coverage. Arguments go to pytest."""
+    """Run the whole test suite in two processes. Arguments go to pytest, which is then one process."""
     run_tests(session)
 
 
@@ -40,38 +44,23 @@ def tests_all(session: nox.Session) -> None:
     run_tests(session)
 
 
+def run_tests(session: nox.Session) -> None:
+    """Test the installed package, in the workers too, and not the folder that happens to stand here."""
+    install(session, "test")
+    session.env["PYTHONSAFEPATH"] = "1"
+    session.run("python", "-m", "pytest", *(session.posargs or TWO))
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Measure what the tests reach, the simulator included; slower than `tests`, which measures the client alone."""
-    run_tests(session, "--branch", omit="")
-
-
-def run_tests(session: nox.Session, *how: str, omit: str = "*/simulator/*,*/testing.py") -> None:
-    """Two processes, each measured; whoever gives arguments wants one process and the plain report of pytest."""
+    """Measure what the tests reach, line by line and branch by branch; about half as long again as `tests`."""
     install(session, "test")
-    # The installed package is tested, by the workers too, and not the folder that happens to stand here.
     session.env["PYTHONSAFEPATH"] = "1"
-    if session.posargs:
-        session.run("python", "-m", "pytest", *session.posargs)
-        return
     data = Path(session.create_tmp()).resolve() / "coverage"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir()
     session.env["COVERAGE_FILE"] = str(data / ".coverage")
-    measured = (
-        "-m",
-        "coverage",
-        "run",
-        *how,
-        f"--omit={omit}",
-        "-m",
-        "pytest",
-        "-n",
-        "2",
-        "--dist",
-        "worksteal",
-    )
-    session.run("python", *measured)
+    session.run("python", "-m", "coverage", "run", "--branch", "-m", "pytest", *TWO)
     session.run("coverage", "combine", "--quiet", str(data))
     session.run("coverage", "report", "--skip-covered", "--precision=1", "--fail-under=90")
 

@@ -116,12 +116,12 @@ async def _simulator(options: DemoOptions) -> AsyncGenerator[str]:
     process = await trio.lowlevel.open_process(options.simulator_arguments(), stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
+        url: str | None = None
         with trio.move_on_after(_START_S):
             url = await _ready(process.stdout)
-            if url is not None:
-                yield url
-                return
-        raise px.ConnectError("the simulator did not start; run `trio-projectx sim` to see why")
+        if url is None:
+            raise px.ConnectError("the simulator did not start; run `trio-projectx sim` to see why")
+        yield url
     finally:
         with trio.move_on_after(_STOP_S, shield=True):
             process.terminate()
