@@ -64,10 +64,18 @@ async def test_the_demo_replays_a_file_to_its_last_trade(trades: Path) -> None:
     assert re.search(r"ledger balanced +yes", out)
 
 
+def _hear_interrupts() -> None:
+    """A job in the background of a shell ignores Ctrl-C, and so would the demo."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 async def test_the_demo_goes_on_forever_until_it_is_interrupted() -> None:
     process = await trio.lowlevel.open_process(
-        [*COMMAND, "demo", "--forever", "--speed", "120"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, "demo", "--forever", "--speed", "120"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_hear_interrupts,
     )
     assert process.stdout is not None
     assert process.stderr is not None
