@@ -190,7 +190,7 @@ async def test_a_refresh_validates_and_the_old_token_serves_until_then(
     validate = Validator()
     source = source_with(validate)
     old = await source.token()
-    assert (source.generation, await source.token_and_generation()) == (1, (old, 1))
+    assert (source.generation, (await source.token(), source.generation)) == (1, (old, 1))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(source.refresh)
         await trio.sleep(0.5)

@@ -22,9 +22,9 @@ async def test_each_has_its_own_rest_token_and_hubs(autojump_clock: MockClock) -
         assert sites[0].rest is not sites[1].rest
         assert sites[1].address_of("market").hub_url == "http://hub2.test/hubs/market"
         assert sites[1].address_of("user").hub_url == "http://hub2.test/hubs/user"
-        assert (sites.current, sites.in_use) == (0, sites[0])
+        assert (sites.current, sites[sites.current]) == (0, sites[0])
         sites.current = 1
-        assert sites.in_use is sites[1]
+        assert sites[sites.current] is sites[1]
 
 
 async def test_no_token_is_shown(autojump_clock: MockClock) -> None:

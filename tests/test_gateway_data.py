@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
@@ -257,6 +258,8 @@ async def test_a_table_read_by_threads_during_a_flood_is_whole_each_time(
                 seen = 0
                 while seen < count // 20 - 10:
                     seen += (await bars.receive()).timeframe == "1s"
+                while min(looks) <= 3:  # readers run in real time, and the flood in no time at all
+                    await trio.to_thread.run_sync(time.sleep, 0.01)
                 stop.set()
     assert wrong == []
-    assert min(looks) > 0
+    assert min(looks) > 3

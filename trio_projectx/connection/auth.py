@@ -163,10 +163,6 @@ class TokenSource:
             await self._take_part(deadline_s)
         return self._token.text
 
-    async def token_and_generation(self) -> tuple[str, int]:
-        """Return what `token` does, with its number, by which a connection knows that its token is an old one."""
-        return await self.token(), self.generation
-
     async def refresh(self, deadline_s: float | None = None) -> str:
         """Return a token that is newer than the present one, which stays in use until then, and if this fails.
 

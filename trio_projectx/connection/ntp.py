@@ -54,12 +54,6 @@ def system_clock() -> SystemClock | None:
     return None if found is None else judge(*found)
 
 
-def system_clock_synchronised() -> bool | None:
-    """Return whether something keeps the system's clock right, as far as the kernel knows; None: unknown."""
-    found = system_clock()
-    return None if found is None else found.is_synchronised
-
-
 def clock_health(skew_ms: float | None, is_skewed: bool) -> ClockHealth:
     """Put what the data say of our clock beside what the kernel says of it."""
     found = system_clock()

@@ -43,8 +43,3 @@ class Sites:
 
     def __len__(self) -> int:
         return len(self._sites)
-
-    @property
-    def in_use(self) -> Site:
-        """The endpoint that REST uses."""
-        return self._sites[self.current]

@@ -37,6 +37,7 @@ class Want:
     def failed(self, error: TrioProjectXError) -> None:
         """It cannot be had; who waits for it gets ``error``."""
         self.position, self.is_established, self.error = None, False, error
+        self.notes.clear()  # whoever waited is told that, and has left
         self._tell()
 
     def absent(self) -> None:
