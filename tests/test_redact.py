@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_projectx._redact import escape, install_redaction, redact
+from trio_projectx._redact import escape, hide, install_redaction, redact
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
@@ -54,3 +54,17 @@ def test_the_filter_cleans_records_of_our_dependencies(caplog: pytest.LogCapture
     assert "SECRET" not in caplog.text
     assert "plain text" in caplog.text
     assert len(logging.getLogger("httpx2").filters) == 1
+
+
+@given(st.integers(12, 60), st.text(alphabet="abc .:", max_size=20))
+def test_a_secret_that_was_cut_is_hidden_too(kept: int, before: str) -> None:
+    secret = "".join(chr(ord("A") + n % 26) for n in range(60))
+    shown = hide(f"{before}{secret[:kept]}... and {secret}", [secret])
+    assert "ABCD" not in shown
+    assert shown.startswith(before)
+    assert shown.endswith("... and [redacted]")
+
+
+def test_what_only_resembles_a_secret_stays() -> None:
+    secret = "".join(chr(ord("A") + n % 26) for n in range(60))
+    assert hide(f"code {secret[:11]}x", [secret, "abc"]) == f"code {secret[:11]}x"

@@ -21,6 +21,8 @@ FOREIGN_LOGGERS: Final = (
     "httpcore2.http2",
 )
 _HIDDEN: Final = "[redacted]"
+#: Characters by which a part of a secret is known; a secret of less than twice as many is looked for as a whole.
+_HEAD: Final = 12
 _FORMS: Final = (
     re.compile(r"(?i)((?:access_token|connectionToken|apiKey|api_key|id)=)[^&\s\"'#]+"),
     re.compile(r"(?i)(bearer\s+)[^\s\"',)\]}]+"),
@@ -37,10 +39,24 @@ def redact(text: str) -> str:
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """Return ``text`` with each of ``secrets`` replaced: for texts that may echo what we sent."""
+    """Return ``text`` with each of ``secrets`` replaced: for texts that may echo what we sent.
+
+    Of a long secret its beginning is replaced too: a text that was capped may hold no more of it.
+    """
     for secret in secrets:
         if len(secret) > 3:  # a shorter one would tear holes into every sentence, and is no secret
             text = text.replace(secret, _HIDDEN)
+        if len(secret) >= 2 * _HEAD:
+            text = _without_beginning(text, secret)
+    return text
+
+
+def _without_beginning(text: str, secret: str) -> str:
+    while (start := text.find(secret[:_HEAD])) >= 0:
+        end = start + _HEAD
+        while end < len(text) and secret.startswith(text[start : end + 1]):
+            end += 1
+        text = text[:start] + _HIDDEN + text[end:]
     return text
 
 

@@ -76,7 +76,7 @@ class Ladder:
             except Exception as exc:  # noqa: BLE001  whatever it is, it must not cost the other timeframes their bars
                 self._journal.undo(mark)
                 found = self._again(Step(*step), at, exc)
-            except BaseException:
+            except BaseException:  # Ctrl-C may strike anywhere: no timeframe has the batch, or all of them
                 self._journal.undo()
                 raise
         self._journal.keep()
