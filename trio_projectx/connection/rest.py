@@ -8,7 +8,7 @@ in no text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
 from types import TracebackType
 from typing import Final, Self, TypeAlias, TypeVar, cast
 
@@ -31,11 +31,14 @@ from trio_projectx.connection.accounts import Accounts, WireAccount
 from trio_projectx.connection.answers import (
     Answer,
     BarsAnswer,
+    BarsQuestion,
+    CandlesAnswer,
     ContractAnswer,
     ContractsAnswer,
     Envelope,
     LoginAnswer,
     ValidateAnswer,
+    WireCandle,
     check_status,
     checked_token,
     newest_ns,
@@ -45,6 +48,8 @@ from trio_projectx.connection.answers import (
 )
 from trio_projectx.connection.answers import WireContract as WireContract
 from trio_projectx.connection.network import close_forcefully, open_network_stream
+from trio_projectx.connection.pacer import Pacer, Urgency
+from trio_projectx.connection.routes import lane_of, meaning
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 Body: TypeAlias = Mapping[str, str | bool | int]
@@ -70,11 +75,21 @@ class RestClient:
     Every call raises `ConnectTimeout` after ``deadline_s``, `ConnectError` where the service was not reached,
     `TokenRefused` for 401, `AuthError` for 403, `GatewayError` for any other refusal (`TryLater` for 429 and 503) and
     for ``success: false``, `ProtocolError` for an answer that is not the service's, and `trio.ClosedResourceError`
-    once the client was closed. Cancelling a call frees its connection.
+    once the client was closed. Cancelling a call frees its connection. With a ``pacer`` each call waits for its turn
+    first; that time is not in ``deadline_s``.
     """
 
-    def __init__(self, base_url: str, *, connect: Connect | None, deadline_s: float, body_limit: int) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connect: Connect | None,
+        deadline_s: float,
+        body_limit: int,
+        pacer: Pacer | None = None,
+    ) -> None:
         self._base = base_url.rstrip("/")
+        self._pacer = pacer
         self._deadline_s = deadline_s
         self._client = httpx2.AsyncClient(
             transport=_Transport(connect, body_limit),
@@ -161,6 +176,15 @@ class RestClient:
         answer = await self._call("History/retrieveBars", body, BarsAnswer, what="bars", token=token)
         return newest_ns(answer.bars)
 
+    async def bars(
+        self, question: BarsQuestion, token: str, urgency: Urgency = Urgency.BULK
+    ) -> list[WireCandle]:
+        """Return one answer of ``History/retrieveBars``: as many bars as the service gives at once, newest first."""
+        answer = await self._call(
+            "History/retrieveBars", question.body(), CandlesAnswer, what="bars", token=token, urgency=urgency
+        )
+        return answer.bars or []
+
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Answer:
         """POST ``body`` to an absolute ``url`` and return whatever is answered; redirects are not followed."""
         if self._client.is_closed:
@@ -185,13 +209,18 @@ class RestClient:
         what: str,
         token: str | None = None,
         login: bool = False,
+        urgency: Urgency = Urgency.LIVE,
     ) -> Shape:
         try:
-            return await self._answered(path, body, shape, what, token, login)
+            async with self._turn(path, urgency):
+                return await self._answered(path, body, shape, what, token, login)
         except TrioProjectXError as exc:
             refusal = exc
         # The other side may echo what it was sent.
         raise cleaned(refusal, [secret for secret in (token, body.get("apiKey")) if isinstance(secret, str)])
+
+    def _turn(self, path: str, urgency: Urgency) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._pacer is None else self._pacer.turn(lane_of(path), urgency)
 
     async def _answered(
         self,
@@ -214,7 +243,7 @@ class RestClient:
                 return msgspec.json.decode(answer.body, type=shape)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise ProtocolError(f"{what}: the answer is not the Gateway's: {escape(str(exc))}") from exc
-        raise refusal(what, envelope, login=login)
+        raise meaning(path, refusal(what, envelope, login=login))
 
 
 class _Transport(httpx2.AsyncBaseTransport):
