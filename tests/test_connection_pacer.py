@@ -16,7 +16,7 @@ from trio_projectx.connection.answers import BarsQuestion, TryLater
 from trio_projectx.connection.auth import TokenRefused
 from trio_projectx.connection.pacer import LIMITS, Lane, Pacer, Urgency
 from trio_projectx.connection.rest import RestClient
-from trio_projectx.connection.routes import ROUTES, BarsRefused
+from trio_projectx.connection.routes import ROUTES, BarsRefused, UnknownContract
 from trio_projectx.simulator import open_simulator
 
 TOKEN = token_no(1)
@@ -208,7 +208,7 @@ async def test_storms_of_cancellation_leave_the_pool_whole(autojump_clock: objec
 # What a route's errorCode means
 
 MEANINGS = [
-    ("History/retrieveBars", 1, ContractError),
+    ("History/retrieveBars", 1, UnknownContract),
     ("History/retrieveBars", 2, BarsRefused),
     ("History/retrieveBars", 3, BarsRefused),
     ("History/retrieveBars", 4, BarsRefused),
@@ -238,6 +238,7 @@ async def test_a_refusal_has_its_routes_type_code_and_text(
         with pytest.raises(kind, match=f"errorCode {code} because") as raised:
             await calls[path]()
         assert type(raised.value) is kind
+        assert isinstance(raised.value, ContractError) is (kind is UnknownContract)
         assert not isinstance(raised.value, ConnectError)
         if isinstance(raised.value, GatewayError):
             assert (raised.value.code, raised.value.text) == (code, "because")

@@ -17,6 +17,10 @@ class BarsRefused(GatewayError):
     """The service does not give bars of this unit, number or limit; ``code`` is its own (2, 3 or 4)."""
 
 
+class UnknownContract(GatewayError, ContractError):
+    """The service knows no contract of this id: its answer, and the fault of who asked."""
+
+
 #: retrieveBars' code for a limit it does not take (GATEWAY.md section 1.3).
 LIMIT_INVALID: Final = 4
 Meaning = tuple[type[TrioProjectXError], str]
@@ -36,7 +40,7 @@ class Route:
     """What an ``errorCode`` is raised as; any other is a `GatewayError`."""
 
 
-_NO_CONTRACT: Final = (ContractError, "the service knows no such contract")
+_NO_CONTRACT: Final = (UnknownContract, "the service knows no such contract")
 _NO_SESSION: Final = (TokenRefused, "the session has ended")
 
 #: By path. Login codes are `answers.LOGIN_ERRORS`, which says more than a type.
