@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import attrs
 
@@ -16,7 +17,7 @@ from trio_projectx.connection.repeat import repeated
 from trio_projectx.connection.routes import LIMIT_INVALID, BarsRefused
 from trio_projectx.connection.service import Service
 from trio_projectx.connection.sites import Site
-from trio_projectx.history.candles import Page, read_page
+from trio_projectx.history.candles import Candle, Fault, Page, read_page
 from trio_projectx.history.paging import Pager, Span
 from trio_projectx.history.units import Source
 
@@ -55,6 +56,58 @@ class Progress:
 
 
 Tell: TypeAlias = Callable[[Progress], None]
+
+
+class Found(Protocol):
+    """The service's bars of a time; a `Pager` is one that has come from the service itself."""
+
+    @property
+    def candles(self) -> list[Candle]:
+        """The bars, oldest first."""
+        ...
+
+    @property
+    def known_from(self) -> int:
+        """Back to where all are there (int64 ns)."""
+        ...
+
+    @property
+    def pages(self) -> int:
+        """How many answers that took."""
+        ...
+
+    @property
+    def faults(self) -> Counter[Fault]:
+        """Bars that were left out, by reason."""
+        ...
+
+    @property
+    def conflicts(self) -> int:
+        """Bars that came in two versions."""
+        ...
+
+
+class Fetches(Protocol):
+    """What `History` asks: a `Fetcher`, or one with a cache before it."""
+
+    @property
+    def tier(self) -> bool | None:
+        """The ``live`` that has brought bars; None if none has yet."""
+        ...
+
+    async def fetch(
+        self,
+        instrument: Instrument,
+        source: Source,
+        start_ns: int,
+        end_ns: int,
+        *,
+        count: int | None = None,
+        urgency: Urgency = Urgency.BULK,
+        tell: Tell | None = None,
+    ) -> Found:
+        """Return the bars that open in ``[start_ns, end_ns)``, or the youngest ``count`` of them and perhaps more."""
+        ...
 
 
 def asking(service: Service) -> Ask:

@@ -17,9 +17,8 @@ from trio_projectx.bars import Anchor, Sessions
 from trio_projectx.bars.edges import DAY_NS
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
-from trio_projectx.history.fetch import Fetcher, Tell
+from trio_projectx.history.fetch import Fetches, Found, Tell
 from trio_projectx.history.fold import Folded, fold
-from trio_projectx.history.paging import Pager
 from trio_projectx.history.rolls import Leg
 from trio_projectx.history.table import PastBar, to_table
 from trio_projectx.history.units import Source, source_of
@@ -53,7 +52,7 @@ class _Gathered:
     bars: list[PastBar] = attrs.field(factory=list[PastBar])
     told: Counter[str] = attrs.field(factory=Counter[str])
 
-    def add(self, folded: Folded, pager: Pager) -> None:
+    def add(self, folded: Folded, pager: Found) -> None:
         self.bars += folded.bars
         self.told += Counter(
             forming=folded.forming,
@@ -75,7 +74,7 @@ class History:
     ``settle_s`` is how long after its end a bar is taken for whole: our clock may be that much ahead of the service's.
     """
 
-    def __init__(self, fetcher: Fetcher, wall_clock: Callable[[], int], settle_s: float = 5.0) -> None:
+    def __init__(self, fetcher: Fetches, wall_clock: Callable[[], int], settle_s: float = 5.0) -> None:
         self._fetcher = fetcher
         self._wall_clock = wall_clock
         self._settle_ns = round(settle_s * NS_PER_SECOND)
@@ -171,7 +170,7 @@ class History:
 
     async def _fetched(
         self, wanted: _Wanted, source: Source, low: int, high: int, count: int | None
-    ) -> Pager:
+    ) -> Found:
         return await self._fetcher.fetch(
             wanted.instrument,
             source,
@@ -182,7 +181,7 @@ class History:
             tell=wanted.tell,
         )
 
-    def _folded(self, wanted: _Wanted, source: Source, pager: Pager, known_from: int) -> Folded:
+    def _folded(self, wanted: _Wanted, source: Source, pager: Found, known_from: int) -> Folded:
         return fold(
             wanted.instrument.contract_id,
             pager.candles,
