@@ -51,7 +51,7 @@ class Recorder:
         wall_clock: Callable[[], int],
         tell: Callable[[JournalEvent], None],
     ) -> None:
-        self._root = root
+        self.root = self._root = root
         self._options = options
         self._disk = disk
         self._wall_clock = wall_clock
