@@ -103,6 +103,29 @@ async def test_who_is_cancelled_while_waiting_has_used_nothing_up(autojump_clock
     assert pacer.statistics(Lane.HISTORY).waiting == 0
 
 
+async def test_the_place_of_a_first_one_who_is_cancelled_goes_to_the_next(autojump_clock: object) -> None:
+    pacer = Pacer(FEW)
+    for _ in range(2):
+        async with pacer.turn(Lane.HISTORY):
+            pass
+    start = trio.current_time()
+
+    async def first() -> None:
+        with trio.move_on_after(5):
+            async with pacer.turn(Lane.HISTORY):
+                raise AssertionError("no turn was due")
+
+    async def second() -> None:
+        with trio.fail_after(40):
+            async with pacer.turn(Lane.HISTORY):
+                assert trio.current_time() == start + 30
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        await trio.sleep(1)
+        nursery.start_soon(second)
+
+
 async def _cancel_soon(scope: trio.CancelScope) -> None:
     await trio.sleep(0.1)
     scope.cancel()
@@ -153,12 +176,14 @@ async def test_after_a_good_answer_the_pauses_begin_anew(autojump_clock: object)
     asked, answer = refusing(1)
     pacer = Pacer()
     async with open_network(rest=answer) as network, client(network, pacer) as rest:  # type: ignore[arg-type]
+        start = trio.current_time()
         for _ in range(3):
             with pytest.raises(TryLater):
                 await rest.bars(QUESTION, TOKEN)
             await rest.bars(QUESTION, TOKEN)
             asked.clear()
         assert pacer.statistics(Lane.HISTORY).paused_s == 0
+        assert trio.current_time() - start == 3  # a second each time, and not 1, 2, 4
 
 
 async def test_the_simulators_limits_are_never_met(autojump_clock: object) -> None:
