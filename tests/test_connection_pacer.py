@@ -11,7 +11,7 @@ import trio
 from scripted import MNQ, Network, Request, Wire, config_for, open_network, token_no
 from simulator_tools import virtual_wall
 
-from trio_projectx import ConnectError, ContractError, GatewayError
+from trio_projectx import ConnectError, ContractError, GatewayError, ProtocolError
 from trio_projectx.connection.answers import BarsQuestion, TryLater
 from trio_projectx.connection.auth import TokenRefused
 from trio_projectx.connection.pacer import LIMITS, Lane, Pacer, Urgency
@@ -290,3 +290,39 @@ async def test_bars_are_asked_for_in_the_services_words(autojump_clock: object) 
             "includePartialBar": False,
         }
         assert request.headers["authorization"] == f"Bearer {TOKEN}"
+
+
+async def test_the_simulator_is_there_and_lists_its_contracts(autojump_clock: object) -> None:
+    async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
+        async with RestClient(
+            sim.url, connect=sim.connect, deadline_s=30, body_limit=1 << 20, pacer=Pacer()
+        ) as rest:
+            await rest.ping()
+            found = await rest.available_contracts(live=False, token=sim.mint_token())
+            assert MNQ in [each.id for each in found]
+            assert all(each.activeContract for each in found)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (200, b"hello", ProtocolError),
+        (500, b"pong", GatewayError),
+        (429, b"", TryLater),
+        (200, b'"pong"', None),
+    ],
+)
+async def test_a_ping_that_is_answered_by_somebody_else(
+    autojump_clock: object, status: int, body: bytes, kind: type[Exception] | None
+) -> None:
+    async def answer(wire: Wire, request: Request) -> None:
+        assert (request.method, request.path, request.body) == ("GET", "/api/Status/ping", b"")
+        assert "authorization" not in request.headers
+        await wire.reply(status, body)
+
+    async with open_network(rest=answer) as network, client(network) as rest:
+        if kind is None:
+            await rest.ping()
+        else:
+            with pytest.raises(kind):
+                await rest.ping()

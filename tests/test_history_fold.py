@@ -98,6 +98,22 @@ def test_session_days_are_the_sessions_and_not_the_services() -> None:
     assert sum(bar.volume for bar in got.bars) == sum(c.volume for c in hours if c.start >= got.bars[0].start)
 
 
+def test_a_day_that_closes_for_hours_and_opens_again_is_one_bar() -> None:
+    """A holiday's trade date has two segments; a trade in between has a bar of its own and does not end the day's."""
+    sessions = Sessions.from_segments(
+        [("2026-08-18", T0, T0 + 4 * HOUR), ("2026-08-18", T0 + 8 * HOUR, T0 + 12 * HOUR)]
+    )
+    hours = [candle(T0 + n * HOUR) for n in range(12)]
+    edges = Anchor.session(sessions).edges("1d")
+    got = fold(MNQ, hours, HOUR, edges, now_ns=T0 + DAY, known_from=T0)
+    day, between = got.bars
+    assert (day.start, day.end, day.scheduled) == (T0, T0 + 12 * HOUR, True)
+    assert day.volume == sum(c.volume for c in hours[:4] + hours[8:])
+    assert (day.open, day.close) == (hours[0].open, hours[11].close)
+    assert (between.start, between.end, between.scheduled) == (T0 + 4 * HOUR, T0 + 8 * HOUR, False)
+    assert between.volume == sum(c.volume for c in hours[4:8])
+
+
 @pytest.mark.parametrize("behind", [0, 30 * SECOND, 20 * MINUTE, 365 * DAY])
 def test_the_bar_that_is_not_over_is_left_out_and_no_other(behind: int) -> None:
     """A clock that is behind sees by the bars themselves how late it is."""

@@ -312,6 +312,18 @@ async def test_a_damaged_segment_is_quarantined_told_and_its_good_rows_stay(tmp_
     assert kept.read_bytes() == data
 
 
+async def test_what_is_too_old_goes(tmp_path: Path) -> None:
+    for days_ago in range(5):
+        async with open_recorder(tmp_path, options=QUICK, tell=print) as recorder:
+            recorder.trades(trades(days_ago * 10, 10, T0 - days_ago * DAY), GRID)
+    assert len(stamps(tmp_path)) == 50
+    options = JournalOptions(keep_days=3, linger_s=0.01)
+    async with open_recorder(tmp_path, options=options, tell=print, wall_clock=lambda: T0) as recorder:
+        recorder.trades(trades(90, 10, T0), GRID)
+    assert sorted(stamps(tmp_path)) == [*range(30), *range(90, 100)]
+    assert len(list(places(tmp_path))) == 3
+
+
 # Real disks that are full, and files that may not grow
 
 _CHILD = """

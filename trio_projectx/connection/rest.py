@@ -139,6 +139,24 @@ class RestClient:
         )
         return answer.contracts
 
+    async def available_contracts(self, *, live: bool, token: str) -> list[WireContract]:
+        """Return the contracts that the service trades now, one active expiry of each product."""
+        answer = await self._call(
+            "Contract/available", {"live": live}, ContractsAnswer, what="contracts", token=token
+        )
+        return answer.contracts
+
+    async def ping(self) -> None:
+        """Ask whether the service is up; it needs no token.
+
+        :raises ProtocolError: if it answers, and not as this service does.
+        """
+        async with self._turn("Status/ping", Urgency.LIVE):
+            answer = await self._sent("GET", f"{self._base}/api/Status/ping", b"", {}, self._deadline_s)
+            check_status("ping", answer, login=False)
+        if answer.body.strip().strip(b'"') != b"pong":
+            raise ProtocolError("ping: the answer is not the Gateway's")
+
     async def contract(self, contract_id: str, *, token: str) -> WireContract | None:
         """Return one contract by its id; None if the service does not know it."""
         body = {"contractId": contract_id}
@@ -187,12 +205,17 @@ class RestClient:
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Answer:
         """POST ``body`` to an absolute ``url`` and return whatever is answered; redirects are not followed."""
+        return await self._sent("POST", url, body, headers, deadline_s)
+
+    async def _sent(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], deadline_s: float
+    ) -> Answer:
         if self._client.is_closed:
             raise trio.ClosedResourceError("the gateway was closed")
         shown = escape(url.partition("?")[0])
         with trio.move_on_after(deadline_s):
             try:
-                response = await self._client.post(url, content=body, headers=dict(headers))
+                response = await self._client.request(method, url, content=body, headers=dict(headers))
             except _NOT_REACHED as exc:
                 why = escape(str(exc) or type(exc).__name__)
                 raise ConnectError(f"{shown} was not reached: {why}") from exc

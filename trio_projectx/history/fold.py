@@ -38,29 +38,30 @@ def fold(
     (``known_from``) within an interval, its bar is left out as well.
     """
     folded = Folded()
+    found: dict[tuple[int, int], PastBar] = {}
     slot: Slot | None = None
     for candle in candles:
         now_ns = max(now_ns, candle.start)
         if slot is None or not slot.low <= candle.start < slot.high:
             slot = edges.locate(candle.start)
-        if slot.start >= known_from:
-            _put(folded, contract_id, slot, candle, step_ns)
-    while folded.bars and folded.bars[-1].end > now_ns:
-        folded.bars.pop()
-        folded.forming += 1
+        if slot.start < known_from:
+            continue
+        # Not only the last bar may go on: a day may close for hours, which have bars of their own, and open again.
+        bar = found.get((slot.start, slot.end))
+        if bar is None:
+            bar = found[slot.start, slot.end] = _begun(contract_id, slot, candle)
+        else:
+            _add(bar, candle)
+        if candle.start + step_ns > slot.end:
+            folded.straddling += 1
+            bar.partial = True
+    folded.bars = [bar for bar in sorted(found.values(), key=_start) if bar.end <= now_ns]
+    folded.forming = len(found) - len(folded.bars)
     return folded
 
 
-def _put(folded: Folded, contract_id: str, slot: Slot, candle: Candle, step_ns: int) -> None:
-    bar = folded.bars[-1] if folded.bars else None
-    if bar is None or bar.start != slot.start:
-        bar = _begun(contract_id, slot, candle)
-        folded.bars.append(bar)
-    else:
-        _add(bar, candle)
-    if candle.start + step_ns > slot.end:
-        folded.straddling += 1
-        bar.partial = True
+def _start(bar: PastBar) -> int:
+    return bar.start
 
 
 def _begun(contract_id: str, slot: Slot, candle: Candle) -> PastBar:
