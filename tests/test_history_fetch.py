@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -18,8 +19,10 @@ from trio_projectx.connection.answers import BarsQuestion, TryLater, WireCandle
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Pacer, Urgency
 from trio_projectx.connection.rest import RestClient
+from trio_projectx.history.candles import read_page
 from trio_projectx.history.fetch import Fetcher, Progress, WrongTier
 from trio_projectx.history.history import History
+from trio_projectx.history.paging import Pager
 from trio_projectx.history.rolls import Leg
 from trio_projectx.history.units import MINUTE as MINUTES
 from trio_projectx.simulator import Simulator, open_simulator
@@ -48,6 +51,28 @@ async def test_the_tier_is_found_out_once(autojump_clock: object, *, tier: bool)
         assert pager.candles == service.bars
     assert fetcher.tier is tier
     assert len([q for q in service.asked if q.live is not tier]) == int(tier)  # one empty answer, if at all
+
+
+async def test_who_asks_while_the_tier_is_found_out_misses_nothing(autojump_clock: object) -> None:
+    """An empty answer of the wrong tier must not pass for an empty market, whoever has found the right one."""
+    service = FakeService(day_of_minutes(), tier=True, cap=400)
+    delays = iter([5, 1, 3, 2, 4, 1, 2, 1, 9, 1] + [1] * 99)
+
+    async def slowly(question: BarsQuestion, urgency: Urgency) -> list[WireCandle]:
+        answer = await service(question, urgency)
+        await trio.sleep(next(delays))
+        return answer
+
+    fetcher, found = Fetcher(slowly), []
+
+    async def one() -> None:
+        found.append((await fetcher.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)).candles)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(one)
+            await trio.sleep(0.7)
+    assert found == [service.bars] * 5
 
 
 @pytest.mark.parametrize("wish", [False, True])
@@ -196,6 +221,41 @@ async def test_stitched_bars_name_their_contract_and_none_is_mixed(autojump_cloc
     assert table.slice(26).equals(whole.slice(26))
     with pytest.raises(ConfigError, match="overlap"):
         await past.stitched(parts[::-1], "1h", anchor=UTC)
+
+
+@pytest.mark.slow
+async def test_other_tasks_are_not_held_up_by_many_bars() -> None:
+    """On the real clock: 25,000 bars take half a second or so of work, and a task of live data is never late by much."""
+    service = FakeService([candle(T0 + n * MINUTE) for n in range(25_000)])
+    answers = {}
+    pager = Pager(T0, T0 + 25_000 * MINUTE)
+    while (span := pager.next) is not None:
+        question = BarsQuestion(MNQ, 2, 1, span.start, span.end, span.limit)
+        answers[question.end_ns] = service.answer(question)
+        pager.take(read_page(answers[question.end_ns], INSTRUMENT.grid, MINUTE))
+
+    async def ask(question: BarsQuestion, urgency: Urgency) -> list[WireCandle]:
+        return answers[question.end_ns]
+
+    late: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            due = trio.current_time() + 0.005
+            await trio.sleep_until(due)
+            late.append(trio.current_time() - due)
+
+    past = History(Fetcher(ask), lambda: T0 + 90 * DAY)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tick)
+        start = time.perf_counter()
+        table = await past.bars(INSTRUMENT, "1m", start=T0, end=T0 + 25_000 * MINUTE, anchor=UTC)
+        took = time.perf_counter() - start
+        nursery.cancel_scope.cancel()
+    assert table.num_rows == 25_000
+    # In one piece each answer alone would take longer than that.
+    assert sorted(late)[len(late) * 9 // 10] < 0.08, (took, max(late))
+    assert max(late) < max(0.2, took / 3), (took, max(late))
 
 
 # Against the simulator, over HTTP, with the pacer

@@ -17,6 +17,7 @@ from trio_projectx.connection.repeat import repeated
 from trio_projectx.connection.routes import LIMIT_INVALID, BarsRefused
 from trio_projectx.connection.service import Service
 from trio_projectx.connection.sites import Site
+from trio_projectx.history.aside import aside
 from trio_projectx.history.candles import Candle, Fault, Page, read_page
 from trio_projectx.history.paging import Pager, Span
 from trio_projectx.history.units import Source
@@ -166,12 +167,13 @@ class Fetcher:
         """
         pager = Pager(start_ns, end_ns, count)
         while (span := pager.next) is not None:
+            live = self._live
             page = await self._page(instrument, source, span, pager, urgency)
             if page is None:
                 continue
-            if page.size and not self._is_confirmed:
-                self._is_confirmed = True
-            elif not self._is_confirmed and await self._is_other_tier(instrument, source, span, urgency):
+            if page.size:
+                self._live, self._is_confirmed = live, True
+            elif await self._is_other_tier(instrument, source, span, urgency, live=live):
                 continue
             pager.take(page)
             if tell is not None:
@@ -184,19 +186,19 @@ class Fetcher:
     ) -> Page | None:
         """Return the answer to ``span``; None if the service does not take its limit, and a smaller one is next."""
         try:
-            wire = await self._asked(instrument, source, span, urgency)
+            wire = await self._asked(instrument, source, span, urgency, live=self._live)
         except BarsRefused as exc:
             if exc.code == LIMIT_INVALID and pager.refuse_limit():
                 _log.info("%s: the service does not give %s bars at once", instrument.contract_id, span.limit)
                 return None
             raise
-        return read_page(wire, instrument.grid, source.step_ns)
+        return await aside(lambda: read_page(wire, instrument.grid, source.step_ns), len(wire))
 
     async def _asked(
-        self, instrument: Instrument, source: Source, span: Span, urgency: Urgency
+        self, instrument: Instrument, source: Source, span: Span, urgency: Urgency, *, live: bool
     ) -> list[WireCandle]:
         question = BarsQuestion(
-            instrument.contract_id, source.unit, source.number, span.start, span.end, span.limit, self._live
+            instrument.contract_id, source.unit, source.number, span.start, span.end, span.limit, live
         )
 
         async def once() -> list[WireCandle]:
@@ -205,28 +207,24 @@ class Fetcher:
         return await repeated(_PATH, once, deadline_s=self._page_s)
 
     async def _is_other_tier(
-        self, instrument: Instrument, source: Source, span: Span, urgency: Urgency
+        self, instrument: Instrument, source: Source, span: Span, urgency: Urgency, *, live: bool
     ) -> bool:
-        """Look whether the other tier has what this one has not; take it if the tier was left open."""
-        self._live = not self._live
-        found = False
-        try:
+        """After an empty answer of tier ``live``: look whether the other one has bars, and take it if that is open.
+
+        Others ask meanwhile, and may find it out first; nothing that they see changes while it is not known.
+        """
+        if not self._is_confirmed:
             look = attrs.evolve(span, limit=1)
-            found = bool(await self._asked(instrument, source, look, urgency))
-        finally:
-            if not found:
-                self._live = not self._live
-        if not found:
-            return False
-        if self._wish is not None:
-            self._live = self._wish
-            raise WrongTier(
-                f"bars: live={self._wish} shows these credentials none of {instrument.contract_id}, "
-                f"live={not self._wish} does; leave live at None to have it found out"
-            )
-        self._is_confirmed = True
-        _log.info("history is that of live=%s: these credentials see no bars of the other tier", self._live)
-        return True
+            found = await self._asked(instrument, source, look, urgency, live=not live)
+            if found and self._wish is not None:
+                raise WrongTier(
+                    f"bars: live={self._wish} shows these credentials none of {instrument.contract_id}, "
+                    f"live={not self._wish} does; leave live at None to have it found out"
+                )
+            if found and not self._is_confirmed:
+                self._live, self._is_confirmed = not live, True
+                _log.info("history is that of live=%s: the other tier shows no bars", self._live)
+        return self._live is not live
 
     def _log_faults(self, instrument: Instrument, pager: Pager) -> None:
         if pager.faults or pager.conflicts:

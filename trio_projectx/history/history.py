@@ -17,6 +17,7 @@ from trio_projectx.bars import Anchor, Sessions
 from trio_projectx.bars.edges import DAY_NS
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
+from trio_projectx.history.aside import aside
 from trio_projectx.history.fetch import Fetches, Found, Tell
 from trio_projectx.history.fold import Folded, fold
 from trio_projectx.history.rolls import Leg
@@ -62,10 +63,11 @@ class _Gathered:
             conflicts=pager.conflicts,
         )
 
-    def table(self, tier: bool | None) -> pa.Table:
+    async def table(self, tier: bool | None) -> pa.Table:
         names = ("pages", "rejected", "conflicts", "straddling", "forming")
         told = {name: str(self.told[name]) for name in names}
-        return to_table(self.bars, told | {"live": "unknown" if tier is None else str(tier).lower()})
+        told["live"] = "unknown" if tier is None else str(tier).lower()
+        return await aside(lambda: to_table(self.bars, told), len(self.bars))
 
 
 class History:
@@ -115,7 +117,7 @@ class History:
             await self._span(gathered, wanted, nanoseconds(start, "start"), end_ns)
         else:
             raise ConfigError("history needs a start, or the count of the bars that are wanted")
-        return gathered.table(self._fetcher.tier)
+        return await gathered.table(self._fetcher.tier)
 
     async def stitched(
         self,
@@ -140,7 +142,7 @@ class History:
         for instrument, leg in legs:
             wanted = _Wanted(instrument, frame, anchor or session_of(instrument), urgency, tell)
             await self._span(gathered, wanted, leg.start, leg.end)
-        return gathered.table(self._fetcher.tier)
+        return await gathered.table(self._fetcher.tier)
 
     async def _span(self, gathered: _Gathered, wanted: _Wanted, start_ns: int, end_ns: int) -> None:
         """Gather the bars that open in ``[start_ns, end_ns)``, each whole."""
@@ -149,7 +151,7 @@ class History:
         source = source_of(wanted.frame, wanted.anchor, start_ns, end_ns)
         low, high = wanted.opening(start_ns), wanted.opening(end_ns)
         pager = await self._fetched(wanted, source, low, high, None)
-        gathered.add(self._folded(wanted, source, pager, low), pager)
+        gathered.add(await self._folded(wanted, source, pager, low), pager)
 
     async def _last(self, gathered: _Gathered, wanted: _Wanted, end_ns: int, count: int) -> None:
         """Gather the last ``count`` bars that open before ``end_ns``; farther back each time there are too few."""
@@ -161,7 +163,7 @@ class History:
             # Two more than wanted: one that is not over yet, and one that is cut where the answer ends.
             parts = (count + 2) * -(-length // source.step_ns)
             pager = await self._fetched(wanted, source, low, high, parts)
-            folded = self._folded(wanted, source, pager, wanted.opening(pager.known_from))
+            folded = await self._folded(wanted, source, pager, wanted.opening(pager.known_from))
             if len(folded.bars) >= count or high - back <= floor:
                 del folded.bars[: max(0, len(folded.bars) - count)]
                 gathered.add(folded, pager)
@@ -181,15 +183,20 @@ class History:
             tell=wanted.tell,
         )
 
-    def _folded(self, wanted: _Wanted, source: Source, pager: Found, known_from: int) -> Folded:
-        return fold(
-            wanted.instrument.contract_id,
-            pager.candles,
-            source.step_ns,
-            wanted.anchor.edges(wanted.frame),
-            now_ns=self._wall_clock() - self._settle_ns,
-            known_from=known_from,
-        )
+    async def _folded(self, wanted: _Wanted, source: Source, pager: Found, known_from: int) -> Folded:
+        candles, settled = pager.candles, self._wall_clock() - self._settle_ns
+
+        def work() -> Folded:
+            return fold(
+                wanted.instrument.contract_id,
+                candles,
+                source.step_ns,
+                wanted.anchor.edges(wanted.frame),
+                now_ns=settled,
+                known_from=known_from,
+            )
+
+        return await aside(work, len(candles))
 
 
 def session_of(instrument: Instrument) -> Anchor:
