@@ -225,7 +225,7 @@ async def test_stitched_bars_name_their_contract_and_none_is_mixed(autojump_cloc
 
 @pytest.mark.slow
 async def test_other_tasks_are_not_held_up_by_many_bars() -> None:
-    """On the real clock: 25,000 bars take half a second or so of work, and a task of live data is never late by much."""
+    """On the real clock: 25,000 bars take half a second of work, and a task of live data is not late by much."""
     service = FakeService([candle(T0 + n * MINUTE) for n in range(25_000)])
     answers = {}
     pager = Pager(T0, T0 + 25_000 * MINUTE)

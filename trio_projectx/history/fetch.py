@@ -168,7 +168,7 @@ class Fetcher:
         pager = Pager(start_ns, end_ns, count)
         while (span := pager.next) is not None:
             live = self._live
-            page = await self._page(instrument, source, span, pager, urgency)
+            page = await self._page(instrument, source, span, pager, urgency, live=live)
             if page is None:
                 continue
             if page.size:
@@ -182,11 +182,18 @@ class Fetcher:
         return pager
 
     async def _page(
-        self, instrument: Instrument, source: Source, span: Span, pager: Pager, urgency: Urgency
+        self,
+        instrument: Instrument,
+        source: Source,
+        span: Span,
+        pager: Pager,
+        urgency: Urgency,
+        *,
+        live: bool,
     ) -> Page | None:
         """Return the answer to ``span``; None if the service does not take its limit, and a smaller one is next."""
         try:
-            wire = await self._asked(instrument, source, span, urgency, live=self._live)
+            wire = await self._asked(instrument, source, span, urgency, live=live)
         except BarsRefused as exc:
             if exc.code == LIMIT_INVALID and pager.refuse_limit():
                 _log.info("%s: the service does not give %s bars at once", instrument.contract_id, span.limit)
