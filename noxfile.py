@@ -81,6 +81,13 @@ def interop(session: nox.Session) -> None:
 
 
 @nox.session
+def kill(session: nox.Session) -> None:
+    """Kill a recording process a thousand times, and look for rows that are missing. Argument: how many times."""
+    install(session, "test")
+    session.run("python", "tests/journal_kill.py", *(session.posargs or ["1000"]))
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Stream live bars from a simulated gateway on loopback. Arguments: --forever, --speed N, --replay FILE."""
     install(session)

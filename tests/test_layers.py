@@ -26,6 +26,8 @@ LAYERS = [
     "bars",
     "flow",
     "connection",
+    "journal",
+    "history",
     "streams",
     "composition",
     "gateway",

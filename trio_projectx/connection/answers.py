@@ -102,6 +102,52 @@ class BarsAnswer(Envelope):
     bars: list[WireBar] = []
 
 
+class WireCandle(msgspec.Struct):
+    """A bar as it is on the wire (GATEWAY.md section 1.2); whether it is a good one is seen where it is read."""
+
+    t: str
+    o: int | float | None = None
+    h: int | float | None = None
+    l: int | float | None = None  # noqa: E741  the wire's name
+    c: int | float | None = None
+    v: int | float | None = None
+
+
+class CandlesAnswer(Envelope):
+    """Of ``History/retrieveBars``, whole."""
+
+    bars: list[WireCandle] | None = None
+
+
+@attrs.frozen(slots=True)
+class BarsQuestion:
+    """What ``History/retrieveBars`` is asked: bars that open at or after ``start_ns`` and before ``end_ns``.
+
+    ``unit`` is the wire's (1 to 6: second, minute, hour, day, week, month); both times are whole seconds.
+    """
+
+    contract_id: str
+    unit: int
+    number: int
+    start_ns: int
+    end_ns: int
+    limit: int
+    live: bool = False
+
+    def body(self) -> dict[str, str | bool | int]:
+        """Return the request's body."""
+        return {
+            "contractId": self.contract_id,
+            "live": self.live,
+            "startTime": wire_time(self.start_ns),
+            "endTime": wire_time(self.end_ns),
+            "unit": self.unit,
+            "unitNumber": self.number,
+            "limit": self.limit,
+            "includePartialBar": False,
+        }
+
+
 @attrs.frozen(slots=True)
 class Answer:
     """An HTTP answer: the status, the whole (bounded) body, and ``Retry-After`` in seconds if it was given so."""

@@ -8,7 +8,7 @@ in no text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
 from types import TracebackType
 from typing import Final, Self, TypeAlias, TypeVar, cast
 
@@ -31,11 +31,14 @@ from trio_projectx.connection.accounts import Accounts, WireAccount
 from trio_projectx.connection.answers import (
     Answer,
     BarsAnswer,
+    BarsQuestion,
+    CandlesAnswer,
     ContractAnswer,
     ContractsAnswer,
     Envelope,
     LoginAnswer,
     ValidateAnswer,
+    WireCandle,
     check_status,
     checked_token,
     newest_ns,
@@ -45,6 +48,8 @@ from trio_projectx.connection.answers import (
 )
 from trio_projectx.connection.answers import WireContract as WireContract
 from trio_projectx.connection.network import close_forcefully, open_network_stream
+from trio_projectx.connection.pacer import Pacer, Urgency
+from trio_projectx.connection.routes import lane_of, meaning
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 Body: TypeAlias = Mapping[str, str | bool | int]
@@ -70,11 +75,21 @@ class RestClient:
     Every call raises `ConnectTimeout` after ``deadline_s``, `ConnectError` where the service was not reached,
     `TokenRefused` for 401, `AuthError` for 403, `GatewayError` for any other refusal (`TryLater` for 429 and 503) and
     for ``success: false``, `ProtocolError` for an answer that is not the service's, and `trio.ClosedResourceError`
-    once the client was closed. Cancelling a call frees its connection.
+    once the client was closed. Cancelling a call frees its connection. With a ``pacer`` each call waits for its turn
+    first; that time is not in ``deadline_s``.
     """
 
-    def __init__(self, base_url: str, *, connect: Connect | None, deadline_s: float, body_limit: int) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connect: Connect | None,
+        deadline_s: float,
+        body_limit: int,
+        pacer: Pacer | None = None,
+    ) -> None:
         self._base = base_url.rstrip("/")
+        self._pacer = pacer
         self._deadline_s = deadline_s
         self._client = httpx2.AsyncClient(
             transport=_Transport(connect, body_limit),
@@ -124,6 +139,24 @@ class RestClient:
         )
         return answer.contracts
 
+    async def available_contracts(self, *, live: bool, token: str) -> list[WireContract]:
+        """Return the contracts that the service trades now, one active expiry of each product."""
+        answer = await self._call(
+            "Contract/available", {"live": live}, ContractsAnswer, what="contracts", token=token
+        )
+        return answer.contracts
+
+    async def ping(self) -> None:
+        """Ask whether the service is up; it needs no token.
+
+        :raises ProtocolError: if it answers, and not as this service does.
+        """
+        async with self._turn("Status/ping", Urgency.LIVE):
+            answer = await self._sent("GET", f"{self._base}/api/Status/ping", b"", {}, self._deadline_s)
+            check_status("ping", answer, login=False)
+        if answer.body.strip().strip(b'"') != b"pong":
+            raise ProtocolError("ping: the answer is not the Gateway's")
+
     async def contract(self, contract_id: str, *, token: str) -> WireContract | None:
         """Return one contract by its id; None if the service does not know it."""
         body = {"contractId": contract_id}
@@ -161,14 +194,28 @@ class RestClient:
         answer = await self._call("History/retrieveBars", body, BarsAnswer, what="bars", token=token)
         return newest_ns(answer.bars)
 
+    async def bars(
+        self, question: BarsQuestion, token: str, urgency: Urgency = Urgency.BULK
+    ) -> list[WireCandle]:
+        """Return one answer of ``History/retrieveBars``: as many bars as the service gives at once, newest first."""
+        answer = await self._call(
+            "History/retrieveBars", question.body(), CandlesAnswer, what="bars", token=token, urgency=urgency
+        )
+        return answer.bars or []
+
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline_s: float) -> Answer:
         """POST ``body`` to an absolute ``url`` and return whatever is answered; redirects are not followed."""
+        return await self._sent("POST", url, body, headers, deadline_s)
+
+    async def _sent(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], deadline_s: float
+    ) -> Answer:
         if self._client.is_closed:
             raise trio.ClosedResourceError("the gateway was closed")
         shown = escape(url.partition("?")[0])
         with trio.move_on_after(deadline_s):
             try:
-                response = await self._client.post(url, content=body, headers=dict(headers))
+                response = await self._client.request(method, url, content=body, headers=dict(headers))
             except _NOT_REACHED as exc:
                 why = escape(str(exc) or type(exc).__name__)
                 raise ConnectError(f"{shown} was not reached: {why}") from exc
@@ -185,13 +232,18 @@ class RestClient:
         what: str,
         token: str | None = None,
         login: bool = False,
+        urgency: Urgency = Urgency.LIVE,
     ) -> Shape:
         try:
-            return await self._answered(path, body, shape, what, token, login)
+            async with self._turn(path, urgency):
+                return await self._answered(path, body, shape, what, token, login)
         except TrioProjectXError as exc:
             refusal = exc
         # The other side may echo what it was sent.
         raise cleaned(refusal, [secret for secret in (token, body.get("apiKey")) if isinstance(secret, str)])
+
+    def _turn(self, path: str, urgency: Urgency) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._pacer is None else self._pacer.turn(lane_of(path), urgency)
 
     async def _answered(
         self,
@@ -214,7 +266,7 @@ class RestClient:
                 return msgspec.json.decode(answer.body, type=shape)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise ProtocolError(f"{what}: the answer is not the Gateway's: {escape(str(exc))}") from exc
-        raise refusal(what, envelope, login=login)
+        raise meaning(path, refusal(what, envelope, login=login))
 
 
 class _Transport(httpx2.AsyncBaseTransport):

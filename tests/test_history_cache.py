@@ -1,0 +1,185 @@
+"""Memory, disk, service: what is there is not asked again, and what is not final is not kept."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import trio
+from history_tools import DAY, INSTRUMENT, MINUTE, MNQ, SECOND, T0, FakeService, candle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trio_projectx import ContractError
+from trio_projectx.bars import Anchor
+from trio_projectx.history.cache import CachedFetcher, Ring
+from trio_projectx.history.fetch import Fetcher, Progress
+from trio_projectx.history.history import History
+from trio_projectx.history.store import BarStore
+from trio_projectx.history.units import MINUTE as MINUTES
+from trio_projectx.history.units import SECOND as SECONDS
+from trio_projectx.journal.disk import Disk
+
+UTC = Anchor.utc()
+BARS = [candle(T0 + n * MINUTE) for n in range(3 * 1440) if n % 11]
+LATER = T0 + 90 * DAY
+
+
+def cached(root: Path, service: FakeService, now: int = LATER, ring: int = 20_000) -> CachedFetcher:
+    return CachedFetcher(Fetcher(service, live=False), BarStore(root), lambda: now, Ring(ring))
+
+
+async def test_what_was_had_is_not_asked_again_not_even_by_the_next_process(tmp_path: Path) -> None:
+    service = FakeService(BARS)
+    first = await cached(tmp_path, service).fetch(INSTRUMENT, MINUTES, T0, T0 + 3 * DAY)
+    assert first.candles == BARS
+    assert first.pages == len(service.asked) > 0
+    asked = len(service.asked)
+    again = cached(tmp_path, service)
+    for _ in range(2):  # of the disk, then of memory
+        found = await again.fetch(INSTRUMENT, MINUTES, T0 + DAY, T0 + 2 * DAY)
+        assert found.candles == [bar for bar in BARS if T0 + DAY <= bar.start < T0 + 2 * DAY]
+        assert (found.pages, len(service.asked)) == (0, asked)
+
+
+async def test_only_what_is_missing_is_asked_for(tmp_path: Path) -> None:
+    service = FakeService(BARS)
+    fetcher = cached(tmp_path, service)
+    for day in (0, 2):
+        await fetcher.fetch(INSTRUMENT, MINUTES, T0 + day * DAY, T0 + (day + 1) * DAY)
+    service.asked.clear()
+    assert (await fetcher.fetch(INSTRUMENT, MINUTES, T0, T0 + 3 * DAY)).candles == BARS
+    assert {(q.start_ns >= T0 + DAY, q.end_ns <= T0 + 2 * DAY) for q in service.asked} == {(True, True)}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(-60, 300), st.integers(-60, 300)), min_size=1, max_size=6),
+    st.integers(5, 400),
+)
+def test_with_a_cache_it_is_what_it_is_without(asks: list[tuple[int, int]], ring: int) -> None:
+    import tempfile
+
+    bars = [candle(T0 + n * MINUTE) for n in range(240) if n % 5]
+
+    async def main(root: Path) -> None:
+        fetcher = cached(root, FakeService(bars, cap=50), ring=ring)
+        for start, end in asks:
+            low, high = T0 + start * MINUTE, T0 + end * MINUTE
+            found = await fetcher.fetch(INSTRUMENT, MINUTES, low, high)
+            assert found.candles == [bar for bar in bars if low <= bar.start < high]
+
+    with tempfile.TemporaryDirectory() as folder:
+        trio.run(main, Path(folder))
+
+
+async def test_what_is_not_final_is_asked_again(tmp_path: Path) -> None:
+    """The bar that is forming, and time in which nothing was traded yet, are not taken for known."""
+    now = T0 + 600 * MINUTE + 30 * SECOND
+    service = FakeService([bar for bar in BARS if bar.start < T0 + 601 * MINUTE])
+    fetcher = cached(tmp_path, service, now)
+    await fetcher.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)
+    newest = service.bars[-1]
+    assert fetcher._store.covered(MNQ, MINUTES).covers(T0, newest.start)
+    assert not fetcher._store.covered(MNQ, MINUTES).within(newest.start, T0 + DAY)
+    whole = FakeService(
+        [*service.bars[:-1], candle(newest.start, volume=900), *[b for b in BARS if b.start > newest.start]]
+    )
+    for again in (
+        CachedFetcher(Fetcher(whole, live=False), fetcher._store, lambda: now + DAY, fetcher._ring),
+    ):
+        found = await again.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)
+        assert found.candles == [bar for bar in whole.bars if bar.start < T0 + DAY]
+        assert all(q.start_ns >= newest.start for q in whole.asked)
+
+
+@pytest.mark.parametrize("where", ["parquet", "json", "gone"])
+async def test_what_is_damaged_is_quarantined_and_asked_again(tmp_path: Path, where: str) -> None:
+    service = FakeService(BARS)
+    await cached(tmp_path, service).fetch(INSTRUMENT, MINUTES, T0, T0 + 3 * DAY)
+    (path,) = tmp_path.rglob("*.json" if where == "json" else "*.parquet")  # noqa: ASYNC240
+    if where == "gone":
+        path.unlink()
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 3] ^= 0xFF
+        path.write_bytes(data[:-1])
+    service.asked.clear()
+    assert (await cached(tmp_path, service).fetch(INSTRUMENT, MINUTES, T0, T0 + 3 * DAY)).candles == BARS
+    assert service.asked
+    assert (tmp_path / "quarantine").exists() is (where != "gone")
+    service.asked.clear()
+    assert (await cached(tmp_path, service).fetch(INSTRUMENT, MINUTES, T0, T0 + 3 * DAY)).candles == BARS
+    assert not service.asked
+
+
+class Full(Disk):
+    def write(self, fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+
+async def test_a_full_disk_costs_the_cache_and_not_the_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = FakeService(BARS)
+    fetcher = CachedFetcher(Fetcher(service), BarStore(tmp_path, Full()), lambda: LATER)
+    assert (await fetcher.fetch(INSTRUMENT, MINUTES, T0, T0 + 3 * DAY)).candles == BARS
+    assert "the cache of bars cannot be used (No space left on device)" in caplog.text
+    assert BarStore(tmp_path).covered(MNQ, MINUTES).total() == 0
+
+
+async def test_history_by_count_and_time_is_the_same_with_a_cache(tmp_path: Path) -> None:
+    now = T0 + 3 * DAY
+    service = FakeService(BARS)
+    told: list[Progress] = []
+    plain = History(Fetcher(service), lambda: now)
+    quick = History(cached(tmp_path, service, now), lambda: now)
+    for options in ({"count": 100}, {"count": 5000}, {"start": T0, "end": now}, {"count": 7}):
+        expected = await plain.bars(INSTRUMENT, "5m", anchor=UTC, **options)  # type: ignore[arg-type]
+        table = await quick.bars(INSTRUMENT, "5m", anchor=UTC, tell=told.append, **options)  # type: ignore[arg-type]
+        assert table.equals(expected)
+    assert told[-1].share == 1.0
+
+
+def test_files_are_by_month_and_seconds_by_day(tmp_path: Path) -> None:
+    store = BarStore(tmp_path)
+    minutes = [candle(T0 + n * DAY) for n in range(40)]
+    store.save(MNQ, MINUTES, T0, T0 + 40 * DAY, minutes)
+    seconds = [candle(T0 + n * 40_000 * SECOND) for n in range(4)]
+    store.save(MNQ, SECONDS, T0, T0 + 2 * DAY, random.sample(seconds, 4))
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.parquet"))
+    folder = f"bars/contract={MNQ}"
+    assert names == [
+        f"{folder}/unit=1m/2026-08.parquet",
+        f"{folder}/unit=1m/2026-09.parquet",
+        f"{folder}/unit=1s/2026-08-18.parquet",
+        f"{folder}/unit=1s/2026-08-19.parquet",
+    ]
+    assert store.load(MNQ, MINUTES, T0, T0 + 40 * DAY) == minutes
+    assert store.load(MNQ, SECONDS, T0, T0 + 2 * DAY) == seconds
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*.parquet")} == {0o600}
+    with pytest.raises(ContractError):
+        store.load("../../x", MINUTES, T0, T0 + 1)
+
+
+def test_what_is_saved_again_takes_the_place_of_what_was(tmp_path: Path) -> None:
+    store = BarStore(tmp_path)
+    store.save(MNQ, MINUTES, T0, T0 + 10 * MINUTE, [candle(T0 + n * MINUTE) for n in range(10)])
+    new = [candle(T0 + n * MINUTE, 5) for n in (3, 5)]
+    store.save(MNQ, MINUTES, T0 + 3 * MINUTE, T0 + 6 * MINUTE, new)
+    starts = [(bar.start - T0) // MINUTE for bar in store.load(MNQ, MINUTES, T0, T0 + DAY)]
+    assert starts == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    assert store.load(MNQ, MINUTES, T0 + 3 * MINUTE, T0 + 6 * MINUTE) == new
+
+
+def test_the_ring_keeps_the_youngest() -> None:
+    ring, key = Ring(5), ("c", "1m")
+    bars = [candle(T0 + n * MINUTE) for n in range(10)]
+    ring.put(key, T0, T0 + 4 * MINUTE, bars[:4])
+    ring.put(key, T0 + 4 * MINUTE, T0 + 8 * MINUTE, bars[4:8])
+    assert ring.get(key, T0 + 3 * MINUTE, T0 + 8 * MINUTE) == bars[3:8]
+    assert ring.get(key, T0 + 2 * MINUTE, T0 + 8 * MINUTE) is None
+    assert ring.get(key, T0 + 5 * MINUTE, T0 + 9 * MINUTE) is None
+    ring.put(key, T0, T0 + MINUTE, bars[:1])  # older: what is young stays
+    assert ring.get(key, T0 + 5 * MINUTE, T0 + 6 * MINUTE) == bars[5:6]

@@ -1,0 +1,88 @@
+"""`Gateway.history` as it will be: with a real login, tokens, turns and the simulator's REST side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+from simulator_tools import START_NS, virtual_wall
+
+import trio_projectx as px
+from trio_projectx import ConfigError, ContractError
+from trio_projectx.composition import open_parts
+from trio_projectx.history.door import HistoryDoor
+from trio_projectx.history.fetch import Progress
+from trio_projectx.simulator import open_simulator
+
+DAY = 86_400 * 10**9
+
+
+async def test_a_product_a_ticker_and_an_id_are_the_same_history(autojump_clock: object) -> None:
+    async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
+        config = attrs.evolve(
+            px.GatewayConfig.simulated(sim.url), connect=sim.connect, wall_clock=virtual_wall
+        )
+        async with open_parts(config) as parts:
+            door = HistoryDoor(parts.streams.service, virtual_wall)
+            tables = [await door.history(name, "5m", count=50) for name in ("ES", "EP", "CON.F.US.EP.U26")]
+            assert tables[0].num_rows == 50
+            assert tables[0].equals(tables[1])
+            assert tables[0].equals(tables[2])
+            assert tables[0].schema.metadata[b"live"] == b"false"
+            for bad in ("../../x", "CON.F.US.EP.U26\0", "NOSUCH"):
+                with pytest.raises(ContractError):
+                    await door.history(bad, "5m", count=1)
+
+
+async def test_a_token_that_has_expired_meanwhile_is_renewed(autojump_clock: object) -> None:
+    async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
+        config = attrs.evolve(
+            px.GatewayConfig.simulated(sim.url), connect=sim.connect, wall_clock=virtual_wall
+        )
+        async with open_parts(config) as parts:
+            door = HistoryDoor(parts.streams.service, virtual_wall)
+            first = await door.history("MNQ", "1h", start=START_NS - DAY, end=START_NS)
+            tokens = parts.sites.in_use.tokens
+            tokens._token = attrs.evolve(tokens._token, text=sim.mint_token(ttl_s=-5))  # type: ignore[arg-type]
+            assert first.equals(await door.history("MNQ", "1h", start=START_NS - DAY, end=START_NS))
+            assert tokens.logins == 2
+
+
+async def test_a_continuous_history_goes_over_a_roll(autojump_clock: object) -> None:
+    told: list[Progress] = []
+    start = START_NS - 75 * DAY
+    async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
+        config = attrs.evolve(
+            px.GatewayConfig.simulated(sim.url), connect=sim.connect, wall_clock=virtual_wall
+        )
+        async with open_parts(config) as parts:
+            door = HistoryDoor(parts.streams.service, virtual_wall)
+            table = await door.history("MNQ", "1d", start=start, continuous=True, tell=told.append)
+            with pytest.raises(ConfigError, match="continuous"):
+                await door.history("MNQ", "1d", count=5, continuous=True)
+    names = table["contract_id"].to_pylist()
+    assert sorted(set(names)) == ["CON.F.US.MNQ.M26", "CON.F.US.MNQ.U26"]
+    assert names == sorted(names)
+    starts = table["start"].cast("int64").to_pylist()
+    assert starts == sorted(set(starts))
+    assert told
+
+
+@pytest.mark.slow
+async def test_with_a_cache_the_second_gateway_asks_nothing(tmp_path: Path) -> None:
+    """On the real clock: the cache reads and writes in a thread."""
+    async with open_simulator(port=None, wall_clock=lambda: START_NS) as sim:
+        config = attrs.evolve(px.GatewayConfig.simulated(sim.url), connect=sim.connect)
+        tables, asked = [], []
+        for _ in range(2):
+            async with open_parts(config) as parts:
+                told: list[Progress] = []
+                door = HistoryDoor(parts.streams.service, lambda: START_NS, cache=tmp_path)
+                window = {"start": START_NS - 20 * DAY, "end": START_NS - 10 * DAY}
+                tables.append(await door.history("MNQ", "1h", tell=told.append, **window))  # type: ignore[arg-type]
+                asked.append(told[-1].pages)
+        assert tables[0].num_rows > 100
+        assert tables[0].slice(0).to_pydict() == tables[1].to_pydict()
+        assert asked[0] > 0
+        assert asked[1] == 0

@@ -1,0 +1,91 @@
+"""What is behind `Gateway.history`: from what a user writes to a table, of one contract or stitched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from trio_projectx._errors import ConfigError
+from trio_projectx.bars import Anchor
+from trio_projectx.connection.directory import Instrument
+from trio_projectx.connection.pacer import Urgency
+from trio_projectx.connection.service import Service
+from trio_projectx.history.cache import CachedFetcher
+from trio_projectx.history.fetch import Fetcher, Fetches, Tell, asking
+from trio_projectx.history.history import History, Instant, nanoseconds, session_of
+from trio_projectx.history.rolls import Leg, legs
+from trio_projectx.history.store import BarStore
+from trio_projectx.market import ContractId
+
+
+class HistoryDoor:
+    """The history of one gateway.
+
+    With a ``cache`` folder bars are kept there (`CachedFetcher`); ``live`` is the tier, None to have it found out.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        wall_clock: Callable[[], int],
+        *,
+        cache: Path | None = None,
+        live: bool | None = None,
+    ) -> None:
+        self._service = service
+        self._wall_clock = wall_clock
+        fetcher: Fetches = (fresh := Fetcher(asking(service), live=live))
+        if cache is not None:
+            fetcher = CachedFetcher(fresh, BarStore(cache), wall_clock)
+        self._history = History(fetcher, wall_clock)
+
+    async def history(
+        self,
+        contract: str,
+        timeframe: str,
+        *,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        count: int | None = None,
+        anchor: Anchor | None = None,
+        continuous: bool = False,
+        urgency: Urgency = Urgency.BULK,
+        tell: Tell | None = None,
+    ) -> pa.Table:
+        """Return closed bars of the past as `History.bars` does; ``contract`` is as in `Gateway.open_bars`.
+
+        With ``continuous`` it is a product or ticker, and bars before its last roll are those of the contracts that
+        stood for it then; needs a ``start``.
+
+        :raises ConfigError: for what cannot be honoured.
+        """
+        instrument = await self._service.contract(contract)
+        if not continuous:
+            return await self._history.bars(
+                instrument,
+                timeframe,
+                start=start,
+                end=end,
+                count=count,
+                anchor=anchor,
+                urgency=urgency,
+                tell=tell,
+            )
+        if start is None or count is not None or contract.startswith("CON."):
+            raise ConfigError(
+                "a continuous history is that of a product, from a start on: give no count and no id"
+            )
+        parts = self._legs(instrument, nanoseconds(start, "start"), end, anchor)
+        return await self._history.stitched(parts, timeframe, anchor=anchor, urgency=urgency, tell=tell)
+
+    def _legs(
+        self, instrument: Instrument, start_ns: int, end: Instant | None, anchor: Anchor | None
+    ) -> list[tuple[Instrument, Leg]]:
+        end_ns = self._wall_clock() if end is None else nanoseconds(end, "end")
+        sessions = (anchor or session_of(instrument)).sessions
+        product = ContractId.parse(instrument.contract_id).product
+        # The grid is the product's: an expired contract had the same ticks.
+        found = legs(product, start_ns, end_ns, sessions)
+        return [(Instrument(leg.contract_id, instrument.grid), leg) for leg in found]
