@@ -24,7 +24,7 @@ async def test_a_product_a_ticker_and_an_id_are_the_same_history(autojump_clock:
             px.GatewayConfig.simulated(sim.url), connect=sim.connect, wall_clock=virtual_wall
         )
         async with open_parts(config) as parts:
-            door = HistoryDoor(parts.streams.service, virtual_wall)
+            door = parts.history
             tables = [await door.history(name, "5m", count=50) for name in ("ES", "EP", "CON.F.US.EP.U26")]
             assert tables[0].num_rows == 50
             assert tables[0].equals(tables[1])
@@ -41,9 +41,9 @@ async def test_a_token_that_has_expired_meanwhile_is_renewed(autojump_clock: obj
             px.GatewayConfig.simulated(sim.url), connect=sim.connect, wall_clock=virtual_wall
         )
         async with open_parts(config) as parts:
-            door = HistoryDoor(parts.streams.service, virtual_wall)
+            door = parts.history
             first = await door.history("MNQ", "1h", start=START_NS - DAY, end=START_NS)
-            tokens = parts.sites.in_use.tokens
+            tokens = parts.sites[parts.sites.current].tokens
             tokens._token = attrs.evolve(tokens._token, text=sim.mint_token(ttl_s=-5))  # type: ignore[arg-type]
             assert first.equals(await door.history("MNQ", "1h", start=START_NS - DAY, end=START_NS))
             assert tokens.logins == 2
@@ -57,7 +57,7 @@ async def test_a_continuous_history_goes_over_a_roll(autojump_clock: object) -> 
             px.GatewayConfig.simulated(sim.url), connect=sim.connect, wall_clock=virtual_wall
         )
         async with open_parts(config) as parts:
-            door = HistoryDoor(parts.streams.service, virtual_wall)
+            door = parts.history
             table = await door.history("MNQ", "1d", start=start, continuous=True, tell=told.append)
             with pytest.raises(ConfigError, match="continuous"):
                 await door.history("MNQ", "1d", count=5, continuous=True)
@@ -78,7 +78,7 @@ async def test_with_a_cache_the_second_gateway_asks_nothing(tmp_path: Path) -> N
         for _ in range(2):
             async with open_parts(config) as parts:
                 told: list[Progress] = []
-                door = HistoryDoor(parts.streams.service, lambda: START_NS, cache=tmp_path)
+                door = HistoryDoor(parts.streams.service, lambda: START_NS, px.HistoryOptions(cache=tmp_path))
                 window = {"start": START_NS - 20 * DAY, "end": START_NS - 10 * DAY}
                 tables.append(await door.history("MNQ", "1h", tell=told.append, **window))  # type: ignore[arg-type]
                 asked.append(told[-1].pages)

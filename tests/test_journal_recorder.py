@@ -16,17 +16,17 @@ import pytest
 import trio
 
 from trio_projectx import ConfigError, Quote
-from trio_projectx.journal.disk import Disk
-from trio_projectx.journal.layout import files, is_part, is_segment, places
-from trio_projectx.journal.options import (
+from trio_projectx._events import (
     JournalEvent,
     JournalFailed,
-    JournalOptions,
     JournalOverflowed,
     JournalQuarantined,
     JournalRecovered,
     JournalSlow,
 )
+from trio_projectx.journal.disk import Disk
+from trio_projectx.journal.layout import files, is_part, is_segment, places
+from trio_projectx.journal.options import JournalOptions
 from trio_projectx.journal.recorder import Recorder, open_recorder
 from trio_projectx.journal.scan import dataset
 from trio_projectx.market import PriceGrid, TradeBatch

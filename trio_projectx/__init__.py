@@ -21,6 +21,9 @@ from trio_projectx._config import (
     GatewayConfig as GatewayConfig,
 )
 from trio_projectx._config import (
+    HistoryOptions as HistoryOptions,
+)
+from trio_projectx._config import (
     Limits as Limits,
 )
 from trio_projectx._config import (
@@ -111,6 +114,24 @@ from trio_projectx._events import (
     HubStateChanged as HubStateChanged,
 )
 from trio_projectx._events import (
+    JournalEvent as JournalEvent,
+)
+from trio_projectx._events import (
+    JournalFailed as JournalFailed,
+)
+from trio_projectx._events import (
+    JournalOverflowed as JournalOverflowed,
+)
+from trio_projectx._events import (
+    JournalQuarantined as JournalQuarantined,
+)
+from trio_projectx._events import (
+    JournalRecovered as JournalRecovered,
+)
+from trio_projectx._events import (
+    JournalSlow as JournalSlow,
+)
+from trio_projectx._events import (
     MarketStalled as MarketStalled,
 )
 from trio_projectx._events import (
@@ -184,8 +205,8 @@ from trio_projectx.gateway import (
     Gateway as Gateway,
 )
 from trio_projectx.gateway import (
-    GatewayStatistics as GatewayStatistics,
-)
-from trio_projectx.gateway import (
     open_gateway as open_gateway,
+)
+from trio_projectx.gateway_statistics import (
+    GatewayStatistics as GatewayStatistics,
 )

@@ -15,6 +15,10 @@ import trio
 
 from trio_projectx._credentials import Credentials as Credentials
 from trio_projectx._errors import ConfigError
+from trio_projectx._options import HistoryOptions as HistoryOptions
+from trio_projectx._options import Reconnect as Reconnect
+from trio_projectx._options import Refresh as Refresh
+from trio_projectx._options import at_least_1, is_share, positive
 
 TOPSTEPX_REST: Final = "https://api.topstepx.com"
 TOPSTEPX_MARKET: Final = "https://rtc.topstepx.com/hubs/market"
@@ -44,13 +48,6 @@ class Connect(Protocol):
         ...
 
 
-def _positive(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not (isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0):
-        raise ConfigError(
-            f"{type(instance).__name__}.{attribute.name} must be a number above 0, not {value!r}"
-        )
-
-
 def _not_negative(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if not (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0):
         raise ConfigError(
@@ -58,23 +55,9 @@ def _not_negative(instance: object, attribute: attrs.Attribute[float], value: fl
         )
 
 
-def _at_least_1(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        raise ConfigError(
-            f"{type(instance).__name__}.{attribute.name} must be a whole number, 1 or more, not {value!r}"
-        )
-
-
 def _not_endless(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if not math.isfinite(value) or value > 86_400_000:
         raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be a day at most, not {value!r}")
-
-
-def _share(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1):
-        raise ConfigError(
-            f"{type(instance).__name__}.{attribute.name} must be a share, 0 or more and below 1"
-        )
 
 
 def _origins(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
@@ -163,31 +146,31 @@ class Endpoint:
 class Timeouts:
     """How long each wait may last, in seconds (sources: SIGNALR.md sections 4 and 8, FAULTS.md I4)."""
 
-    connect_s: float = attrs.field(default=10.0, validator=_positive)
+    connect_s: float = attrs.field(default=10.0, validator=positive)
     """TCP, TLS and the WebSocket upgrade together; also the negotiate request."""
-    handshake_s: float = attrs.field(default=15.0, validator=_positive)
-    subscribe_s: float = attrs.field(default=15.0, validator=_positive)
-    server_s: float = attrs.field(default=30.0, validator=_positive)
+    handshake_s: float = attrs.field(default=15.0, validator=positive)
+    subscribe_s: float = attrs.field(default=15.0, validator=positive)
+    server_s: float = attrs.field(default=30.0, validator=positive)
     """Silence of a hub (no record at all) after which it is dead."""
-    keep_alive_s: float = attrs.field(default=15.0, validator=_positive)
+    keep_alive_s: float = attrs.field(default=15.0, validator=positive)
     """A hub ping is sent after this long without sending."""
-    rest_s: float = attrs.field(default=30.0, validator=_positive)
+    rest_s: float = attrs.field(default=30.0, validator=positive)
     """One REST call in all: connecting, sending, reading the whole answer."""
-    send_s: float = attrs.field(default=10.0, validator=_positive)
-    close_s: float = attrs.field(default=5.0, validator=_positive)
-    probe_s: float = attrs.field(default=15.0, validator=_positive)
+    send_s: float = attrs.field(default=10.0, validator=positive)
+    close_s: float = attrs.field(default=5.0, validator=positive)
+    probe_s: float = attrs.field(default=15.0, validator=positive)
     """Time between two WebSocket pings that measure the round trip, and the longest wait for one's pong."""
-    record_s: float = attrs.field(default=120.0, validator=_positive)
+    record_s: float = attrs.field(default=120.0, validator=positive)
     """How long one record may take to come in, while bytes of it do come."""
-    pong_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    pong_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(positive))
     """If set, a connection with neither a record nor a pong for this long is dead (15 finds a half-open one in
     half of ``server_s``); pongs are asked for three times as often."""
-    refresh_s: float = attrs.field(default=30.0, validator=_positive)
+    refresh_s: float = attrs.field(default=30.0, validator=positive)
     """One attempt to get a new token, in all."""
-    stall_s: float = attrs.field(default=30.0, validator=_positive)
+    stall_s: float = attrs.field(default=30.0, validator=positive)
     """Silence of a contract in its trading hours after which it is suspected to be stalled, or
     ``limits.stall_intervals`` of its recent interval where that is longer."""
-    overlap_s: float = attrs.field(default=1.0, validator=_positive)
+    overlap_s: float = attrs.field(default=1.0, validator=positive)
     """How long an old connection goes on beside its successor where no trade shows that both are level."""
 
 
@@ -195,44 +178,44 @@ class Timeouts:
 class Limits:
     """How much of anything is held, with units in the names."""
 
-    record_bytes: int = attrs.field(default=4 << 20, validator=_at_least_1)
+    record_bytes: int = attrs.field(default=4 << 20, validator=at_least_1)
     """The longest record that is put together from a hub's frames."""
-    rest_body_bytes: int = attrs.field(default=16 << 20, validator=_at_least_1)
-    batches_in_flight: int = attrs.field(default=64, validator=_at_least_1)
+    rest_body_bytes: int = attrs.field(default=16 << 20, validator=at_least_1)
+    batches_in_flight: int = attrs.field(default=64, validator=at_least_1)
     """Capacity of each inner channel (reader to validator, validator to builders), in batches."""
-    stream_items: int = attrs.field(default=10_000, validator=_at_least_1)
+    stream_items: int = attrs.field(default=10_000, validator=at_least_1)
     """Default capacity of a user's stream."""
-    bars_kept: int = attrs.field(default=100_000, validator=_at_least_1)
+    bars_kept: int = attrs.field(default=100_000, validator=at_least_1)
     """Closed bars kept per timeframe of an open stream for `table()`; older ones go."""
-    malformed_per_minute: int = attrs.field(default=60, validator=_at_least_1)
+    malformed_per_minute: int = attrs.field(default=60, validator=at_least_1)
     """Records that cannot be read, per minute, above which a connection is given up."""
     stamp_min_ns: int = attrs.field(default=315_532_800_000_000_000, validator=_stamp)
     """The earliest stamp a trade may carry (1980-01-01T00:00Z)."""
     stamp_max_ns: int = attrs.field(default=4_102_444_800_000_000_000, validator=_stamp)
     """The latest (2100-01-01T00:00Z): a stamp is never judged by the local clock."""
-    trade_size_max: int = attrs.field(default=_USUAL_SIZE_MAX, validator=_at_least_1)
-    stall_intervals: float = attrs.field(default=20.0, validator=_positive)
+    trade_size_max: int = attrs.field(default=_USUAL_SIZE_MAX, validator=at_least_1)
+    stall_intervals: float = attrs.field(default=20.0, validator=positive)
     """How many of its recent intervals a contract may be silent (see ``timeouts.stall_s``)."""
-    skew_ms: float = attrs.field(default=1000.0, validator=_positive)
+    skew_ms: float = attrs.field(default=1000.0, validator=positive)
     """Difference between the exchange's clock and ours from which on it is told; nothing is rejected for it."""
-    price_band: float = attrs.field(default=0.1, validator=_share)
+    price_band: float = attrs.field(default=0.1, validator=is_share)
     """By what share of the price a trade may differ from those before it; beyond, it is held until others, or a
     quote, confirm that the market is there. 0 holds none."""
-    price_band_confirm: int = attrs.field(default=3, validator=_at_least_1)
+    price_band_confirm: int = attrs.field(default=3, validator=at_least_1)
     """How many trades confirm, or contradict, a price that is held."""
     stamp_ahead_s: float = attrs.field(default=10.0, validator=[_not_negative, _not_endless])
     """By how much a trade's stamp may be ahead of the exchange's clock (the contract's own stamps and the time since
     them) and of ours; beyond, it is held until others, or a quote, confirm that it is that late. 0 holds none."""
-    stamp_ahead_confirm: int = attrs.field(default=3, validator=_at_least_1)
+    stamp_ahead_confirm: int = attrs.field(default=3, validator=at_least_1)
     """How many trades confirm, or contradict, a stamp that is held."""
     volume_band: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
     """How many times the biggest of the last 1,000 trades a volume may be; beyond, it is rejected. 0 rejects none;
     None is 100, but 0 where ``trade_size_max`` was raised: then big ones are expected."""
-    volume_band_floor: int = attrs.field(default=100_000, validator=_at_least_1)
+    volume_band_floor: int = attrs.field(default=100_000, validator=at_least_1)
     """A volume up to this is never rejected for that."""
     crossed_quotes: Literal["count", "drop"] = attrs.field(default="count", validator=_count_or_drop)
     """A quote whose bid is above its ask is given like any other ("count"), or is not ("drop"); it is counted."""
-    rejections_kept: int = attrs.field(default=64, validator=_at_least_1)
+    rejections_kept: int = attrs.field(default=64, validator=at_least_1)
     """How many of the last rejected records of a contract are kept for `Gateway.rejections`."""
     lateness_ms: float = attrs.field(default=50.0, validator=[_not_negative, _not_endless])
     """How much later than a younger trade a trade may arrive and still be put into its bar."""
@@ -253,62 +236,6 @@ class Limits:
 
 
 @attrs.frozen(slots=True)
-class Reconnect:
-    """What happens when a hub's connection is lost, and how many connections a hub has (FAULTS.md I6, I7)."""
-
-    base_s: float = attrs.field(default=0.25, validator=_positive)
-    """The first attempt of an outage is made at once; before the n-th later one lies a random time from 0 to
-    ``base_s * 2**n``, at most ``cap_s``."""
-    cap_s: float = attrs.field(default=30.0, validator=_positive)
-    refill_s: float = attrs.field(default=30.0, validator=_positive)
-    """A connection that lived this long ends the outage: the next one begins with an immediate attempt."""
-    max_attempts: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least_1))
-    """Attempts of one outage, then the hub is lost for good; None: no end."""
-    max_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
-    """Seconds of one outage, then the hub is lost for good; None: no end."""
-    at_start: bool = False
-    """Whether a hub's very first connection is retried too; otherwise its failure is raised at once."""
-    young_s: float = attrs.field(default=5.0, validator=_positive)
-    """A connection that lives less than this died young."""
-    young_deaths: int = attrs.field(default=5, validator=_at_least_1)
-    """Young deaths in a row that open the breaker: no attempt for ``breaker_s``, then one by way of trial."""
-    breaker_s: float = attrs.field(default=30.0, validator=_positive)
-    breaker_cap_s: float = attrs.field(default=300.0, validator=_positive)
-    """Each trial that dies young doubles the breaker's time, up to this."""
-    connect_burst: int = attrs.field(default=5, validator=_at_least_1)
-    """Connections that one gateway may open at once; all its hubs and endpoints share this."""
-    connects_per_s: float = attrs.field(default=1.0, validator=_positive)
-    """Their mean rate beyond the burst."""
-    failover_after: int = attrs.field(default=3, validator=_at_least_1)
-    """Failed attempts in a row after which the next of several endpoints is tried."""
-    return_s: float = attrs.field(default=300.0, validator=_positive)
-    """How long a connection stays with another endpoint than the first before the first is tried again."""
-    redundant: bool = False
-    """Whether each subscription has two connections, whose data are merged."""
-    contracts_per_connection: int = attrs.field(default=100, validator=_at_least_1)
-    """Contracts above which another connection is opened."""
-    connections_max: int = attrs.field(default=1, validator=_at_least_1)
-    """Connections over which a hub's contracts may be spread (redundant ones not counted)."""
-    max_connection_age_s: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_positive)
-    )
-    """Age at which a connection is replaced by a new one, without a gap; None: never for its age."""
-
-
-@attrs.frozen(slots=True)
-class Refresh:
-    """When a token is renewed. The connections follow, each new one before its old one goes."""
-
-    share: float = attrs.field(default=0.8, validator=_share)
-    """The share of a token's lifetime after which it is renewed."""
-    jitter: float = attrs.field(default=0.1, validator=_share)
-    """The share of that time by which it is done earlier, at random, so that gateways do not come all at once."""
-    retry_s: float = attrs.field(default=5.0, validator=_positive)
-    """After a failed attempt the next follows in this time, doubled each time, up to ``retry_cap_s``."""
-    retry_cap_s: float = attrs.field(default=60.0, validator=_positive)
-
-
-@attrs.frozen(slots=True)
 class GatewayConfig:
     """Everything `open_gateway` needs; all of it has defaults but the credentials."""
 
@@ -317,8 +244,9 @@ class GatewayConfig:
     """Where the service is: one `Endpoint`, or several, the first of which is used as long as it works."""
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
-    reconnect: Reconnect = Reconnect()
-    refresh: Refresh = Refresh()
+    reconnect: Reconnect = attrs.field(factory=Reconnect)
+    refresh: Refresh = attrs.field(factory=Refresh)
+    history: HistoryOptions = attrs.field(factory=HistoryOptions)
     token_transport: Literal["header", "query"] = attrs.field(
         default="header", validator=attrs.validators.in_(("header", "query"))
     )
@@ -334,7 +262,7 @@ class GatewayConfig:
 
     def __attrs_post_init__(self) -> None:
         kinds = {"credentials": Credentials, "timeouts": Timeouts, "limits": Limits, "negotiate": bool}
-        _check_kinds(self, {**kinds, "reconnect": Reconnect, "refresh": Refresh})
+        _check_kinds(self, {**kinds, "reconnect": Reconnect, "refresh": Refresh, "history": HistoryOptions})
         for name in ("wall_clock", "connect"):
             value: object = getattr(self, name)
             if not (callable(value) or (name == "connect" and value is None)):

@@ -1,161 +1,24 @@
-"""The values that flow out of this library: frozen, complete, in the field's own words.
+"""What is told beside the data: of connections, of the data of a contract, of the journal. Frozen; ``at`` is our clock.
 
-All instants are int64 nanoseconds since 1970-01-01T00:00Z: ``ts_event`` is the exchange's stamp, ``ts_recv``
-the injected wall clock when the record was read. Prices are float64 and exactly the decimal that was on the
-wire (each was checked to be a whole number of ticks). Volumes are whole contracts.
+The values that streams are made of are in `_items`, and may be imported from here too.
 """
 
 from __future__ import annotations
 
-import datetime
 import enum
 from typing import Literal, TypeAlias
 
 import attrs
-import pendulum
 
+from trio_projectx._items import Bar as Bar
+from trio_projectx._items import BarRevised as BarRevised
+from trio_projectx._items import Dropped as Dropped
+from trio_projectx._items import Gap as Gap
+from trio_projectx._items import Quote as Quote
+from trio_projectx._items import Side as Side
+from trio_projectx._items import Trade as Trade
+from trio_projectx._items import to_datetime as to_datetime
 from trio_projectx._timeframe import Timeframe
-
-
-class Side(enum.IntEnum):
-    """Who was the aggressor of a trade (TradeLogType of the Gateway's wire; UNKNOWN when it did not say)."""
-
-    BUY = 0
-    SELL = 1
-    UNKNOWN = -1
-
-
-@attrs.frozen(slots=True)
-class Trade:
-    """One trade of one contract."""
-
-    contract_id: str
-    ts_event: int
-    ts_recv: int
-    price: float
-    volume: int
-    side: Side
-
-
-@attrs.frozen(slots=True)
-class Quote:
-    """The state of a contract's quote after a sparse update was merged into it.
-
-    A field is None until the service has sent it once. ``volume`` is the session's cumulative volume, never a
-    trade's size; ``open``, ``high``, ``low`` and ``change`` are the session's too (GATEWAY.md section 2.3).
-    """
-
-    contract_id: str
-    ts_event: int
-    ts_recv: int
-    bid: float | None = None
-    ask: float | None = None
-    last: float | None = None
-    open: float | None = None
-    high: float | None = None
-    low: float | None = None
-    change: float | None = None
-    change_percent: float | None = None
-    volume: int | None = None
-
-    @property
-    def is_crossed(self) -> bool:
-        """Whether the bid is above the ask: one of the two is old, or the feed is wrong for a moment."""
-        return self.bid is not None and self.ask is not None and self.bid > self.ask
-
-    @property
-    def is_locked(self) -> bool:
-        """Whether the bid is the ask."""
-        return self.bid is not None and self.bid == self.ask
-
-
-@attrs.frozen(slots=True)
-class Bar:
-    """One bar: the trades of ``contract_id`` with ``start <= ts_event < end``, ordered by (stamp, arrival).
-
-    ``trade_date`` is None under an anchor without sessions, and where ``scheduled`` is false: the bar holds
-    trades of hours in which its sessions are closed. ``closed`` is false for a look at a bar that is still
-    forming. ``synthetic`` is true for a bar without trades (``fill="previous"``): its prices are the close
-    before it, its stamps its own start. ``buy_volume + sell_volume`` is less than
-    ``volume`` by the trades whose side the wire did not say. ``partial`` is true where the interval was not
-    seen whole (the bar that was forming when the subscription began).
-    """
-
-    contract_id: str
-    timeframe: Timeframe
-    start: int
-    end: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: int
-    trades: int
-    trade_date: datetime.date | None
-    buy_volume: int
-    sell_volume: int
-    vwap: float
-    first_ts: int
-    last_ts: int
-    partial: bool = False
-    scheduled: bool = True
-    synthetic: bool = False
-    closed: bool = True
-
-    @property
-    def start_time(self) -> pendulum.DateTime:
-        """``start`` as a UTC date and time, for showing it (cut to microseconds)."""
-        return to_datetime(self.start)
-
-    @property
-    def end_time(self) -> pendulum.DateTime:
-        """``end`` as a UTC date and time, for showing it (cut to microseconds)."""
-        return to_datetime(self.end)
-
-
-@attrs.frozen(slots=True)
-class BarRevised:
-    """A closed bar that changed: trades came for it later than the lateness (``late="revise"``).
-
-    Synthetic bars behind it (``fill="previous"``) have its close, so they change with it; of them ``late_trades`` is 0.
-
-    ``bar`` is the whole bar as it is now; it takes the place of the one of the same timeframe and ``start``
-    that was given before. Where ``is_new``, there was none, or a synthetic one: no trade had come in time.
-    """
-
-    bar: Bar
-    late_trades: int
-    """Trades put into this bar late, all in all."""
-    is_new: bool = False
-
-
-@attrs.frozen(slots=True)
-class Dropped:
-    """Items that a stream with a dropping policy had to leave out, told in band where they are missing.
-
-    ``first_ts`` and ``last_ts`` are the `ts_event` (for bars: the `start`) of the first and last of them.
-    """
-
-    count: int
-    first_ts: int
-    last_ts: int
-
-
-@attrs.frozen(slots=True)
-class Gap:
-    """Trades or quotes of ``contract_id`` that may be missing: nothing was subscribed between these two.
-
-    ``start`` is the `ts_event` of the last item before it (or, where there was none, our clock when the
-    subscription began), ``end`` that of the first item after it (or the time of the new subscription, where
-    none came soon). Every missing item has ``start <= ts_event <= end``. Bars that a gap touches are
-    ``partial``. In a stream of user events ``contract_id`` is empty, and the times are our clock's.
-    """
-
-    contract_id: str
-    start: int
-    end: int
-    cause: str
-    """Why, in a sentence."""
 
 
 class HubState(enum.Enum):
@@ -352,13 +215,60 @@ class TradesLate:
 
 DataEvent: TypeAlias = BuilderFailed | BuilderRecovered | RejectionBurst | TradesLate
 """What is told of the data of a contract, beside its streams."""
-GatewayEvent: TypeAlias = ConnectionEvent | DataEvent
+
+
+@attrs.frozen(slots=True)
+class JournalFailed:
+    """Writing failed (disk full, read-only, an error of the disk): ``lost`` rows are not in the journal.
+
+    The live streams go on. Every file can be read to its last acknowledged batch.
+    """
+
+    reason: str
+    lost: int
+    retry_in_s: float
+    at: int
+
+
+@attrs.frozen(slots=True)
+class JournalRecovered:
+    """Writing works again; ``lost`` rows are missing in between, that of the failure included."""
+
+    lost: int
+    at: int
+
+
+@attrs.frozen(slots=True)
+class JournalOverflowed:
+    """The disk was slower than the market: ``lost`` rows found no room in the queue."""
+
+    lost: int
+    at: int
+
+
+@attrs.frozen(slots=True)
+class JournalSlow:
+    """A write has been under way for ``taken_s`` seconds, and is not over."""
+
+    taken_s: float
+    waiting_rows: int
+    at: int
+
+
+@attrs.frozen(slots=True)
+class JournalQuarantined:
+    """A file was not what was written into it; it was moved, and ``rows_saved`` rows before the damage are kept."""
+
+    name: str
+    """Its path in the journal."""
+    reason: str
+    rows_saved: int
+    at: int
+
+
+JournalEvent: TypeAlias = (
+    JournalFailed | JournalRecovered | JournalOverflowed | JournalSlow | JournalQuarantined
+)
+"""What a journal tells."""
+GatewayEvent: TypeAlias = ConnectionEvent | DataEvent | JournalEvent
 """What ``gateway.open_events()`` streams."""
-
-
-def to_datetime(ts_ns: int, tz: str = "UTC") -> pendulum.DateTime:
-    """Show an int64 nanosecond stamp as a date and time in ``tz`` (cut to microseconds: for display only)."""
-    seconds, ns = divmod(ts_ns, 1_000_000_000)
-    # In UTC first: pendulum's replace() forgets which of two equal wall times it stood on (its fold).
-    moment = pendulum.from_timestamp(seconds).replace(microsecond=ns // 1000)
-    return moment if tz == "UTC" else moment.in_timezone(tz)

@@ -20,6 +20,7 @@ from trio_projectx.connection.hub import Hub
 from trio_projectx.connection.line import LineTools
 from trio_projectx.connection.negotiate import is_loopback
 from trio_projectx.connection.negotiator import HubAddress
+from trio_projectx.connection.pacer import Pacer
 from trio_projectx.connection.refresher import TokenRefresher
 from trio_projectx.connection.rest import RestClient
 from trio_projectx.connection.service import Service
@@ -30,6 +31,7 @@ from trio_projectx.flow.board import EventBoard
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.subscriptions import D, Sink
 from trio_projectx.flow.user_pipeline import UserPipeline
+from trio_projectx.history.door import HistoryDoor
 from trio_projectx.streams import Streams
 
 
@@ -40,6 +42,7 @@ class Parts:
     streams: Streams
     sites: Sites
     refreshers: tuple[TokenRefresher, ...]
+    history: HistoryDoor
 
 
 @asynccontextmanager
@@ -64,6 +67,7 @@ async def _open_site(config: GatewayConfig, endpoint: Endpoint, stack: AsyncExit
         connect=config.connect,
         deadline_s=config.timeouts.rest_s,
         body_limit=config.limits.rest_body_bytes,
+        pacer=Pacer(),
     )
     await stack.enter_async_context(rest)
     return Site(
@@ -110,7 +114,8 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     for refresher in refreshers:
         tasks.start_soon(refresher.run, name="token refresher")
     streams = Streams(config, service, market_hub, user_hub, market, user, watch, board)
-    return Parts(streams, sites, tuple(refreshers))
+    history = HistoryDoor(service, config.wall_clock, config.history)
+    return Parts(streams, sites, tuple(refreshers), history)
 
 
 def _nothing() -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Literal, Unpack, overload
 
-import attrs
+import pyarrow as pa
 
 from trio_projectx._config import GatewayConfig, Overflow
 from trio_projectx._errors import ConfigError
@@ -20,36 +20,14 @@ from trio_projectx.connection.health import Health, assess
 from trio_projectx.connection.ntp import clock_health
 from trio_projectx.flow.bar_options import BarOptions
 from trio_projectx.flow.bar_stream import BarStream
-from trio_projectx.flow.pipeline import PipelineStatistics
 from trio_projectx.flow.stream import Stream
-from trio_projectx.flow.user_pipeline import UserStatistics
+from trio_projectx.gateway_statistics import GatewayStatistics
+from trio_projectx.history.fetch import Tell
+from trio_projectx.history.history import Instant
 from trio_projectx.market import Rejection
 
 Lossless = Literal[Overflow.ERROR, Overflow.BLOCK]
 """The policies that never leave an item out, so that no `Dropped` stands in the stream."""
-
-
-@attrs.frozen(slots=True)
-class GatewayStatistics:
-    """A snapshot of what a gateway has counted since it was opened."""
-
-    market: PipelineStatistics
-    user: UserStatistics
-    texts: int
-    """Texts received from the market hub; one may hold many records."""
-    bulk_texts: int
-    """Those of them that were decoded in one pass."""
-    malformed: int
-    """Records of the market hub that could not be read and were left out."""
-    ignored: int
-    """Records of which nothing is made: of an unknown type, or an answer nobody waits for."""
-    connects: int
-    """Connections that the market hub has tried to make."""
-    user_connects: int
-    logins: int
-    is_live: bool
-    round_trip_s: float | None
-    """The market hub's last round trip by WebSocket ping, in seconds."""
 
 
 class Gateway:
@@ -288,6 +266,47 @@ class Gateway:
         late. Entering asks nothing of the service.
         """
         return self._streams.events(overflow, capacity)
+
+    async def history(
+        self,
+        contract: str,
+        timeframe: str,
+        *,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        count: int | None = None,
+        anchor: Anchor | None = None,
+        continuous: bool = False,
+        tell: Tell | None = None,
+    ) -> pa.Table:
+        """Return the closed bars that open at or after ``start`` and before ``end``, or the last ``count`` of them.
+
+        ``contract``, ``timeframe`` and ``anchor`` are as in `open_bars`; instants are int64 ns or datetimes with a
+        zone, ``end`` None is now. Columns: ``contract_id``, then those of `BarStream.table`; null is what the service
+        does not say (``trades buy_volume sell_volume vwap first_ts last_ts``), ``source`` is "history". Rows are sorted
+        by ``start``; the bar that is not over yet is left out, and so is an interval without a trade. The schema's
+        metadata counts what was left out (``rejected``, ``conflicts``, ``straddling``, ``forming``) and says which tier
+        of data it is (``live``).
+
+        With ``continuous`` the contract is a product or ticker, and bars before its last roll are those of the
+        contracts that stood for it then. ``tell`` is called with a `Progress` after each page. Cancelled, it leaves
+        nothing behind; what has come by then is in the cache.
+
+        :raises ConfigError: (`TimeframeError`, `ContractError`) for what cannot be honoured.
+        :raises WrongTier: if `HistoryOptions.live` shows these credentials nothing, and the other tier does.
+        :raises ConnectTimeout: if a page does not come within two minutes, all attempts together.
+        :raises TrioProjectXError: what else the service answers.
+        """
+        return await self._parts.history.history(
+            contract,
+            timeframe,
+            start=start,
+            end=end,
+            count=count,
+            anchor=anchor,
+            continuous=continuous,
+            tell=tell,
+        )
 
     async def wait_connected(self) -> None:
         """Connect the market hub if it is not, and return when it is live, or was so since the call.

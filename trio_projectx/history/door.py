@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pyarrow as pa
 
+from trio_projectx._config import HistoryOptions
 from trio_projectx._errors import ConfigError
 from trio_projectx.bars import Anchor
 from trio_projectx.connection.directory import Instrument
@@ -23,23 +23,16 @@ from trio_projectx.market import ContractId
 class HistoryDoor:
     """The history of one gateway.
 
-    With a ``cache`` folder bars are kept there (`CachedFetcher`); ``live`` is the tier, None to have it found out.
+    With a ``cache`` folder bars are kept there too (`CachedFetcher`).
     """
 
-    def __init__(
-        self,
-        service: Service,
-        wall_clock: Callable[[], int],
-        *,
-        cache: Path | None = None,
-        live: bool | None = None,
-    ) -> None:
+    def __init__(self, service: Service, wall_clock: Callable[[], int], options: HistoryOptions) -> None:
         self._service = service
         self._wall_clock = wall_clock
-        fetcher: Fetches = (fresh := Fetcher(asking(service), live=live))
-        if cache is not None:
-            fetcher = CachedFetcher(fresh, BarStore(cache), wall_clock)
-        self._history = History(fetcher, wall_clock)
+        fetcher: Fetches = (fresh := Fetcher(asking(service), live=options.live))
+        if options.cache is not None:
+            fetcher = CachedFetcher(fresh, BarStore(options.cache), wall_clock)
+        self._history = History(fetcher, wall_clock, options.settle_s)
 
     async def history(
         self,

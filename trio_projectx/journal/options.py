@@ -1,9 +1,8 @@
-"""How a journal is written, with units in the names; and what it tells."""
+"""How a journal is written, with units in the names."""
 
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
 
 import attrs
 
@@ -61,59 +60,3 @@ class JournalOptions:
     """How many dates are kept, the present one included; None: all."""
     keep_bytes: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least_1))
     """How many bytes are kept, the oldest dates going first; None: any number."""
-
-
-@attrs.frozen(slots=True)
-class JournalFailed:
-    """Writing failed (disk full, read-only, an error of the disk): ``lost`` rows are not in the journal.
-
-    The live streams go on. Every file can be read to its last acknowledged batch.
-    """
-
-    reason: str
-    lost: int
-    retry_in_s: float
-    at: int
-    """Our wall clock, int64 ns, as everywhere in these."""
-
-
-@attrs.frozen(slots=True)
-class JournalRecovered:
-    """Writing works again; ``lost`` rows are missing in between, that of the failure included."""
-
-    lost: int
-    at: int
-
-
-@attrs.frozen(slots=True)
-class JournalOverflowed:
-    """The disk was slower than the market: ``lost`` rows found no room in the queue."""
-
-    lost: int
-    at: int
-
-
-@attrs.frozen(slots=True)
-class JournalSlow:
-    """A write has been under way for ``taken_s`` seconds, and is not over."""
-
-    taken_s: float
-    waiting_rows: int
-    at: int
-
-
-@attrs.frozen(slots=True)
-class JournalQuarantined:
-    """A file was not what was written into it; it was moved, and ``rows_saved`` rows before the damage are kept."""
-
-    name: str
-    """Its path in the journal."""
-    reason: str
-    rows_saved: int
-    at: int
-
-
-JournalEvent: TypeAlias = (
-    JournalFailed | JournalRecovered | JournalOverflowed | JournalSlow | JournalQuarantined
-)
-"""What a journal tells."""

@@ -10,21 +10,21 @@ from typing import Final, Literal, TypeVar
 
 import trio
 
-from trio_projectx._events import Quote
+from trio_projectx._events import (
+    JournalEvent,
+    JournalFailed,
+    JournalOverflowed,
+    JournalQuarantined,
+    JournalRecovered,
+    JournalSlow,
+    Quote,
+)
 from trio_projectx._redact import escape
 from trio_projectx.connection.bell import Bell
 from trio_projectx.flow.background import open_background_tasks
 from trio_projectx.journal.disk import Disk
 from trio_projectx.journal.layout import Place, date_of, places
-from trio_projectx.journal.options import (
-    JournalEvent,
-    JournalFailed,
-    JournalOptions,
-    JournalOverflowed,
-    JournalQuarantined,
-    JournalRecovered,
-    JournalSlow,
-)
+from trio_projectx.journal.options import JournalOptions
 from trio_projectx.journal.queue import JournalStatistics, Queue, quote_columns, trade_columns
 from trio_projectx.journal.retention import remove, survey, to_remove
 from trio_projectx.journal.seal import Damage, Sealer

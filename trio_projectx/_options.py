@@ -1,0 +1,115 @@
+"""Option groups of connections and history, with units in their names, and what checks options as they are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from trio_projectx._errors import ConfigError
+
+
+def positive(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not (isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0):
+        raise ConfigError(
+            f"{type(instance).__name__}.{attribute.name} must be a number above 0, not {value!r}"
+        )
+
+
+def at_least_1(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        raise ConfigError(
+            f"{type(instance).__name__}.{attribute.name} must be a whole number, 1 or more, not {value!r}"
+        )
+
+
+def is_share(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1):
+        raise ConfigError(
+            f"{type(instance).__name__}.{attribute.name} must be a share, 0 or more and below 1"
+        )
+
+
+def _path(value: object) -> Path | None:
+    if value is None or isinstance(value, Path):
+        return value
+    if not isinstance(value, str):
+        raise ConfigError(f"HistoryOptions.cache must be a path, not {value!r:.40}")
+    return Path(value)
+
+
+@attrs.frozen(slots=True)
+class Reconnect:
+    """What happens when a hub's connection is lost, and how many connections a hub has (FAULTS.md I6, I7)."""
+
+    base_s: float = attrs.field(default=0.25, validator=positive)
+    """The first attempt of an outage is made at once; before the n-th later one lies a random time from 0 to
+    ``base_s * 2**n``, at most ``cap_s``."""
+    cap_s: float = attrs.field(default=30.0, validator=positive)
+    refill_s: float = attrs.field(default=30.0, validator=positive)
+    """A connection that lived this long ends the outage: the next one begins with an immediate attempt."""
+    max_attempts: int | None = attrs.field(default=None, validator=attrs.validators.optional(at_least_1))
+    """Attempts of one outage, then the hub is lost for good; None: no end."""
+    max_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(positive))
+    """Seconds of one outage, then the hub is lost for good; None: no end."""
+    at_start: bool = False
+    """Whether a hub's very first connection is retried too; otherwise its failure is raised at once."""
+    young_s: float = attrs.field(default=5.0, validator=positive)
+    """A connection that lives less than this died young."""
+    young_deaths: int = attrs.field(default=5, validator=at_least_1)
+    """Young deaths in a row that open the breaker: no attempt for ``breaker_s``, then one by way of trial."""
+    breaker_s: float = attrs.field(default=30.0, validator=positive)
+    breaker_cap_s: float = attrs.field(default=300.0, validator=positive)
+    """Each trial that dies young doubles the breaker's time, up to this."""
+    connect_burst: int = attrs.field(default=5, validator=at_least_1)
+    """Connections that one gateway may open at once; all its hubs and endpoints share this."""
+    connects_per_s: float = attrs.field(default=1.0, validator=positive)
+    """Their mean rate beyond the burst."""
+    failover_after: int = attrs.field(default=3, validator=at_least_1)
+    """Failed attempts in a row after which the next of several endpoints is tried."""
+    return_s: float = attrs.field(default=300.0, validator=positive)
+    """How long a connection stays with another endpoint than the first before the first is tried again."""
+    redundant: bool = False
+    """Whether each subscription has two connections, whose data are merged."""
+    contracts_per_connection: int = attrs.field(default=100, validator=at_least_1)
+    """Contracts above which another connection is opened."""
+    connections_max: int = attrs.field(default=1, validator=at_least_1)
+    """Connections over which a hub's contracts may be spread (redundant ones not counted)."""
+    max_connection_age_s: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(positive)
+    )
+    """Age at which a connection is replaced by a new one, without a gap; None: never for its age."""
+
+
+@attrs.frozen(slots=True)
+class Refresh:
+    """When a token is renewed. The connections follow, each new one before its old one goes."""
+
+    share: float = attrs.field(default=0.8, validator=is_share)
+    """The share of a token's lifetime after which it is renewed."""
+    jitter: float = attrs.field(default=0.1, validator=is_share)
+    """The share of that time by which it is done earlier, at random, so that gateways do not come all at once."""
+    retry_s: float = attrs.field(default=5.0, validator=positive)
+    """After a failed attempt the next follows in this time, doubled each time, up to ``retry_cap_s``."""
+    retry_cap_s: float = attrs.field(default=60.0, validator=positive)
+
+
+@attrs.frozen(slots=True)
+class HistoryOptions:
+    """How the service's history is asked, and what is done with it."""
+
+    cache: Path | None = attrs.field(default=None, converter=_path)
+    """A folder in which bars of the past are kept, so that they are not asked again; None: in memory alone."""
+    live: bool | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
+    )
+    """The service's tier of data; None has it found out. The wrong one is an empty success (GATEWAY.md 1.3)."""
+    fill_gaps: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    """Whether bars that a gap has touched are read again, and revised."""
+    settle_s: float = attrs.field(default=5.0, validator=positive)
+    """How long after its end a bar of the service's is taken for whole: our clock may be that much ahead of its."""
+    wait_s: float = attrs.field(default=30.0, validator=positive)
+    """How long ``open_bars(history=)`` waits for its history; then live bars come without."""
+    retry_s: float = attrs.field(default=1.0, validator=positive)
+    """After a failed attempt to fill a gap the next follows in this time, doubled each time, up to ``retry_cap_s``."""
+    retry_cap_s: float = attrs.field(default=60.0, validator=positive)
