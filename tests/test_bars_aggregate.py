@@ -19,7 +19,7 @@ from trio_projectx.bars import Anchor, aggregate
 from trio_projectx.bars.columns import FLAGS, SCHEMA
 
 UTC = Anchor.utc()
-NAMES = [name for name in SCHEMA.names if name not in FLAGS]
+NAMES = [name for name in SCHEMA.names if name not in (*FLAGS, "source")]
 
 
 def table_of(ticks: list[Tick]) -> pa.Table:

@@ -12,6 +12,7 @@ import attrs
 
 from trio_projectx._items import Bar as Bar
 from trio_projectx._items import BarRevised as BarRevised
+from trio_projectx._items import BarSource as BarSource
 from trio_projectx._items import Dropped as Dropped
 from trio_projectx._items import Gap as Gap
 from trio_projectx._items import Quote as Quote

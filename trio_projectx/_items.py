@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+from typing import Literal, TypeAlias
 
 import attrs
 import pendulum
@@ -68,6 +69,9 @@ class Quote:
         return self.bid is not None and self.bid == self.ask
 
 
+BarSource: TypeAlias = Literal["live", "history", "mixed"]
+
+
 @attrs.frozen(slots=True)
 class Bar:
     """One bar: the trades of ``contract_id`` with ``start <= ts_event < end``, ordered by (stamp, arrival).
@@ -77,7 +81,12 @@ class Bar:
     forming. ``synthetic`` is true for a bar without trades (``fill="previous"``): its prices are the close
     before it, its stamps its own start. ``buy_volume + sell_volume`` is less than
     ``volume`` by the trades whose side the wire did not say. ``partial`` is true where the interval was not
-    seen whole (the bar that was forming when the subscription began).
+    seen whole (the bar that was forming when the subscription began, and what a `Gap` touches).
+
+    ``source`` says where its numbers come from. "live": from trades. "history": from the service's bars, for time of
+    which no trade was seen. "mixed": from the service's bars too, where only a part of the trades was seen. The
+    service's bars do not say ``trades``, ``buy_volume``, ``sell_volume``, ``vwap``, ``first_ts`` and ``last_ts``: they
+    are None then.
     """
 
     contract_id: str
@@ -89,17 +98,18 @@ class Bar:
     low: float
     close: float
     volume: int
-    trades: int
+    trades: int | None
     trade_date: datetime.date | None
-    buy_volume: int
-    sell_volume: int
-    vwap: float
-    first_ts: int
-    last_ts: int
+    buy_volume: int | None
+    sell_volume: int | None
+    vwap: float | None
+    first_ts: int | None
+    last_ts: int | None
     partial: bool = False
     scheduled: bool = True
     synthetic: bool = False
     closed: bool = True
+    source: BarSource = "live"
 
     @property
     def start_time(self) -> pendulum.DateTime:
@@ -114,7 +124,10 @@ class Bar:
 
 @attrs.frozen(slots=True)
 class BarRevised:
-    """A closed bar that changed: trades came for it later than the lateness (``late="revise"``).
+    """A closed bar that changed, or is known to be whole now.
+
+    Trades came for it later than the lateness (``late="revise"``), or the service's history was asked what it should
+    be after a `Gap` (``bar.source`` says whose numbers it has now).
 
     Synthetic bars behind it (``fill="previous"``) have its close, so they change with it; of them ``late_trades`` is 0.
 

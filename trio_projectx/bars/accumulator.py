@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from trio_projectx._events import Side
+from trio_projectx._events import BarSource, Side
 
 _SELL: Final = int(Side.SELL)
 _BUY: Final = int(Side.BUY)
@@ -40,6 +40,8 @@ class OpenBar:
     is_partial: bool | None = None
     """None until the bar was given out for the first time."""
     late_trades: int = 0
+    source: BarSource = "live"
+    """Other than "live", it is one of the service's: only its prices and its volume are known."""
     low: int = attrs.field(init=False)
     open: int = attrs.field(init=False)
     close: int = attrs.field(init=False)

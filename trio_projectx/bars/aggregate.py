@@ -89,7 +89,7 @@ def _nanoseconds(lateness: object) -> int:
 
 
 def _finished(bars: BarSet, frame: Timeframe, anchor: Anchor, *, with_sides: bool) -> pa.Table:
-    table = bars.table(frame).drop_columns(list(FLAGS))
+    table = bars.table(frame).drop_columns([*FLAGS, "source"])
     if not with_sides:
         unknown = pa.nulls(table.num_rows, pa.int64())
         for name in ("buy_volume", "sell_volume"):

@@ -21,6 +21,7 @@ from trio_projectx.bars.freeze import Freezer
 from trio_projectx.bars.gate import Gate
 from trio_projectx.bars.kinds import KindBuilder
 from trio_projectx.bars.ladder import Ladder
+from trio_projectx.bars.mending import Mender
 from trio_projectx.bars.past import Past
 from trio_projectx.bars.policies import Fill, Late, check_late_and_fill, check_outside, distinct, whole
 from trio_projectx.bars.rungs import KindRung, StepFields, TimeRung, cascade
@@ -101,7 +102,8 @@ class BarSet:
             builder = Builder(frame, edges, source, past, self._journal)
             filler = None if fill is None or sessions is None else Filler(edges, sessions)
             standing = Standing(contract_id, frame, joins_late=partial_first)
-            return TimeRung(frame, rank, builder, BarColumns(bars_kept, in_ticks=in_ticks), filler, standing)
+            columns = BarColumns(bars_kept, in_ticks=in_ticks)
+            return TimeRung(frame, rank, builder, columns, filler, standing, edges)
 
         by_time = [frame for frame in self._timeframes if not isinstance(frame, BarKind)]
         self._rungs = cascade(by_time, anchor, outside, make)
@@ -124,6 +126,8 @@ class BarSet:
             self._journal,
             self._lateness,
         )
+        self._mender = Mender(self._rungs, self._freezer, self._journal, drops=outside == "drop")
+        self.anchor = anchor
         edges = [anchor.edges(frame) for frame in by_time] or [FixedEdges(2)]
         self._first_allowed = max(each.first_ts for each in edges)
         self._last_allowed = min(each.last_ts for each in edges)
@@ -243,6 +247,18 @@ class BarSet:
         """Return what has failed, or works again, since the last call."""
         told, self._ladder.told = self._ladder.told, []
         return told
+
+    @property
+    def mender(self) -> Mender:
+        """What puts the service's bars in; for the task that owns the set."""
+        return self._mender
+
+    def settle(self, ts_ns: int) -> list[Bar]:
+        """Close what ends by ``ts_ns``, and return it: trades that come later for that time are late."""
+        closed = self.advance(ts_ns + self._lateness)
+        if not self._flushed:
+            self._youngest = max(self._youngest, ts_ns + self._lateness)  # also before the first trade
+        return closed
 
     def rejoin(self) -> None:
         """Mark as ``partial`` (under ``partial_first``) what is open or opens up to the next trade's stamp.

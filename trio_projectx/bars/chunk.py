@@ -14,7 +14,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import pyarrow as pa
 
-from trio_projectx._events import Bar
+from trio_projectx._events import Bar, BarSource
+from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars.edges import EPOCH
 
 Shown = Literal["float", "ticks"]
@@ -40,16 +41,24 @@ _FIELDS: Final[dict[str, pa.DataType]] = {
     "partial": pa.bool_(),
     "scheduled": pa.bool_(),
     "synthetic": pa.bool_(),
+    "source": pa.dictionary(pa.int8(), pa.string()),
 }
 PRICES: Final = ("open", "high", "low", "close")
 SCHEMAS: Final[dict[Shown, pa.Schema]] = {
     "float": pa.schema(_FIELDS),
     "ticks": pa.schema(_FIELDS | dict.fromkeys(PRICES, _INT)),
 }
-#: Columns kept as bits; so is, behind them, whether a row has a trade date.
+#: Columns kept as bits; so is, behind them, whether a row has a trade date, and whether it is made of trades.
 FLAGS: Final = ("partial", "scheduled", "synthetic")
-#: The columns of 8 bytes a row, but for the ticks; trade_date has 4.
-_WIDE: Final = tuple(name for name in _FIELDS if name not in ("trade_date", *FLAGS))
+#: What only trades say; null in a row that is the service's.
+OF_TRADES: Final = ("trades", "buy_volume", "sell_volume", "vwap", "first_ts", "last_ts")
+SOURCES: Final[tuple[BarSource, ...]] = ("live", "history", "mixed")
+#: The columns of 8 bytes a row, but for the ticks; trade_date has 4, source 1.
+_WIDE: Final = tuple(name for name in _FIELDS if name not in ("trade_date", *FLAGS, "source"))
+_DATED: Final = len(FLAGS)
+_TRADED: Final = len(FLAGS) + 1
+_BITS: Final = len(FLAGS) + 2
+_START: Final = _WIDE.index("start")
 _END: Final = _WIDE.index("end")
 _values: Final = operator.attrgetter(*_WIDE)
 MIN_ROWS: Final = 64  # keeps every column of a chunk on an Arrow boundary of 64 bytes
@@ -80,7 +89,17 @@ class Chunk:
     date), the write changes only the bits of its own row. Without ``in_ticks`` there are only the floats.
     """
 
-    __slots__ = ("_batches", "_bits", "_columns", "_dates", "_in_ticks", "_whole", "length", "rows")
+    __slots__ = (
+        "_batches",
+        "_bits",
+        "_columns",
+        "_dates",
+        "_in_ticks",
+        "_sources",
+        "_whole",
+        "length",
+        "rows",
+    )
 
     def __init__(self, rows: int, *, in_ticks: bool = True) -> None:
         self.rows = rows
@@ -88,23 +107,29 @@ class Chunk:
         self._in_ticks = in_ticks
         kinds = [_FIELDS[name] for name in _WIDE] + [_INT] * len(PRICES) * in_ticks
         size, dates = 8 * rows, len(kinds) * 8 * rows
-        bits, end = dates + 4 * rows, dates + 4 * rows + (len(FLAGS) + 1) * rows // 8
+        bits = dates + 4 * rows
+        sources, end = bits + _BITS * rows // 8, bits + _BITS * rows // 8 + rows
         memory = memoryview(pa.allocate_buffer(end)).cast("B")
         self._columns = [
             memory[i * size : (i + 1) * size].cast("d" if kind == _FLOAT else "q")
             for i, kind in enumerate(kinds)
         ]
         self._dates = memory[dates:bits].cast("i")
-        places = range(bits, end, rows // 8)
+        places = range(bits, sources, rows // 8)
+        self._sources = memory[sources:end]
         self._bits = [memory[at : at + rows // 8] for at in places]
         shared = pa.py_buffer(memory.toreadonly())
+        shares = [shared.slice(at, rows // 8) for at in places]
         arrays: dict[str, pa.Array[Any]] = {}
         for i, name in enumerate(_WIDE):
-            arrays[name] = _array(_FIELDS[name], rows, None, shared.slice(i * size, size))
-        shares = [shared.slice(at, rows // 8) for at in places]
+            known = shares[_TRADED] if name in OF_TRADES else None
+            arrays[name] = _array(_FIELDS[name], rows, known, shared.slice(i * size, size))
         for name, share in zip(FLAGS, shares, strict=False):
             arrays[name] = _array(pa.bool_(), rows, None, share)
-        arrays["trade_date"] = _array(pa.date32(), rows, shares[len(FLAGS)], shared.slice(dates, 4 * rows))
+        arrays["trade_date"] = _array(pa.date32(), rows, shares[_DATED], shared.slice(dates, 4 * rows))
+        arrays["source"] = pa.DictionaryArray.from_buffers(
+            _FIELDS["source"], rows, [None, shared.slice(sources, rows)], pa.array(SOURCES)
+        )
         self._batches: dict[Shown, pa.RecordBatch] = {"float": _batch("float", arrays)}
         self._whole: dict[Shown, pa.RecordBatch] = {}
         if in_ticks:
@@ -124,11 +149,14 @@ class Chunk:
 
     def _write(self, at: int, row: Row) -> None:
         bar = row.bar
-        for column, value in zip(self._columns, (*_values(bar), *row.ticks), strict=self._in_ticks):
+        is_live = bar.source == "live"
+        values = _values(bar) if is_live else tuple(0 if value is None else value for value in _values(bar))
+        for column, value in zip(self._columns, (*values, *row.ticks), strict=self._in_ticks):
             column[at] = value
+        self._sources[at] = 0 if is_live else SOURCES.index(bar.source)
         date = bar.trade_date
         self._dates[at] = 0 if date is None else date.toordinal() - EPOCH
-        flags = (bar.partial, bar.scheduled, bar.synthetic, date is not None)
+        flags = (bar.partial, bar.scheduled, bar.synthetic, date is not None, is_live)
         for bits, is_set in zip(self._bits, flags, strict=True):
             _set_bit(bits, at, is_set)
 
@@ -141,7 +169,7 @@ class Chunk:
         room = self.length + len(rows)
         copy = Chunk(max(self.rows, -(-room // MIN_ROWS) * MIN_ROWS), in_ticks=self._in_ticks)
         count = copy.length = self.length
-        for mine, new in zip((*self._columns, self._dates), (*copy._columns, copy._dates), strict=True):
+        for mine, new in zip(self._by_row(), copy._by_row(), strict=True):
             new[:count] = mine[:count]
         for bits, new_bits in zip(self._bits, copy._bits, strict=True):
             new_bits[: len(bits)] = bits
@@ -152,18 +180,46 @@ class Chunk:
     def _put(self, row: Row) -> None:
         at, count = self.place(row.bar.end), self.length
         if at == count or self._columns[_END][at] != row.bar.end:
-            for column in (*self._columns, self._dates):
+            for column in self._by_row():
                 column[at + 1 : count + 1] = column[at:count]
             for bits in self._bits:
-                for each in range(count, at, -1):
-                    before = each - 1
-                    _set_bit(bits, each, bool(bits[before >> 3] >> (before & 7) & 1))
+                _insert_bit(bits, at)
             self.length += 1
         self._write(at, row)
 
+    def _by_row(self) -> tuple[memoryview[Any], ...]:
+        """Return what has one value for each row."""
+        return (*self._columns, self._dates, self._sources)
+
+    def start_at(self, at: int) -> int:
+        """Return the start of a row."""
+        return int(self._columns[_START][at])
+
+    def row(self, at: int, contract_id: str, frame: Timeframe) -> Row:
+        """Return a row as it was written."""
+        numbers: dict[str, Any] = dict(zip(_WIDE, (column[at] for column in self._columns), strict=False))
+        partial, scheduled, synthetic, dated, traded = (
+            bool(bits[at >> 3] >> (at & 7) & 1) for bits in self._bits
+        )
+        if not traded:
+            numbers |= dict.fromkeys(OF_TRADES, None)
+        date = datetime.date.fromordinal(self._dates[at] + EPOCH) if dated else None
+        ticks = tuple(int(column[at]) for column in self._columns[len(_WIDE) :])
+        bar = Bar(
+            contract_id,
+            frame,
+            trade_date=date,
+            partial=partial,
+            scheduled=scheduled,
+            synthetic=synthetic,
+            source=SOURCES[self._sources[at]],
+            **numbers,
+        )
+        return Row(bar, ticks)
+
     def synthetic_at(self, at: int) -> Synthetic | None:
         """Return what a row says, if it is a synthetic bar."""
-        partial, _, synthetic, dated = (bool(bits[at >> 3] >> (at & 7) & 1) for bits in self._bits)
+        partial, _, synthetic, dated = (bool(bits[at >> 3] >> (at & 7) & 1) for bits in self._bits[:_TRADED])
         if not synthetic:
             return None
         start, end, close = (self._columns[_WIDE.index(name)][at] for name in ("start", "end", "close"))
@@ -191,6 +247,14 @@ def _batch(shown: Shown, arrays: dict[str, pa.Array[Any]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(  # pyright: ignore[reportUnknownMemberType]
         [arrays[name] for name in _FIELDS], schema=SCHEMAS[shown]
     )
+
+
+def _insert_bit(bits: memoryview[int], row: int) -> None:
+    """Make room for one at ``row``: those from there on move up, the last one goes."""
+    every = int.from_bytes(bits, "little")
+    below = every & ((1 << row) - 1)
+    moved = below | (every ^ below) << 1
+    bits[:] = (moved & ((1 << 8 * len(bits)) - 1)).to_bytes(len(bits), "little")
 
 
 def _set_bit(bits: memoryview[int], row: int, is_set: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars.chunk import FLAGS, MIN_ROWS, SCHEMAS, Chunk, Row, Shown, Synthetic
 
 __all__ = ["FLAGS", "SCHEMA", "SCHEMAS", "BarColumns", "Row", "Shown"]
@@ -63,6 +64,18 @@ class BarColumns:
         self._chunks = tuple(chunks)
         self._length = sum(chunk.length for chunk in chunks)
         self._forget()
+
+    def first_start(self) -> int | None:
+        """Return the start of the oldest bar held; None if there is none."""
+        return self._chunks[0].start_at(0) if self._length else None
+
+    def rows(self, low: int, high: int, contract_id: str, frame: Timeframe) -> list[Row]:
+        """Return the bars with ``low <= start`` and ``end <= high``, as they were written."""
+        found: list[Row] = []
+        for chunk in self._chunks:
+            places = range(chunk.place(low + 1), chunk.place(high + 1))
+            found += [chunk.row(at, contract_id, frame) for at in places if chunk.start_at(at) >= low]
+        return found
 
     def synthetic_after(self, end: int, most: int) -> list[Synthetic]:
         """Return the bars that end after ``end``, up to the first that is not synthetic, ``most`` of them."""

@@ -19,6 +19,8 @@ class Freezer:
 
     def bar(self, timeframe: Timeframe, bar: OpenBar, *, partial: bool, closed: bool = True) -> Bar:
         """Return ``bar`` as it is now."""
+        if bar.source != "live":
+            return self._of_service(timeframe, bar, partial=partial)
         num, den = self.grid.num, self.grid.den
         close = bar.close * num / den
         if bar.volume:
@@ -50,6 +52,30 @@ class Freezer:
             scheduled=bar.is_scheduled,
             synthetic=not bar.volume,
             closed=closed,
+        )
+
+    def _of_service(self, timeframe: Timeframe, bar: OpenBar, *, partial: bool) -> Bar:
+        num, den = self.grid.num, self.grid.den
+        return Bar(
+            contract_id=self.contract_id,
+            timeframe=timeframe,
+            start=bar.start,
+            end=bar.end,
+            open=bar.open * num / den,
+            high=bar.high * num / den,
+            low=bar.low * num / den,
+            close=bar.close * num / den,
+            volume=bar.volume,
+            trades=None,
+            trade_date=bar.trade_date,
+            buy_volume=None,
+            sell_volume=None,
+            vwap=None,
+            first_ts=None,
+            last_ts=None,
+            partial=partial,
+            scheduled=bar.is_scheduled,
+            source=bar.source,
         )
 
 

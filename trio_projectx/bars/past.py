@@ -11,7 +11,9 @@ from trio_projectx.bars.undo import Journal, State, restore, state_of
 
 #: Bars of a timeframe that can be revised; what comes for an older one is counted as late.
 REVISABLE: Final = 1000
-_Kept: TypeAlias = tuple[int, dict[int, OpenBar], int, int, dict[int, OpenBar], list[OpenBar]]
+_Kept: TypeAlias = tuple[
+    int, dict[int, OpenBar], int, int, dict[int, OpenBar], list[OpenBar], dict[int, None]
+]
 
 
 class Past:
@@ -24,6 +26,7 @@ class Past:
         "_bars",
         "_before",
         "_changed",
+        "_finished",
         "_forgotten",
         "_given",
         "_journal",
@@ -40,6 +43,7 @@ class Past:
         self._before: _Kept | None = None
         self._changed: list[tuple[OpenBar, State]] = []
         self._bars: dict[int, OpenBar] = {}
+        self._finished: dict[int, None] = {}
         self._forgotten = INT64_MIN  # no bar that ended by then is remembered
         self._given = INT64_MIN  # no bar that ended after that was given out
         self._revised: dict[int, OpenBar] = {}
@@ -55,6 +59,7 @@ class Past:
                 self._given,
                 dict(self._revised),
                 list(self._unborn),
+                dict(self._finished),
             )
             self._journal.note(self)
 
@@ -66,9 +71,8 @@ class Past:
     def undo(self) -> None:
         """Be as it was before the update."""
         if self._before is not None:
-            (self.trades, self._bars, self._forgotten, self._given, self._revised, self._unborn) = (
-                self._before
-            )
+            self.trades, self._bars, self._forgotten, self._given = self._before[:4]
+            self._revised, self._unborn, self._finished = self._before[4:]
         for bar, state in reversed(self._changed):
             restore(bar, state)
         self.keep()
@@ -85,6 +89,8 @@ class Past:
 
     def revise(self, slot: Slot, ts: int, ticks: int, volume: int, side: int) -> bool:
         """Add a late trade to its bar, which may have to be made; False if that bar is beyond memory."""
+        if slot.start in self._finished:
+            return False
         self.touch()
         bar = self._bars.get(slot.start)
         if bar is None:
@@ -104,6 +110,16 @@ class Past:
         if slot.end <= self._given:
             self._revised[slot.start] = bar
         return True
+
+    def finish(self, starts: Sequence[int]) -> None:
+        """No trade changes the bars of these starts any more: their numbers are not ours."""
+        self.touch()
+        for start in starts:
+            self._bars.pop(start, None)
+            self._revised.pop(start, None)
+            self._finished[start] = None
+        while len(self._finished) > self._kept:
+            del self._finished[next(iter(self._finished))]
 
     def give(self, closed: Sequence[OpenBar]) -> list[OpenBar]:
         """Note that ``closed`` are given out now; return those that late trades made, which go with them."""

@@ -13,7 +13,7 @@ from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.anchor import Anchor
 from trio_projectx.bars.builder import AFTER_ALL, Builder
 from trio_projectx.bars.columns import BarColumns, Row
-from trio_projectx.bars.edges import DAY_NS
+from trio_projectx.bars.edges import DAY_NS, Edges
 from trio_projectx.bars.fill import Filler
 from trio_projectx.bars.freeze import Freezer, ticks_of
 from trio_projectx.bars.kinds import KindBuilder
@@ -76,6 +76,7 @@ class TimeRung:
     columns: BarColumns
     filler: Filler | None
     standing: Standing
+    edges: Edges
 
     @property
     def next_end(self) -> int:
@@ -138,6 +139,26 @@ class TimeRung:
             revised.append(BarRevised(rows[-1].bar, bar.late_trades, is_new))
         self.columns.revise(rows)
         if self.filler is not None:
+            self.filler.touch(journal)
+            for bar in changed:
+                self.filler.revised(bar)
+                revised += self._carry_on(bar, freezer)
+        return revised
+
+    def mend(
+        self, rows: Sequence[Row], changed: Sequence[OpenBar], freezer: Freezer, journal: Journal
+    ) -> list[BarRevised]:
+        """Write bars that are known to be whole now; return the synthetic ones that changed with ``changed``.
+
+        Trades that come for them after that are late, whatever the policy: they may be in these bars already.
+        """
+        journal.note(self.columns)
+        self.columns.revise(rows)
+        past = self.builder.past
+        if past is not None:
+            past.finish([row.bar.start for row in rows])
+        revised: list[BarRevised] = []
+        if self.filler is not None and changed:
             self.filler.touch(journal)
             for bar in changed:
                 self.filler.revised(bar)

@@ -23,10 +23,13 @@ _NAMES: Final = (
     "last_ts",
     "late_trades",
     "is_partial",
+    "source",
 )
 #: What adding trades changes; cheaper by half, and needed for each batch.
-_GROWING: Final = tuple(name for name in _NAMES if name not in ("start", "end", "late_trades", "is_partial"))
-State: TypeAlias = tuple[int | bool | None, ...]
+_GROWING: Final = tuple(
+    name for name in _NAMES if name not in ("start", "end", "late_trades", "is_partial", "source")
+)
+State: TypeAlias = tuple[int | bool | str | None, ...]
 _state: Final = operator.attrgetter(*_NAMES)
 growth_of: Final = operator.attrgetter(*_GROWING)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import attrs
 
+from trio_projectx._events import BarSource
 from trio_projectx.history.intervals import Interval, Intervals
-from trio_projectx.history.table import BarSource
 
 
 @attrs.frozen(slots=True)

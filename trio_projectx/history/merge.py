@@ -7,9 +7,9 @@ from typing import Final
 
 import attrs
 
-from trio_projectx._events import Bar
+from trio_projectx._events import Bar, BarSource
 from trio_projectx.history.coverage import Coverage
-from trio_projectx.history.table import BarSource, PastBar
+from trio_projectx.history.table import PastBar
 
 _NUMBERS: Final = ("open", "high", "low", "close", "volume")
 

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import attrs
 import pyarrow as pa
 
+from trio_projectx.bars.chunk import OF_TRADES
 from trio_projectx.bars.columns import SCHEMA as LIVE_SCHEMA
 
-BarSource: TypeAlias = Literal["live", "history", "mixed"]
-SCHEMA: Final = pa.schema(
-    [pa.field("contract_id", pa.string()), *LIVE_SCHEMA, pa.field("source", pa.string())]
-)
+SCHEMA: Final = pa.schema([pa.field("contract_id", pa.string()), *LIVE_SCHEMA])
 #: What the service's bars do not say (GATEWAY.md section 1.2): null, and never guessed.
-UNKNOWN: Final = ("trades", "buy_volume", "sell_volume", "vwap", "first_ts", "last_ts")
+UNKNOWN: Final = OF_TRADES
 
 
 @attrs.define(slots=True)
