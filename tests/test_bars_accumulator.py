@@ -44,6 +44,7 @@ def test_adding_gives_what_sorting_gives(rows: list[Tick]) -> None:
         "trade_date": None,
         "is_scheduled": True,
         "is_partial": None,
+        "source": "live",
         "late_trades": 0,
         "open": ordered[0].ticks,
         "close": ordered[-1].ticks,

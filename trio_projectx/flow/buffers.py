@@ -7,7 +7,7 @@ never neighbours (they merge), so there are never more marks than items plus one
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 import attrs
@@ -37,28 +37,43 @@ class Buffer(Generic[T]):
     conflated: int = 0
     dropped: int = 0
     high_water: int = 0
+    _lead: deque[T] = attrs.field(init=False)
     _items: deque[T | Dropped] = attrs.field(init=False)
     _slots: dict[Hashable, T] = attrs.field(init=False)
     _latest: dict[Hashable, T] = attrs.field(init=False)
     _marks: int = 0
 
     def __attrs_post_init__(self) -> None:
+        self._lead = deque()
         self._items = deque()
         self._slots = {}
         self._latest = {}
 
     def __len__(self) -> int:
-        return len(self._items) - self._marks + len(self._slots) + len(self._latest)
+        return len(self._lead) + self._waiting + len(self._latest)
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._items) - self._marks + len(self._slots)
 
     @property
     def is_full(self) -> bool:
         """Whether one more item needs the overflow policy."""
-        return len(self) - len(self._latest) >= self.capacity
+        return self._waiting >= self.capacity
 
     @property
     def is_empty(self) -> bool:
         """Whether `get` has nothing, neither item nor mark."""
-        return not self._items and not self._slots and not self._latest
+        return not self._lead and not self._items and not self._slots and not self._latest
+
+    def lead(self, items: Sequence[T]) -> None:
+        """Take in what comes before everything else, whatever the policy; it takes no room.
+
+        These are as many as somebody has asked for, and there are no more of them.
+        """
+        self.offered += len(items)
+        self._lead += items
+        self.high_water = max(self.high_water, len(self))
 
     def put(self, item: T) -> None:
         """Take ``item`` in, or leave one out by the policy."""
@@ -89,6 +104,9 @@ class Buffer(Generic[T]):
 
     def get(self) -> T | Dropped:
         """Return the oldest item or mark, after these the looks; IndexError if there is nothing."""
+        if self._lead:
+            self.delivered += 1
+            return self._lead.popleft()
         if self._latest and not self._items and not self._slots:
             self.delivered += 1
             return self._latest.pop(next(iter(self._latest)))
@@ -106,6 +124,7 @@ class Buffer(Generic[T]):
         """Drop all that waits; returns how many items that were."""
         lost = len(self)
         self.dropped += lost
+        self._lead.clear()
         self._items.clear()
         self._slots.clear()
         self._latest.clear()
@@ -114,7 +133,7 @@ class Buffer(Generic[T]):
 
     def span(self) -> tuple[int, int] | None:
         """Return the least and the greatest instant of the waiting items; None if nothing waits."""
-        stamps = [self.stamp(item) for item in self._items if not isinstance(item, Dropped)]
+        stamps = [self.stamp(item) for item in (*self._lead, *self._items) if not isinstance(item, Dropped)]
         stamps += map(self.stamp, self._slots.values())
         return (min(stamps), max(stamps)) if stamps else None
 

@@ -10,8 +10,12 @@ import trio
 
 from trio_projectx._config import Limits
 from trio_projectx._errors import ConnectionLost, SubscriptionError, TrioProjectXError
+from trio_projectx.flow.contract_statistics import ContractStatistics
+from trio_projectx.flow.fills import Fills, NoFills
 from trio_projectx.flow.gaps import Broken, Covered, GapWatch
 from trio_projectx.flow.ledger import TradeCounts
+from trio_projectx.flow.loss import Loss
+from trio_projectx.flow.mending import Begin, Mend
 from trio_projectx.flow.outlets import TradeOutlet
 from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.quotes import QuoteFlow, QuoteOutlet
@@ -20,52 +24,12 @@ from trio_projectx.flow.surroundings import Alone, Surroundings
 from trio_projectx.market import (
     PriceGrid,
     Refusal,
-    RejectedCounts,
     Rejection,
     TradeBatch,
     WireQuote,
     WireTrade,
 )
 from trio_projectx.market.wire import TRADE
-
-
-@attrs.frozen(slots=True)
-class ContractStatistics:
-    """Counts of one contract, in trades; ``rejected`` by reason."""
-
-    contract_id: str
-    received: int
-    accepted: int
-    rejected: RejectedCounts
-    in_flight: int
-    quotes: int
-    rejection_bursts: int
-    """Times at which a tenth of the trades or more were rejected; each is logged as it begins."""
-    duplicates: int
-    """Trades that had come on another connection already."""
-    gaps: int
-    """Times at which no connection brought it."""
-
-
-@attrs.frozen(slots=True)
-class Loss:
-    """The end of some streams of one contract, on its way to them behind everything that came before."""
-
-    error: TrioProjectXError
-    contract: ContractPipeline
-    outlets: tuple[TradeOutlet, ...]
-    quote_outlets: tuple[QuoteOutlet, ...]
-    told: trio.Event = attrs.Factory(trio.Event)
-
-    def tell(self) -> None:
-        """Break the streams; their tables stay as they were. Telling again changes nothing."""
-        self.told.set()
-        for outlet in self.outlets:
-            self.contract.detach(outlet)
-            outlet.fail(self.error)
-        for quote_outlet in self.quote_outlets:
-            self.contract.detach_quotes(quote_outlet)
-            quote_outlet.feed.fail(self.error)
 
 
 @attrs.frozen(slots=True)
@@ -76,7 +40,7 @@ class _Valid:
     serial: int
 
 
-_Item: TypeAlias = _Valid | Loss | Broken | Covered | None
+_Item: TypeAlias = _Valid | Loss | Broken | Covered | Mend | Begin | None
 
 
 class ContractPipeline:
@@ -88,12 +52,19 @@ class ContractPipeline:
     """
 
     def __init__(
-        self, contract_id: str, grid: PriceGrid, limits: Limits, around: Surroundings | None = None
+        self,
+        contract_id: str,
+        grid: PriceGrid,
+        limits: Limits,
+        around: Surroundings | None = None,
+        fills: Fills | None = None,
     ) -> None:
         self.contract_id = contract_id
         self.grid = grid
         self.counts = TradeCounts()
         self._around = around or Alone()
+        self._fills = fills or NoFills()
+        self._is_covered = False
         self._validator = make_validator(contract_id, grid, limits, self._around.tell)
         self.quotes = QuoteFlow(contract_id, grid, limits, self._around)
         self._outlets: tuple[TradeOutlet, ...] = ()
@@ -187,6 +158,9 @@ class ContractPipeline:
             await self._post(attrs.evolve(broken, at_ns=self._joined_ns))
         if not self._lines:
             self._validator.expect_replay()
+            if not self._outlets:
+                self._is_covered = False
+                self._fills.left(self.contract_id, self._gap.last_ts)
         if not is_covered and self._bringing:
             await self._post(Covered(trio.current_time()))
             await self._pass_on(self._validator.lead(min(self._bringing), ts_recv), self._serial)
@@ -291,7 +265,11 @@ class ContractPipeline:
                 case Broken():
                     self._break(item)
                 case Covered():
-                    self._gap.covered(item)
+                    self._cover(item)
+                case Mend():
+                    await item.act(may=item.outlet in self._outlets and not self._gap.is_open)
+                case Begin():
+                    await item.act(may=item.outlet in self._outlets)
                 case None:
                     await self._wake()
 
@@ -342,14 +320,22 @@ class ContractPipeline:
         if not self.counts.waiting_raw and self._receive.statistics().tasks_waiting_receive:
             self._send.send_nowait(None)
 
+    def _cover(self, covered: Covered) -> None:
+        self._gap.covered(covered)
+        if not self._is_covered and not self._gap.is_open:
+            self._fills.covered(self.contract_id, self._around.exchange_ns())
+        self._is_covered = True
+
     def _break(self, broken: Broken) -> None:
         self._gap.begin(broken)
+        self._fills.broken(self.contract_id, self._gap.start, broken.cause)
         for outlet in self._outlets:
             outlet.breaks(broken.serial)
 
     async def _end_gap(self, ts_event: int) -> None:
         gap = self._gap.end(ts_event)
         if gap is not None:
+            self._fills.gap(gap)
             for outlet in self._outlets:
                 await outlet.tell_gap(gap)
 
@@ -372,6 +358,11 @@ class ContractPipeline:
                 outlet.before += n
         for outlet in outlets:
             await outlet.take(item.batch, item.serial)
+
+    async def ask(self, item: Mend | Begin) -> None:
+        """Have the contract task do something between batches; returns when it is done, or cannot be."""
+        await self._post(item)
+        await item.done.wait()
 
     async def _post(self, item: _Item) -> None:
         try:

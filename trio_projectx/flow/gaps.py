@@ -42,6 +42,11 @@ class GapWatch:
         """The stamp of the last item that went on."""
 
     @property
+    def start(self) -> int:
+        """Since when things may be missing, while a gap is open."""
+        return self._start
+
+    @property
     def is_open(self) -> bool:
         """Whether a gap is open."""
         return self._broken is not None

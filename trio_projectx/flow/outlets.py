@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import attrs
@@ -12,9 +12,12 @@ import trio
 
 from trio_projectx._errors import ProtocolError, TrioProjectXError
 from trio_projectx._events import Bar, BarRevised, DataEvent, Gap, Side, Trade, TradesLate
+from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars import BarSet
+from trio_projectx.bars.mending import Known, Mended
 from trio_projectx.flow.ledger import LedgerRow, TradeCounts
 from trio_projectx.flow.quiet import EventClock
+from trio_projectx.flow.seam import Seam, Want, nothing
 from trio_projectx.flow.stream import Feed
 from trio_projectx.market import PriceGrid, TradeBatch
 
@@ -100,6 +103,9 @@ class BarOutlet:
     skip_first: bool = False
     tell_events: bool = False
     tell: Callable[[DataEvent], None] = _nobody
+    want: Want = nothing
+    """Called with a timeframe and the span of bars that are to be read again from history."""
+    seam: Seam | None = None
     _next_update: float = -math.inf
     _has_changed: bool = False
     _steady: bool = False
@@ -115,7 +121,7 @@ class BarOutlet:
         if self._broken:
             self.builder_failed += len(batch)
             return
-        self._note_joining(serial)
+        self._note_joining(serial, batch.ts_event[0])
         try:
             closed = self.bars.update(batch)
         except TrioProjectXError as exc:
@@ -154,8 +160,41 @@ class BarOutlet:
     async def tell_gap(self, gap: Gap) -> None:
         """Put it into the stream, if its reader wants to be told."""
         since, self._missing_after = self._missing_after, None
-        if self.tell_events and _was_there(self.joined, since):
-            await self.feed.deliver((gap,))
+        if not _was_there(self.joined, since):
+            return
+        if self.tell_events:
+            await self._deliver((gap,))
+        for frame in self.bars.timeframes:
+            if not isinstance(frame, BarKind):
+                self.want(frame, *self.bars.mender.touched(frame, gap.start, gap.end))
+
+    def begin(self, found: Mapping[Timeframe, Sequence[Known]]) -> None:
+        """Put the history before everything live (see `Seam`)."""
+        seam = self.seam
+        if seam is None or seam.held is None:
+            return
+        lead = seam.lead(self.bars, found)
+        if seam.last_end is not None:
+            # A trade that came for one of these bars now would open it once more.
+            seam.held += self.bars.settle(seam.last_end)
+        self.feed.lead([*lead, *seam.take_held()])
+        seam.ask(self.bars, self.want)
+
+    async def mend(self, frame: Timeframe, known: Sequence[Known], low: int, high: int) -> Mended:
+        """Put what the service's bars say of ``[low, high)`` in, and tell what has changed."""
+        closed = self.bars.settle(high)
+        mended = self.bars.mender.mend(frame, known, low, high)
+        await self._give(closed)
+        if self.tell_events and mended.revised:
+            # One that was skipped, for it was partial, is new to the reader.
+            revised = mended.revised
+            await self._deliver([attrs.evolve(r, is_new=True) if self.skip_first else r for r in revised])
+        return mended
+
+    async def _deliver(self, items: Sequence[Bar | BarRevised | Gap]) -> None:
+        if self.seam is None or not self.seam.hold(items):
+            self.begin({})  # where there is no room to wait for the history, it comes too late
+            await self.feed.deliver(items)
 
     async def _give(self, closed: Sequence[Bar]) -> None:
         for event in self.bars.take_told():
@@ -165,13 +204,13 @@ class BarOutlet:
         if self.tell_events:
             items += [each for each in revised if not (self.skip_first and each.bar.partial)]
         if items:
-            await self.feed.deliver(items)
+            await self._deliver(items)
         if self.update_every_s is not None and self._has_changed:
             self._show_forming(self.update_every_s)
 
     def _show_forming(self, every_s: float) -> None:
         now = trio.current_time()
-        if now < self._next_update:
+        if now < self._next_update or (self.seam is not None and self.seam.held is not None):
             return
         self._next_update, self._has_changed = now + every_s, False
         for timeframe in self.bars.timeframes:
@@ -179,7 +218,7 @@ class BarOutlet:
             if bar is not None and not (self.skip_first and bar.partial):
                 self.feed.offer_latest(bar)
 
-    def _note_joining(self, serial: int) -> None:
+    def _note_joining(self, serial: int, first_ts: int) -> None:
         """Up to the first batch after the acknowledgement, bars may have holes: they are ``partial``.
 
         What comes before it is left over from an earlier subscription; between the two the hub sent nothing.
@@ -187,6 +226,9 @@ class BarOutlet:
         if not self._steady:
             self.bars.rejoin()
             self._steady = self.joined is not None and serial > self.joined
+            if self._steady and self.seam is not None:
+                self.seam.first_ts = first_ts
+                self.seam.ask(self.bars, self.want)
 
     def _watch_lateness(self, trades: int, ts_recv: int) -> None:
         """Tell it when everything is late: a stamp in the future has closed all bars up to it, and no bar comes."""
@@ -213,11 +255,13 @@ class BarOutlet:
             )
 
     def fail(self, error: TrioProjectXError) -> None:
-        """Break the stream."""
+        """Break the stream, behind what waits for its history."""
+        self.begin({})
         self.feed.fail(error)
 
     def end(self) -> None:
-        """End the stream."""
+        """End the stream, behind what waits for its history."""
+        self.begin({})
         self.feed.end()
 
     def rows(self, contract_id: str, counts: TradeCounts) -> Iterable[LedgerRow]:

@@ -14,8 +14,11 @@ import trio
 from trio_projectx._config import Limits
 from trio_projectx._errors import ConnectionLost, SubscriptionError
 from trio_projectx.flow.background import BackgroundTasks
-from trio_projectx.flow.contract import ContractPipeline, ContractStatistics, Loss
+from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.contract_statistics import ContractStatistics
+from trio_projectx.flow.fills import Fills
 from trio_projectx.flow.ledger import Ledger
+from trio_projectx.flow.loss import Loss
 from trio_projectx.flow.notices import Notice, What
 from trio_projectx.flow.subscriptions import Kind, Subscription
 from trio_projectx.flow.surroundings import Alone, Surroundings
@@ -95,7 +98,14 @@ class _Counts:
 class MarketPipeline:
     """All contracts of one gateway. Tasks: one validator, and one for each contract that was ever asked for."""
 
-    def __init__(self, limits: Limits, tasks: BackgroundTasks, around: Surroundings | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        tasks: BackgroundTasks,
+        around: Surroundings | None = None,
+        fills: Fills | None = None,
+    ) -> None:
+        self._fills = fills
         self._limits = limits
         self._tasks = tasks
         self._around = around or Alone()
@@ -120,7 +130,7 @@ class MarketPipeline:
         """
         known = self._contracts.get(contract_id)
         if known is None:
-            known = ContractPipeline(contract_id, grid, self._limits, self._around)
+            known = ContractPipeline(contract_id, grid, self._limits, self._around, self._fills)
             self._tasks.start_soon(known.run, name=f"contract {contract_id}")
             self._contracts[contract_id] = known
         return known

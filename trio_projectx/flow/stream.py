@@ -203,6 +203,12 @@ class Feed(Generic[T]):
         pipe.buffer.put(item)
         pipe.readers.unpark()
 
+    def lead(self, items: Sequence[T]) -> None:
+        """Put ``items`` before everything else; they take no room of the capacity."""
+        if self.pipe.is_open and items:
+            self.pipe.buffer.lead(items)
+            self.pipe.readers.unpark_all()
+
     def offer_latest(self, item: T) -> None:
         """Offer a look at something that is still changing: it replaces a waiting one, and drops nothing."""
         if self.pipe.is_open:
