@@ -103,6 +103,6 @@ def test_a_hole_that_cannot_be_filled_stays_and_says_why() -> None:
     assert ledger.source(30, 65) == "mixed"
     assert ledger.source(60, 65) == "live"
     assert ledger.report(0, 200).is_complete
-    ledger.revised(3)
-    assert ledger.report(0, 200).revised == 3
+    ledger.revised([revised(), revised(), revised()], 7)
+    assert ledger.report(0, 200).revised == len(ledger.report(0, 200).revisions) == 3
     assert not ledger.report(0, 201).is_complete

@@ -105,7 +105,16 @@ from trio_projectx._events import (
     Gap as Gap,
 )
 from trio_projectx._events import (
+    GapFilled as GapFilled,
+)
+from trio_projectx._events import (
+    GapFillFailed as GapFillFailed,
+)
+from trio_projectx._events import (
     GatewayEvent as GatewayEvent,
+)
+from trio_projectx._events import (
+    HistoryMissing as HistoryMissing,
 )
 from trio_projectx._events import (
     HubState as HubState,
@@ -209,4 +218,19 @@ from trio_projectx.gateway import (
 )
 from trio_projectx.gateway_statistics import (
     GatewayStatistics as GatewayStatistics,
+)
+from trio_projectx.history.coverage import (
+    CoverageReport as CoverageReport,
+)
+from trio_projectx.history.coverage import (
+    Hole as Hole,
+)
+from trio_projectx.history.coverage import (
+    Revision as Revision,
+)
+from trio_projectx.history.fetch import (
+    Progress as Progress,
+)
+from trio_projectx.history.fetch import (
+    WrongTier as WrongTier,
 )

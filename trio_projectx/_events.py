@@ -214,7 +214,57 @@ class TradesLate:
     at: int
 
 
-DataEvent: TypeAlias = BuilderFailed | BuilderRecovered | RejectionBurst | TradesLate
+@attrs.frozen(slots=True)
+class GapFilled:
+    """Bars of one timeframe were read again from history, from ``start`` to ``end`` (int64 ns).
+
+    ``revised`` of them changed, or are known to be whole now; streams with ``events=True`` have a `BarRevised` of each.
+    """
+
+    contract_id: str
+    timeframe: Timeframe
+    start: int
+    end: int
+    revised: int
+    at: int
+
+
+@attrs.frozen(slots=True)
+class GapFillFailed:
+    """Bars of one timeframe could not be read again; they stay ``partial``, and the gap in `Gateway.coverage`.
+
+    ``retry_in_s`` is None where it is given up: the service goes on showing less than was seen live.
+    """
+
+    contract_id: str
+    timeframe: Timeframe
+    start: int
+    end: int
+    reason: str
+    attempts: int
+    retry_in_s: float | None
+    at: int
+
+
+@attrs.frozen(slots=True)
+class HistoryMissing:
+    """A stream begins without the history that it was to begin with."""
+
+    contract_id: str
+    timeframe: Timeframe
+    reason: str
+    at: int
+
+
+DataEvent: TypeAlias = (
+    BuilderFailed
+    | BuilderRecovered
+    | RejectionBurst
+    | TradesLate
+    | GapFilled
+    | GapFillFailed
+    | HistoryMissing
+)
 """What is told of the data of a contract, beside its streams."""
 
 

@@ -32,6 +32,8 @@ from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.subscriptions import D, Sink
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.door import HistoryDoor
+from trio_projectx.history.gap_fill import GapFiller
+from trio_projectx.history.reading import BarReader
 from trio_projectx.streams import Streams
 
 
@@ -43,6 +45,7 @@ class Parts:
     sites: Sites
     refreshers: tuple[TokenRefresher, ...]
     history: HistoryDoor
+    fills: GapFiller
 
 
 @asynccontextmanager
@@ -96,7 +99,17 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
         return LineTools(hub, config, sites, sink, bucket, rng, lambda: next(numbers), counts, on_proof)
 
     watch = MarketWatch(config, service.newest_bar_ns, tasks, board.tell)
-    market = MarketPipeline(config.limits, tasks, watch)
+    door = HistoryDoor(service, watch.exchange_ns, config.history)
+    fills = GapFiller(
+        door.history_of,
+        BarReader(door.fresh, door.newest_bar_ns, watch.exchange_ns),
+        tasks,
+        config.history,
+        watch.exchange_ns,
+        config.wall_clock,
+        board.tell,
+    )
+    market = MarketPipeline(config.limits, tasks, watch, fills)
     user = UserPipeline(config.limits, tasks, config.wall_clock)
     market_hub = Hub(tools("market", market, market.proved), tasks, board.tell)
     user_hub = Hub(tools("user", user, _nothing), tasks, board.tell)
@@ -113,9 +126,8 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     ]
     for refresher in refreshers:
         tasks.start_soon(refresher.run, name="token refresher")
-    streams = Streams(config, service, market_hub, user_hub, market, user, watch, board)
-    history = HistoryDoor(service, config.wall_clock, config.history)
-    return Parts(streams, sites, tuple(refreshers), history)
+    streams = Streams(config, service, market_hub, user_hub, market, user, watch, board, fills)
+    return Parts(streams, sites, tuple(refreshers), door, fills)
 
 
 def _nothing() -> None:

@@ -15,13 +15,12 @@ from trio_projectx._redact import install_redaction
 from trio_projectx._user_events import UserItem
 from trio_projectx.bars import Anchor
 from trio_projectx.composition import Parts, open_parts
-from trio_projectx.connection.checkup import hub_facts, token_facts
-from trio_projectx.connection.health import Health, assess
-from trio_projectx.connection.ntp import clock_health
+from trio_projectx.connection.health import Health
 from trio_projectx.flow.bar_options import BarOptions
 from trio_projectx.flow.bar_stream import BarStream
 from trio_projectx.flow.stream import Stream
-from trio_projectx.gateway_statistics import GatewayStatistics
+from trio_projectx.gateway_statistics import GatewayStatistics, health_of, statistics_of
+from trio_projectx.history.coverage import CoverageReport
 from trio_projectx.history.fetch import Tell
 from trio_projectx.history.history import Instant
 from trio_projectx.market import Rejection
@@ -113,6 +112,12 @@ class Gateway:
         ``capacity`` is how many bars wait for you at most, ``overflow`` what happens to the next one. Leaving the
         block, in any way, ends the subscription.
 
+        ``history=N`` gives the last N closed bars of each timeframe first (``source`` "history"; they take no room of
+        ``capacity``), and then the live ones without a hole: entering waits for them, `HistoryOptions.wait_s` at most,
+        and goes on without them where the service has none (`HistoryMissing` in `open_events`). The bar that was
+        forming at the time of connecting is ``partial``; when it has closed it is read again and revised. So is every
+        bar that a `Gap` touches (see `coverage`).
+
         ``updates`` adds looks at bars that are forming (``closed`` false), conflated: "every" one with each batch
         of trades, a number at most one in that many seconds. ``events=True`` adds `BarRevised` (if
         ``late="revise"``) and `Gap`, in their places. The other options are those of `BarOptions`.
@@ -123,10 +128,16 @@ class Gateway:
         :raises ConnectError: if the hub is not reached within ``timeouts.connect_s`` and ``handshake_s``; while it
             reconnects, `ConnectTimeout` if that takes longer than these and ``subscribe_s`` allow.
         """
-        if history != 0:
-            raise ConfigError("history= is not offered yet: bars begin with the subscription; leave it at 0")
         return self._streams.bars(
-            contract, timeframes, overflow, anchor, capacity, updates, options, events=events
+            contract,
+            timeframes,
+            overflow,
+            anchor,
+            capacity,
+            updates,
+            options,
+            events=events,
+            history=history,
         )
 
     @overload
@@ -327,16 +338,7 @@ class Gateway:
 
     def health(self) -> Health:
         """Return how everything stands at this moment, with a sentence for each status. It costs microseconds."""
-        streams, watch = self._streams, self._streams.watch
-        token = token_facts(self._parts.refreshers[self._parts.sites.current])
-        age = watch.stalls.data_age_s
-        return assess(
-            hub_facts(streams.market_hub, lag_ms=watch.skew.lag_ms, data_age_s=age(watch.now())),
-            hub_facts(streams.user_hub),
-            token,
-            clock_health(watch.skew.skew_ms, watch.skew.is_skewed),
-            watch.stalls.worst(watch.now()),
-        )
+        return health_of(self._parts)
 
     def rejections(self, contract: str) -> tuple[Rejection, ...]:
         """Return the last rejected records of a contract, its trades and then the fields of its quotes.
@@ -352,23 +354,20 @@ class Gateway:
         found = self._streams.market.known(contract)
         return () if found is None else found.quarantined
 
+    def coverage(self, contract: str, start: int | None = None, end: int | None = None) -> CoverageReport:
+        """Return what is known of a contract's time, what is missing and why, and which bars were revised.
+
+        ``contract`` is as in `rejections`; of one that no stream of trades or bars was opened for, all is unknown.
+        Without ``start`` (int64 ns) it begins with the first subscription, without ``end`` it goes to now.
+
+        :raises ContractError: for a product that nobody knows.
+        """
+        found = self._streams.market.known(contract)
+        return self._parts.fills.report(contract if found is None else found.contract_id, start, end)
+
     def statistics(self) -> GatewayStatistics:
         """Return a snapshot of all counters."""
-        streams, hub = self._streams, self._streams.market_hub
-        counts = hub.tools.counts
-        return GatewayStatistics(
-            market=streams.market.statistics(),
-            user=streams.user.statistics(),
-            texts=counts.texts,
-            bulk_texts=counts.bulk_texts,
-            malformed=counts.malformed,
-            ignored=counts.ignored,
-            connects=counts.connects,
-            user_connects=streams.user_hub.tools.counts.connects,
-            logins=sum(site.tokens.logins for site in self._parts.sites),
-            is_live=hub.is_live,
-            round_trip_s=hub_facts(hub).round_trip_s,
-        )
+        return statistics_of(self._parts)
 
 
 @asynccontextmanager

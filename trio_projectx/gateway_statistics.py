@@ -1,9 +1,13 @@
-"""What a gateway has counted."""
+"""What a gateway has counted, and how it stands."""
 
 from __future__ import annotations
 
 import attrs
 
+from trio_projectx.composition import Parts
+from trio_projectx.connection.checkup import hub_facts, token_facts
+from trio_projectx.connection.health import Health, assess
+from trio_projectx.connection.ntp import clock_health
 from trio_projectx.flow.pipeline import PipelineStatistics
 from trio_projectx.flow.user_pipeline import UserStatistics
 
@@ -29,3 +33,36 @@ class GatewayStatistics:
     is_live: bool
     round_trip_s: float | None
     """The market hub's last round trip by WebSocket ping, in seconds."""
+
+
+def statistics_of(parts: Parts) -> GatewayStatistics:
+    """Return a snapshot of all counters."""
+    streams, hub = parts.streams, parts.streams.market_hub
+    counts = hub.tools.counts
+    return GatewayStatistics(
+        market=streams.market.statistics(),
+        user=streams.user.statistics(),
+        texts=counts.texts,
+        bulk_texts=counts.bulk_texts,
+        malformed=counts.malformed,
+        ignored=counts.ignored,
+        connects=counts.connects,
+        user_connects=streams.user_hub.tools.counts.connects,
+        logins=sum(site.tokens.logins for site in parts.sites),
+        is_live=hub.is_live,
+        round_trip_s=hub_facts(hub).round_trip_s,
+    )
+
+
+def health_of(parts: Parts) -> Health:
+    """Return how everything stands at this moment."""
+    streams, watch = parts.streams, parts.streams.watch
+    return assess(
+        hub_facts(
+            streams.market_hub, lag_ms=watch.skew.lag_ms, data_age_s=watch.stalls.data_age_s(watch.now())
+        ),
+        hub_facts(streams.user_hub),
+        token_facts(parts.refreshers[parts.sites.current]),
+        clock_health(watch.skew.skew_ms, watch.skew.is_skewed),
+        watch.stalls.worst(watch.now()),
+    )

@@ -17,7 +17,14 @@ from trio_projectx.bars import Anchor, BarSet
 from trio_projectx.connection.hub import Hub
 from trio_projectx.connection.service import Service
 from trio_projectx.connection.watch import MarketWatch
-from trio_projectx.flow.bar_options import BarOptions, bar_policy, check_anchor, session_of, update_interval
+from trio_projectx.flow.bar_options import (
+    BarOptions,
+    bar_policy,
+    check_anchor,
+    check_history,
+    session_of,
+    update_interval,
+)
 from trio_projectx.flow.bar_stream import BarStream
 from trio_projectx.flow.board import EventBoard
 from trio_projectx.flow.contract import ContractPipeline
@@ -34,10 +41,12 @@ from trio_projectx.flow.keys import (
 from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.quotes import QuoteOutlet
+from trio_projectx.flow.seam import Seam
 from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
 from trio_projectx.flow.subscriptions import D, Kind, Subscription
 from trio_projectx.flow.user_outlet import UserOutlet, item_key, item_stamp
 from trio_projectx.flow.user_pipeline import UserPipeline
+from trio_projectx.history.gap_fill import GapFiller
 from trio_projectx.market import Decoded
 from trio_projectx.market.user import UserDecoded
 
@@ -56,6 +65,7 @@ class Streams:
     user: UserPipeline
     watch: MarketWatch
     board: EventBoard
+    fills: GapFiller
 
     @asynccontextmanager
     async def bars(
@@ -69,13 +79,16 @@ class Streams:
         options: BarOptions,
         *,
         events: bool,
+        history: int = 0,
     ) -> AsyncGenerator[BarStream[Bar | BarRevised | Gap]]:
         """Open bars: see `Gateway.open_bars`."""
         every_s, policy = update_interval(updates), bar_policy(options, events=events)
         frames = _timeframes(timeframes)
+        check_history(history, frames, self.config.limits.bars_kept)
         check_anchor(anchor, frames, policy)
         limit = self._capacity(capacity, overflow)
-        pipeline = await self._pipeline(contract)
+        instrument = await self.service.contract(contract)
+        pipeline = self.market.contract(instrument.contract_id, instrument.grid)
         limits, contract_id = self.config.limits, pipeline.contract_id
         bars = BarSet(
             contract_id,
@@ -101,9 +114,13 @@ class Streams:
             skip_first=policy.skip_first,
             tell_events=events,
             tell=self.board.tell,
+            seam=Seam(history, limit) if history else None,
         )
+        outlet.want = self.fills.wants(pipeline, instrument, outlet)
         with _attached(pipeline, outlet, pipe):
             async with self._subscribed(Kind.TRADES, contract_id, outlet):
+                if history:
+                    await self.fills.begin(pipeline, instrument, outlet, history)
                 yield BarStream(pipe, bars, contract_id)
 
     @asynccontextmanager

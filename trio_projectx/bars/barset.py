@@ -128,6 +128,7 @@ class BarSet:
         )
         self._mender = Mender(self._rungs, self._freezer, self._journal, drops=outside == "drop")
         self.anchor = anchor
+        self.outside: Outside = outside
         edges = [anchor.edges(frame) for frame in by_time] or [FixedEdges(2)]
         self._first_allowed = max(each.first_ts for each in edges)
         self._last_allowed = min(each.last_ts for each in edges)

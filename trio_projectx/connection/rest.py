@@ -175,7 +175,9 @@ class RestClient:
         answer = await self._call("Account/search", body, Accounts, what="account search", token=token)
         return answer.accounts or []
 
-    async def newest_bar_ns(self, contract_id: str, since_ns: int, token: str) -> int | None:
+    async def newest_bar_ns(
+        self, contract_id: str, since_ns: int, token: str, *, live: bool = False
+    ) -> int | None:
         """Return when the newest one-second bar with volume opened (int64 ns); None if there is none since.
 
         Bars count from the second of ``since_ns`` on, also one that is not over yet, and for a day: whether a market
@@ -183,7 +185,7 @@ class RestClient:
         """
         body: Body = {
             "contractId": contract_id,
-            "live": False,  # practice and evaluation accounts see no bars under true (GATEWAY.md section 1.3)
+            "live": live,  # practice and evaluation accounts see no bars under true (GATEWAY.md section 1.3)
             "startTime": wire_time(since_ns),
             "endTime": wire_time(since_ns + _DAY_NS),
             "unit": _SECOND,

@@ -66,12 +66,12 @@ class Service:
 
         return await self.ask(find)
 
-    async def newest_bar_ns(self, contract_id: str, since_ns: int) -> int | None:
+    async def newest_bar_ns(self, contract_id: str, since_ns: int, *, live: bool = False) -> int | None:
         """Return the start of the newest bar since ``since_ns``; None if there is none."""
 
         async def look(site: Site) -> int | None:
             async def with_token(token: str) -> int | None:
-                return await site.rest.newest_bar_ns(contract_id, since_ns, token)
+                return await site.rest.newest_bar_ns(contract_id, since_ns, token, live=live)
 
             return await site.tokens.using(with_token)
 

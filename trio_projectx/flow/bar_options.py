@@ -7,7 +7,7 @@ from typing import TypedDict
 
 import attrs
 
-from trio_projectx._errors import ConfigError
+from trio_projectx._errors import ConfigError, TimeframeError
 from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars import Anchor, Sessions
 from trio_projectx.bars.policies import Fill, Late, check_late_and_fill, check_outside
@@ -66,6 +66,22 @@ def bar_policy(options: BarOptions, *, events: bool) -> BarPolicy:
     if policy.late == "revise" and not events:
         raise ConfigError('late="revise" needs events=True: a bar that changes must be told')
     return policy
+
+
+def check_history(history: object, frames: tuple[Timeframe, ...], most: int) -> None:
+    """Refuse a count of bars that is none, or that could not be kept, and kinds of bars that the service has none of.
+
+    :raises ConfigError: (`TimeframeError`) with a sentence.
+    """
+    if isinstance(history, bool) or not isinstance(history, int) or not 0 <= history <= most:
+        raise ConfigError(
+            f"history= must be a whole number of bars from 0 to limits.bars_kept ({most}), not {history!r:.40}"
+        )
+    kinds = [frame for frame in frames if isinstance(frame, BarKind)]
+    if history and kinds:
+        raise TimeframeError(
+            f'there is no history of "{kinds[0]}" bars: the service has none, nor its trades'
+        )
 
 
 def check_anchor(anchor: Anchor | None, frames: tuple[Timeframe, ...], policy: BarPolicy) -> None:

@@ -12,7 +12,10 @@ from trio_projectx._events import (
     BuilderFailed,
     BuilderRecovered,
     Gap,
+    GapFilled,
+    GapFillFailed,
     GatewayEvent,
+    HistoryMissing,
     HubStateChanged,
     Quote,
     RejectionBurst,
@@ -67,7 +70,14 @@ def event_key(item: GatewayEvent) -> Hashable:
     match item:
         case HubStateChanged():
             return type(item), item.hub
-        case BuilderFailed() | BuilderRecovered() | TradesLate():
+        case (
+            BuilderFailed()
+            | BuilderRecovered()
+            | TradesLate()
+            | GapFilled()
+            | GapFillFailed()
+            | HistoryMissing()
+        ):
             return type(item), item.contract_id, item.timeframe
         case RejectionBurst():
             return type(item), item.contract_id, item.what

@@ -34,6 +34,7 @@ class Fetched:
     """Answers of the service; 0 where the nearer levels had everything."""
     faults: Counter[Fault] = attrs.field(factory=Counter[Fault])
     conflicts: int = 0
+    damaged: list[int] = attrs.field(factory=list[int])
 
 
 @attrs.define(slots=True)
@@ -133,6 +134,7 @@ class CachedFetcher:
             found.pages += pager.pages
             found.faults += pager.faults
             found.conflicts += pager.conflicts
+            found.damaged += pager.damaged
             fresh = pager.candles
             bars.update((bar.start, bar) for bar in fresh)
             until = self._final_until(fresh, start, end)

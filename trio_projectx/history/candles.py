@@ -43,6 +43,8 @@ class Page:
     candles: list[Candle] = attrs.field(factory=list[Candle])
     starts: list[int] = attrs.field(factory=list[int])
     faults: Counter[Fault] = attrs.field(factory=Counter[Fault])
+    damaged: list[int] = attrs.field(factory=list[int])
+    """The openings of bars that hold trades and were left out."""
 
 
 def read_page(wire: Iterable[WireCandle], grid: PriceGrid | None, step_ns: int) -> Page:
@@ -58,6 +60,8 @@ def read_page(wire: Iterable[WireCandle], grid: PriceGrid | None, step_ns: int) 
             page.candles.append(found)
         else:
             page.faults[found] += 1
+            if isinstance(start, int) and found != UNTRADED:
+                page.damaged.append(start)
     return page
 
 

@@ -6,10 +6,19 @@ missing. What nobody has told of is unknown, which is no gap.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
 import attrs
 
-from trio_projectx._events import BarSource
+from trio_projectx._events import BarRevised, BarSource
+from trio_projectx._timeframe import Timeframe
 from trio_projectx.history.intervals import Interval, Intervals
+
+_REVISIONS: Final = 256
+#: Pieces of the ledger, at most; beyond, the oldest are forgotten: they are unknown again.
+_PIECES_MOST: Final = 4096
 
 
 @attrs.frozen(slots=True)
@@ -27,8 +36,25 @@ class Hole:
 
 
 @attrs.frozen(slots=True)
+class Revision:
+    """A bar that was revised from history; ``at`` is when, by our clock."""
+
+    timeframe: Timeframe
+    start: int
+    end: int
+    source: BarSource
+    is_new: bool
+    at: int
+
+
+@attrs.frozen(slots=True)
 class CoverageReport:
-    """What is known of ``[start, end)``; the lists are in order and, all together, make it up exactly."""
+    """What is known of ``[start, end)``; the lists are in order and, all together, make it up exactly.
+
+    ``live``: trades were received without a break. ``history``: bars were read from the service's history, and put
+    in where something was missing. ``missing``: trades may be missing, and nothing has filled that yet. ``unknown``:
+    nobody wanted it. All instants are the exchange's clock, int64 ns.
+    """
 
     contract_id: str
     start: int
@@ -38,7 +64,9 @@ class CoverageReport:
     missing: tuple[Hole, ...]
     unknown: tuple[Interval, ...]
     revised: int
-    """Bars that were revised after they had been given."""
+    """Bars that were revised from history after they had closed, in all."""
+    revisions: tuple[Revision, ...] = ()
+    """The last of them, oldest first; at most 256."""
 
     @property
     def is_complete(self) -> bool:
@@ -55,6 +83,27 @@ class Coverage:
         self._history = Intervals()
         self._holes: list[Hole] = []
         self._revised = 0
+        self._revisions: deque[Revision] = deque(maxlen=_REVISIONS)
+        self._since: int | None = None  # from when on trades are received now
+        self._broken: tuple[int, str] | None = None  # since when they may be missing now, and why
+
+    def begin(self, at_ns: int) -> None:
+        """Trades are received without a break from now on."""
+        self._broken = None
+        if self._since is None:
+            self._since = at_ns
+
+    def breaks(self, at_ns: int, cause: str) -> None:
+        """They may be missing from ``at_ns`` on."""
+        self.end(at_ns)
+        if self._broken is None:
+            self._broken = at_ns, cause
+
+    def end(self, at_ns: int | None) -> None:
+        """Nobody receives them any more; what came after ``at_ns`` was nothing."""
+        if self._since is not None and at_ns is not None:
+            self.saw(self._since, at_ns)
+        self._since = self._broken = None
 
     def saw(self, start: int, end: int) -> None:
         """Note that ``[start, end)`` was seen live without a break. It takes no hole away: that was one already."""
@@ -73,6 +122,16 @@ class Coverage:
         self._history.cut(start, end)
         self._holes += [Hole(s, e, cause) for s, e in fresh]
         self._holes.sort(key=_start)
+        if len(self._holes) + len(self._live) + len(self._history) > _PIECES_MOST:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Forget the older half."""
+        starts = sorted([s for s, _ in (*self._live, *self._history)] + [hole.start for hole in self._holes])
+        middle = starts[len(starts) // 2]
+        self._live.cut(starts[0], middle)
+        self._history.cut(starts[0], middle)
+        self._holes = [hole for hole in self._holes if hole.start >= middle]
 
     def failed(self, start: int, end: int, why: str) -> None:
         """Note that it was tried to fill ``[start, end)``, and why that failed: it stays missing."""
@@ -96,9 +155,12 @@ class Coverage:
         for from_, to in self._live.missing(start, end):
             self._history.add(from_, to)
 
-    def revised(self, bars: int = 1) -> None:
-        """Count bars that changed after they had been given."""
-        self._revised += bars
+    def revised(self, bars: Sequence[BarRevised], at: int) -> None:
+        """Note bars that changed after they had closed."""
+        self._revised += len(bars)
+        for each in bars[-_REVISIONS:]:
+            bar = each.bar
+            self._revisions.append(Revision(bar.timeframe, bar.start, bar.end, bar.source, each.is_new, at))
 
     @property
     def holes(self) -> tuple[Hole, ...]:
@@ -114,11 +176,24 @@ class Coverage:
             return "mixed"
         return "live" if live else "history"
 
-    def report(self, start: int, end: int) -> CoverageReport:
-        """Return what is known of ``[start, end)``."""
+    @property
+    def first(self) -> int | None:
+        """The earliest instant that anything was told of; None if nothing was."""
+        firsts = [next(iter(each))[0] for each in (self._live, self._history) if len(each)]
+        firsts += [hole.start for hole in self._holes[:1]]
+        firsts += [each for each in (self._since, self._broken and self._broken[0]) if each is not None]
+        return min(firsts, default=None)
+
+    def report(self, start: int | None, end: int | None, now: int | None = None) -> CoverageReport:
+        """Return what is known of ``[start, end)``; None is the first that is known, and ``now``."""
+        if now is not None and self._since is not None:
+            self.saw(self._since, now)
+        end = (now or 0) if end is None else end
+        first = self.first
+        start = (end if first is None else first) if start is None else start
         holes = [
             attrs.evolve(hole, start=max(start, hole.start), end=min(end, hole.end))
-            for hole in self._holes
+            for hole in (*self._holes, *self._open_hole(now))
             if max(start, hole.start) < min(end, hole.end)
         ]
         unknown = Intervals([(start, end)])
@@ -134,7 +209,15 @@ class Coverage:
             tuple(holes),
             tuple(unknown),
             self._revised,
+            tuple(self._revisions),
         )
+
+    def _open_hole(self, now: int | None) -> list[Hole]:
+        """Return the gap that is open now, as far as nobody has told of that time yet."""
+        if self._broken is None or now is None:
+            return []
+        start, cause = self._broken
+        return [Hole(s, e, cause) for s, e in self._not_missing(start, now)]
 
     def _not_missing(self, start: int, end: int) -> list[Interval]:
         known = Intervals([(start, end)])

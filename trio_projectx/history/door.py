@@ -32,7 +32,13 @@ class HistoryDoor:
         fetcher: Fetches = (fresh := Fetcher(asking(service), live=options.live))
         if options.cache is not None:
             fetcher = CachedFetcher(fresh, BarStore(options.cache), wall_clock)
-        self._history = History(fetcher, wall_clock, options.settle_s)
+        self.history_of = History(fetcher, wall_clock, options.settle_s)
+        self.fresh: Fetches = fresh
+        """The service itself, without what is kept of it."""
+
+    async def newest_bar_ns(self, contract_id: str, since_ns: int) -> int | None:
+        """Return the start of the newest bar since ``since_ns``, of the tier that is in use; None if there is none."""
+        return await self._service.newest_bar_ns(contract_id, since_ns, live=bool(self.fresh.tier))
 
     async def history(
         self,
@@ -56,7 +62,7 @@ class HistoryDoor:
         """
         instrument = await self._service.contract(contract)
         if not continuous:
-            return await self._history.bars(
+            return await self.history_of.bars(
                 instrument,
                 timeframe,
                 start=start,
@@ -71,7 +77,7 @@ class HistoryDoor:
                 "a continuous history is that of a product, from a start on: give no count and no id"
             )
         parts = self._legs(instrument, nanoseconds(start, "start"), end, anchor)
-        return await self._history.stitched(parts, timeframe, anchor=anchor, urgency=urgency, tell=tell)
+        return await self.history_of.stitched(parts, timeframe, anchor=anchor, urgency=urgency, tell=tell)
 
     def _legs(
         self, instrument: Instrument, start_ns: int, end: Instant | None, anchor: Anchor | None

@@ -87,6 +87,11 @@ class Found(Protocol):
         """Bars that came in two versions."""
         ...
 
+    @property
+    def damaged(self) -> list[int]:
+        """The openings of bars that were left out although they hold trades."""
+        ...
+
 
 class Fetches(Protocol):
     """What `History` asks: a `Fetcher`, or one with a cache before it."""
@@ -211,7 +216,9 @@ class Fetcher:
         async def once() -> list[WireCandle]:
             return await self._ask(question, urgency)
 
-        return await repeated(_PATH, once, deadline_s=self._page_s)
+        # The filling of gaps has a schedule of its own, and says what it failed of each time.
+        attempts = 1 if urgency is Urgency.FILL else 8
+        return await repeated(_PATH, once, deadline_s=self._page_s, attempts=attempts)
 
     async def _is_other_tier(
         self, instrument: Instrument, source: Source, span: Span, urgency: Urgency, *, live: bool

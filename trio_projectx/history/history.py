@@ -14,7 +14,8 @@ import pyarrow as pa
 from trio_projectx._errors import ConfigError
 from trio_projectx._timeframe import NS_PER_SECOND, Timeframe
 from trio_projectx.bars import Anchor, Sessions
-from trio_projectx.bars.edges import DAY_NS
+from trio_projectx.bars.edges import DAY_NS, Edges
+from trio_projectx.bars.session_edges import Outside
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
 from trio_projectx.history.aside import aside
@@ -39,10 +40,15 @@ class _Wanted:
     anchor: Anchor
     urgency: Urgency
     tell: Tell | None
+    outside: Outside = "own"
+
+    @property
+    def edges(self) -> Edges:
+        return self.anchor.edges(self.frame, self.outside)
 
     def opening(self, ts_ns: int) -> int:
         """Return the first instant at or after ``ts_ns`` at which a bar may open."""
-        start, end = self.anchor.edges(self.frame).interval(ts_ns)
+        start, end = self.edges.interval(ts_ns)
         return start if start >= ts_ns else end
 
 
@@ -144,6 +150,18 @@ class History:
             await self._span(gathered, wanted, leg.start, leg.end)
         return await gathered.table(self._fetcher.tier)
 
+    async def last(
+        self, instrument: Instrument, frame: Timeframe, anchor: Anchor, outside: Outside, count: int
+    ) -> list[PastBar]:
+        """Return the last ``count`` closed bars there are, for a stream that begins with them.
+
+        :raises TrioProjectXError: as `Fetcher.fetch`.
+        """
+        gathered = _Gathered()
+        wanted = _Wanted(instrument, frame, anchor, Urgency.FILL, None, outside)
+        await self._last(gathered, wanted, self._wall_clock(), count)
+        return gathered.bars
+
     async def _span(self, gathered: _Gathered, wanted: _Wanted, start_ns: int, end_ns: int) -> None:
         """Gather the bars that open in ``[start_ns, end_ns)``, each whole."""
         if start_ns >= end_ns:
@@ -191,9 +209,10 @@ class History:
                 wanted.instrument.contract_id,
                 candles,
                 source.step_ns,
-                wanted.anchor.edges(wanted.frame),
+                wanted.edges,
                 now_ns=settled,
                 known_from=known_from,
+                damaged=pager.damaged,
             )
 
         return await aside(work, len(candles))

@@ -51,6 +51,7 @@ class Pager:
         """How many bars the service gives at once, where that has shown."""
         self.pages = 0
         self.faults: Counter[Fault] = Counter()
+        self._damaged: set[int] = set()
         self.doubles = 0
         """Bars that came again as they were."""
         self.conflicts = 0
@@ -79,6 +80,11 @@ class Pager:
         """What has come so far, oldest first; no two open at the same time."""
         return [self._candles[start] for start in sorted(self._candles)]
 
+    @property
+    def damaged(self) -> list[int]:
+        """The openings of bars that could not be read, and did not come in a good version too."""
+        return sorted(self._damaged - self._candles.keys())
+
     def refuse_limit(self) -> bool:
         """The service does not take the limit: ask with a smaller one; False if there is none."""
         smaller = self._limits[1:]
@@ -94,6 +100,7 @@ class Pager:
         assert asked is not None
         self.pages += 1
         self.faults += page.faults
+        self._damaged.update(page.damaged)
         for candle in page.candles:
             if self._start <= candle.start < self._end:
                 self._keep(candle)

@@ -1,0 +1,169 @@
+"""The ledger of time of every contract of a gateway, and the filling of its gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import trio
+
+from trio_projectx._config import HistoryOptions
+from trio_projectx._errors import TrioProjectXError
+from trio_projectx._events import DataEvent, Gap, HistoryMissing
+from trio_projectx._redact import escape
+from trio_projectx._timeframe import NS_PER_SECOND, Timeframe
+from trio_projectx.bars.mending import Known
+from trio_projectx.connection.directory import Instrument
+from trio_projectx.flow.background import BackgroundTasks
+from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.mending import Begin
+from trio_projectx.flow.outlets import BarOutlet
+from trio_projectx.flow.seam import Want, nothing
+from trio_projectx.history.coverage import Coverage, CoverageReport
+from trio_projectx.history.filling import Filling
+from trio_projectx.history.history import History
+from trio_projectx.history.reading import BarReader, known_of
+
+_NONE = "the service has no bars"
+
+
+class GapFiller:
+    """Made once for a gateway; ``clock`` is the exchange's, ``wall_clock`` ours, both int64 ns.
+
+    Tasks: one for each contract, while something of it is to be read again; the gateway owns them.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        reader: BarReader,
+        tasks: BackgroundTasks,
+        options: HistoryOptions,
+        clock: Callable[[], int],
+        wall_clock: Callable[[], int],
+        tell: Callable[[DataEvent], None],
+    ) -> None:
+        self._history = history
+        self._reader = reader
+        self._tasks = tasks
+        self._options = options
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._tell = tell
+        self._coverages: dict[str, Coverage] = {}
+        self._fillings: dict[str, Filling] = {}
+
+    # -- what the pipelines tell (`flow.fills.Fills`)
+
+    def covered(self, contract_id: str, at_ns: int) -> None:
+        """Trades are received from now on."""
+        self._coverage(contract_id).begin(at_ns)
+
+    def broken(self, contract_id: str, at_ns: int, cause: str) -> None:
+        """They may be missing from ``at_ns`` on."""
+        self._coverage(contract_id).breaks(at_ns, cause)
+
+    def gap(self, gap: Gap) -> None:
+        """They may be missing in it, and are received again."""
+        coverage = self._coverage(gap.contract_id)
+        coverage.lost(gap.start, gap.end, gap.cause)
+        coverage.begin(gap.end)
+
+    def left(self, contract_id: str, at_ns: int | None) -> None:
+        """Nobody wants them any more."""
+        self._coverage(contract_id).end(at_ns)
+
+    # -- what streams want
+
+    def wants(self, contract: ContractPipeline, instrument: Instrument, outlet: BarOutlet) -> Want:
+        """Return what a stream of bars calls with the spans that it wants read again."""
+        if not self._options.fill_gaps:
+            return nothing
+        return partial(self._want, contract, instrument, outlet)
+
+    def _want(
+        self,
+        contract: ContractPipeline,
+        instrument: Instrument,
+        outlet: BarOutlet,
+        frame: Timeframe,
+        low: int,
+        high: int,
+    ) -> None:
+        filling = self._fillings.get(contract.contract_id)
+        if filling is None:
+            filling = self._fillings[contract.contract_id] = Filling(
+                contract,
+                instrument,
+                self._coverage(contract.contract_id),
+                self._reader,
+                self._options,
+                self._clock,
+                self._wall_clock,
+                self._tell,
+            )
+        filling.want(outlet, frame, low, high)
+        if not filling.is_running:
+            filling.is_running = True
+            self._tasks.start_soon(filling.run, name=f"gap fill {contract.contract_id}")
+
+    async def begin(
+        self, contract: ContractPipeline, instrument: Instrument, outlet: BarOutlet, count: int
+    ) -> None:
+        """Begin a stream, which has been acknowledged, with the last ``count`` bars of each timeframe.
+
+        It waits until the bars that ended before live trades began have settled, and for the service, for ``wait_s``
+        in all. What has not come by then is told, and the stream begins without it. Cancelled, it begins so too.
+        """
+        found: dict[Timeframe, Sequence[Known]] = {}
+        why = f"it did not come within {self._options.wait_s:g} s"
+        frames = [Timeframe(frame) for frame in outlet.bars.timeframes]
+        try:
+            with trio.move_on_after(self._options.wait_s):
+                await self._settle(outlet, frames)
+                for frame in frames:
+                    try:
+                        found[frame] = await self._last(instrument, outlet, frame, count)
+                    except TrioProjectXError as exc:
+                        self._miss(contract, frame, escape(str(exc), 300))
+                        found[frame] = ()
+        finally:
+            outlet_is_told = Begin(outlet, found)
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+                await contract.ask(outlet_is_told)
+        for frame in frames:
+            if frame not in found:
+                self._miss(contract, frame, why)
+
+    async def _settle(self, outlet: BarOutlet, frames: Sequence[Timeframe]) -> None:
+        now = self._clock()
+        last = max(outlet.bars.mender.edges(frame).interval(now)[0] for frame in frames)
+        await trio.sleep(max(0.0, last / NS_PER_SECOND + self._options.settle_s - now / NS_PER_SECOND))
+
+    async def _last(
+        self, instrument: Instrument, outlet: BarOutlet, frame: Timeframe, count: int
+    ) -> Sequence[Known]:
+        bars = outlet.bars
+        # A few more: some may turn out to be those that are live already.
+        found = await self._history.last(instrument, frame, bars.anchor, bars.outside, count + 3)
+        if not found:
+            self._miss_of(instrument.contract_id, frame, _NONE)
+        return known_of(found, instrument.grid)
+
+    def _miss(self, contract: ContractPipeline, frame: Timeframe, why: str) -> None:
+        self._miss_of(contract.contract_id, frame, why)
+
+    def _miss_of(self, contract_id: str, frame: Timeframe, why: str) -> None:
+        self._tell(HistoryMissing(contract_id, frame, why, self._wall_clock()))
+
+    # -- what users ask
+
+    def report(self, contract_id: str, start: int | None, end: int | None) -> CoverageReport:
+        """Return what is known of a contract's time."""
+        return self._coverage(contract_id).report(start, end, self._clock())
+
+    def _coverage(self, contract_id: str) -> Coverage:
+        found = self._coverages.get(contract_id)
+        if found is None:
+            found = self._coverages[contract_id] = Coverage(contract_id)
+        return found
