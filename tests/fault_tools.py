@@ -87,6 +87,7 @@ class Seen:
 
     trades: list[px.Trade] = attrs.Factory(list)
     bars: list[px.Bar] = attrs.Factory(list)
+    revised: list[px.BarRevised] = attrs.Factory(list)
     items: list[px.Trade | px.Gap] = attrs.Factory(list)
     """The stream of trades as it came: with its gaps."""
     user_items: list[px.UserItem] = attrs.Factory(list)
@@ -130,6 +131,12 @@ class Seen:
     @property
     def whole_bars(self) -> list[px.Bar]:
         return [bar for bar in self.bars if not bar.partial]
+
+    @property
+    def mended(self) -> list[BarRow]:
+        """Bars that were revised and are whole, as they are in the end."""
+        last = {each.bar.start: each.bar for each in self.revised}
+        return [row(bar) for bar in last.values() if not bar.partial]
 
     @property
     def connects(self) -> int:
@@ -231,6 +238,8 @@ async def _collect_bars(stream: trio.abc.ReceiveChannel[px.Bar | px.Gap], seen: 
     async for item in stream:
         if isinstance(item, px.Bar):
             seen.bars.append(item)
+        elif isinstance(item, px.BarRevised):
+            seen.revised.append(item)
 
 
 async def _collect_trades(stream: trio.abc.ReceiveChannel[px.Trade | px.Gap], seen: Seen) -> None:
@@ -341,6 +350,11 @@ def row(bar: px.Bar) -> BarRow:
     return bar.start, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.trades
 
 
+def said(rows: Iterable[BarRow]) -> set[tuple[object, ...]]:
+    """All of a bar but the number of its trades, which history does not know."""
+    return {each[:6] for each in rows}
+
+
 def truth_rows(table: pa.Table, contract: str = CONTRACT) -> list[Row]:
     table = table.filter(pa.compute.equal(table["contract_id"], contract))
     columns = (table[name].to_pylist() for name in ("ts_event", "price", "volume", "side"))
@@ -409,7 +423,8 @@ def check(
 
     I1: every trade is delivered once, in order, or lies in a gap that was told there, but for ``untold`` that the
     fault itself has kept back. I2: nothing else is delivered, but for ``extra`` that the fault has made up and that no
-    validation can know from real ones; bars are those of the trades that came, and whole ones those of the truth.
+    validation can know from real ones; bars are those of the trades that came, and whole ones, those that were read
+    again included, those of the truth.
     I3: each change of state was told, and the hub never said LIVE when it had been silent for ``bound_s``. I6: there
     was no storm. I8: leaving was prompt. The ledger balanced whenever it was looked at. With ``in_order`` False the
     fault has changed the order: bars then have less than what came where some came late. With ``clocked`` the service
@@ -429,6 +444,7 @@ def check(
     if in_order or not seen.late:
         assert made == wanted[: len(made)]
         assert extra or untold or set(whole) <= set(oracle(sent))
+        assert extra or untold or said(seen.mended) <= said(oracle(sent))
     assert_told(seen, bound_s)
     if seen.statistics is not None:
         assert seen.statistics.market.ledger.balanced

@@ -184,7 +184,7 @@ async def test_a_second_contract_does_not_mix_with_the_first(autojump_clock: tri
         (("CON.F.US.MNQ.Z2", "1m"), {}, px.ContractError, "not a contract id"),
         (("CON.F.US.MNQ.Z26\r\nX: y", "1m"), {}, px.ContractError, "not a contract id"),
         ((None, "1m"), {}, px.ContractError, "NoneType"),
-        (("MNQ", "1m"), {"history": 5}, px.ConfigError, "history="),
+        (("MNQ", "1m"), {"history": -5}, px.ConfigError, "history="),
         (("MNQ", "1m"), {"updates": "often"}, px.ConfigError, "updates="),
         (("MNQ", "1m"), {"updates": 0}, px.ConfigError, "updates="),
         (("MNQ", "1m"), {"updates": math.nan}, px.ConfigError, "updates="),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trio_projectx import Bar, BarRevised, Timeframe
 from trio_projectx.history.coverage import Coverage
 from trio_projectx.history.intervals import Intervals
 
@@ -84,6 +85,11 @@ def test_every_instant_is_in_one_state(
         assert ledger.source(*asked) == expected
     elif states:
         assert ledger.source(*asked) is None
+
+
+def revised() -> BarRevised:
+    numbers = (1.0, 1.0, 1.0, 1.0, 5, None, None, None, None, None, None, None)
+    return BarRevised(Bar("c", Timeframe("1s"), 0, 10**9, *numbers, source="history"), 0)  # type: ignore[arg-type]
 
 
 def test_a_hole_that_cannot_be_filled_stays_and_says_why() -> None:

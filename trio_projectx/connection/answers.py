@@ -45,6 +45,14 @@ class TryLater(GatewayError):
         self.args = (message, code, text, retry_after_s)  # what `again` and `cleaned` make it anew from
         self.retry_after_s = retry_after_s
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether it is about every request: too many were sent, or it says itself for how long none is wanted.
+
+        A 503 that does not say so is of the moment, or of one route.
+        """
+        return self.code == 429 or self.retry_after_s is not None
+
 
 class Envelope(msgspec.Struct):
     """What stands around every answer."""

@@ -135,8 +135,8 @@ class Pacer:
     async def turn(self, lane: Lane, urgency: Urgency = Urgency.LIVE) -> AsyncGenerator[None]:
         """Wait for a turn, for a block that is one request.
 
-        Where the block raises `TryLater`, nothing of this lane is asked for as long as the service wants; without
-        ``Retry-After`` that is 1 s, then 2, and so on up to the window's length. Waiting has no limit of its own:
+        Where the block raises a `TryLater` that holds all, nothing of this lane is asked for as long as the service
+        wants; without ``Retry-After`` that is 1 s, then 2, and so on up to the window's length. Waiting has no limit of its own:
         set a deadline. Cancelled while it waits, it has used nothing up; cancelled later, its request counts.
         """
         queue = self._queues[lane]
@@ -144,7 +144,8 @@ class Pacer:
         try:
             yield
         except TryLater as exc:
-            queue.refused(exc.retry_after_s)
+            if exc.holds_all:
+                queue.refused(exc.retry_after_s)
             raise
         else:
             queue.answered()

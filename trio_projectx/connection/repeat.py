@@ -28,7 +28,7 @@ def is_passing(exc: Exception) -> bool:
 
 def _wait(exc: Exception) -> bool | float:
     # Who was told to come later waits at the pacer, for exactly so long.
-    return 0.0 if isinstance(exc, TryLater) else is_passing(exc)
+    return 0.0 if isinstance(exc, TryLater) and exc.holds_all else is_passing(exc)
 
 
 async def repeated(

@@ -61,7 +61,6 @@ class Filling:
         self._settle_ns = round(options.settle_s * NS_PER_SECOND)
         self._jobs: dict[_Key, Job] = {}
         self._bell = Bell()
-        self.is_running = False
 
     def want(self, outlet: BarOutlet, frame: Timeframe, low: int, high: int) -> None:
         """Have the bars of ``[low, high)`` read again, once they are over."""
@@ -72,20 +71,15 @@ class Filling:
         self._bell.ring()
 
     async def run(self) -> None:
-        """Do what is wanted; returns when nothing is, or nobody is there any more who wants it."""
-        try:
-            while self._jobs:
-                self._drop_done()
-                key, at = self._next()
-                now = trio.current_time()
-                if key is None:
-                    continue
-                if at > now:
-                    await self._bell.wait(min(at, now + _LOOK_S))
-                else:
-                    await self._do(key)
-        finally:
-            self.is_running = False
+        """Do what is wanted, for as long as the gateway is open; what fails is told, and tried again."""
+        while True:
+            self._drop_done()
+            key, at = self._next()
+            now = trio.current_time()
+            if key is not None and at <= now:
+                await self._do(key)
+            else:
+                await self._bell.wait(math.inf if key is None else min(at, now + _LOOK_S))
 
     def _drop_done(self) -> None:
         for key in list(self._jobs):

@@ -30,7 +30,7 @@ _NONE = "the service has no bars"
 class GapFiller:
     """Made once for a gateway; ``clock`` is the exchange's, ``wall_clock`` ours, both int64 ns.
 
-    Tasks: one for each contract, while something of it is to be read again; the gateway owns them.
+    Tasks: one for each contract whose bars anybody has wanted; the gateway owns them.
     """
 
     def __init__(
@@ -79,17 +79,6 @@ class GapFiller:
         """Return what a stream of bars calls with the spans that it wants read again."""
         if not self._options.fill_gaps:
             return nothing
-        return partial(self._want, contract, instrument, outlet)
-
-    def _want(
-        self,
-        contract: ContractPipeline,
-        instrument: Instrument,
-        outlet: BarOutlet,
-        frame: Timeframe,
-        low: int,
-        high: int,
-    ) -> None:
         filling = self._fillings.get(contract.contract_id)
         if filling is None:
             filling = self._fillings[contract.contract_id] = Filling(
@@ -102,10 +91,8 @@ class GapFiller:
                 self._wall_clock,
                 self._tell,
             )
-        filling.want(outlet, frame, low, high)
-        if not filling.is_running:
-            filling.is_running = True
             self._tasks.start_soon(filling.run, name=f"gap fill {contract.contract_id}")
+        return partial(filling.want, outlet)
 
     async def begin(
         self, contract: ContractPipeline, instrument: Instrument, outlet: BarOutlet, count: int

@@ -84,9 +84,9 @@ def _edges(timeframe: Timeframe, anchor: Anchor, start_ns: int, end_ns: int) -> 
     else:
         at = edges.interval(start_ns)[1]
         for _ in range(_EDGES_MOST + 1):
+            yield at  # the last one too: a bar of the service's may reach over it
             if at >= end_ns:
                 return
-            yield at
             at = edges.interval(at)[1]
 
 
