@@ -141,7 +141,7 @@ def fill(
     filled=st.booleans(),
     count=st.integers(1, 120),
 )
-def test_bars_with_outages_and_fill_are_those_without(
+def test_bars_with_outages_and_fill_are_those_without(  # noqa: C901  a story in its order
     seed: int,
     case: tuple[tuple[str, ...], int, int],
     anchor: str,

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 import trio
 from fault_tools import CONTRACT, config_for, open_sim, truth_rows
-from simulator_tools import START_NS
 from trio.testing import MockClock
 
 import trio_projectx as px
@@ -57,9 +56,10 @@ async def stream(
     *,
     history: int = 0,
     anchor: px.bars.Anchor | None = None,
-    **changes: object,
+    history_options: px.HistoryOptions | None = None,
 ) -> None:
-    async with px.open_gateway(config_for(sim, **changes)) as gateway:
+    options = history_options or px.HistoryOptions()
+    async with px.open_gateway(config_for(sim, history=options)) as gateway:
         async with (
             gateway.open_events(capacity=100_000) as events,
             gateway.open_bars(CONTRACT, *frames, history=history, events=True, anchor=anchor) as bars,
@@ -97,16 +97,17 @@ def truth(sim: Simulator, frame: str, anchor: px.bars.Anchor) -> dict[int, tuple
 
 def assert_true(sim: Simulator, got: Got, frames: Sequence[str], anchor: px.bars.Anchor) -> None:
     """Every bar that the reader has is whole and the truth's, none is missing between the first and the last."""
+    since = truth_rows(sim.truth())[0][0]
     for frame in frames:
         known = got.last(frame)
         wanted = truth(sim, frame, anchor)
-        # What was traded before the simulator began is in its history, and not in its truth.
-        whole = {s: bar for s, bar in known.items() if not bar.partial and s >= START_NS}
+        # What was traded before anybody listened is in the simulator's history, and not in its truth.
+        whole = {s: bar for s, bar in known.items() if not bar.partial and s >= since}
         assert {start: numbers(bar) for start, bar in whole.items()} == {
             start: row for start, row in wanted.items() if start in whole
         }
-        closed = [start for start in wanted if min(known) <= start <= max(known)]
-        assert sorted(known) == closed, frame
+        closed = [start for start in wanted if max(min(known), since) <= start <= max(known)]
+        assert sorted(start for start in known if start >= since) == closed, frame
         rows = got.tables[frame].to_pylist()
         assert [row["partial"] for row in rows] == [known[s].partial for s in sorted(known)][: len(rows)]
         assert [row["source"] for row in rows] == [known[s].source for s in sorted(known)][: len(rows)]
@@ -140,3 +141,166 @@ async def test_bars_with_outages_and_fill_are_those_without(autojump_clock: Mock
     assert got.gaps
     assert {bar.source for bar in got.last("1s").values()} >= {"live", "history"}
     assert got.coverage.revised == len([i for i in got.items if isinstance(i, px.BarRevised)])
+
+
+@pytest.mark.parametrize("after", [0.2, 3.4, 29.9, 57.0, 59.99])
+async def test_the_seam_has_no_hole_and_no_double(autojump_clock: MockClock, after: float) -> None:
+    """At any place in a second and a minute; what was forming at connect is read again when it has closed."""
+    got = Got()
+    async with open_sim(11) as sim, trio.open_nursery() as nursery:
+        nursery.start_soon(stream, sim, 270.0, Got(), ("1m",))  # so that the truth begins before
+        await trio.sleep(after)
+        await stream(sim, 200.0, got, ("1s", "1m"), history=20)
+        nursery.cancel_scope.cancel()
+    for frame, step in (("1s", NS), ("1m", 60 * NS)):
+        bars = [item for item in got.items if isinstance(item, px.Bar) and item.timeframe == frame]
+        assert [bar.source for bar in bars[:20]] == ["history"] * 20
+        assert {bar.source for bar in bars[20:]} == {"live"}
+        starts = [bar.start for bar in bars]
+        assert starts == sorted(set(starts))
+        # A market of twenty trades a second has a bar for each interval.
+        assert starts == list(range(starts[0], starts[-1] + 1, step))
+        assert [bar.partial for bar in bars[20:]] == [True] + [False] * (len(bars) - 21)
+        assert not any(bar.partial for bar in got.last(frame).values())
+        table = got.tables[frame]
+        assert table["start"].cast("int64").to_pylist() == starts[: table.num_rows]
+        assert not any(table["partial"].to_pylist())
+    ends = [item.end for item in got.items[:40] if isinstance(item, px.Bar)]
+    assert ends == sorted(ends)
+    # What was live is the truth, also of the bar whose beginning nobody of us had seen.
+    assert_true(sim, got, ("1s", "1m"), SESSION)
+
+
+async def test_without_history_live_bars_come_and_it_is_told(autojump_clock: MockClock) -> None:
+    """Row 105: a service without bars, one that fails, and one that hangs."""
+    for fault, options in (
+        ("http_status", {"status": 500}),
+        ("http_body", {"kind": "garbage"}),
+        ("hang", {"phase": "rest"}),
+    ):
+        got = Got()
+        async with open_sim(4) as sim:
+            sim.inject(Fault(fault, hub="rest", path="/api/history/*", count=0, **options))
+            before = trio.current_time()
+            await stream(sim, 30.0, got, ("1s",), history=50, history_options=px.HistoryOptions(wait_s=12.0))
+            assert trio.current_time() - before < 45
+        (missing,) = got.told(px.HistoryMissing)
+        assert (missing.contract_id, missing.timeframe) == (CONTRACT, "1s")
+        assert missing.reason
+        assert len([item for item in got.items if isinstance(item, px.Bar)]) >= 28
+        assert {item.source for item in got.items if isinstance(item, px.Bar)} == {"live"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("http_status", {"status": 500}),
+        ("http_status", {"status": 429}),
+        ("http_status", {"status": 429, "retry_after_s": 3}),
+        ("http_body", {"kind": "html"}),
+        ("hang", {"phase": "rest"}),
+    ],
+)
+async def test_a_fill_that_fails_is_tried_again_and_shows_until_then(
+    autojump_clock: MockClock, name: str, options: dict[str, object]
+) -> None:
+    """Row 103: live bars go on, the gap stays visible and says why; then it is filled."""
+    got, looks = Got(), []
+    async with open_sim(6) as sim, trio.open_nursery() as nursery:
+
+        async def look(gateway_of: list[px.Gateway]) -> None:
+            while True:
+                await trio.sleep(1)
+                looks.extend(gateway.coverage("MNQ") for gateway in gateway_of)
+
+        seen: list[px.Gateway] = []
+        nursery.start_soon(stream_and_show, sim, 190.0, got, seen)
+        nursery.start_soon(look, seen)
+        await trio.sleep(10)
+        sim.inject(Fault(name, hub="rest", path="/api/history/*", count=0, duration_s=70.0, **options))
+        cut(sim, 5.0)
+        await trio.sleep(80)
+        sim.clear_faults()
+        await trio.sleep(105)
+        nursery.cancel_scope.cancel()
+    assert_true(sim, got, FRAMES[:3], SESSION)
+    (gap,) = got.gaps
+    while_open = [report for report in looks if report.missing]
+    assert while_open
+    for report in while_open:
+        (hole,) = report.missing
+        assert hole.start == gap.start
+        assert hole.end <= gap.end or hole.attempts == 0  # while it was open, it went to the present
+    failed = [report.missing[0] for report in while_open if report.missing[0].attempts]
+    assert failed
+    assert failed[-1].last_failure
+    assert failed[-1].cause == gap.cause
+    assert not looks[-1].missing
+    told = got.told(px.GapFillFailed)
+    assert told
+    assert all(event.retry_in_s is not None and event.retry_in_s <= 60 for event in told)
+    assert got.told(px.GapFilled)
+    during = [i for i in got.items if isinstance(i, px.Bar) and gap.end <= i.start < gap.end + 60 * NS]
+    assert len([bar for bar in during if bar.timeframe == "1s"]) >= 58, "live bars went on"
+
+
+async def stream_and_show(sim: Simulator, seconds: float, got: Got, seen: list[px.Gateway]) -> None:
+    async with px.open_gateway(config_for(sim)) as gateway:
+        seen.append(gateway)
+        async with (
+            gateway.open_events(capacity=100_000) as events,
+            gateway.open_bars(CONTRACT, *FRAMES, events=True) as bars,
+            trio.open_nursery() as nursery,
+        ):
+
+            async def collect(stream: trio.abc.ReceiveChannel[object], into: list) -> None:
+                async for item in stream:
+                    into.append(item)
+
+            nursery.start_soon(collect, bars, got.items)
+            nursery.start_soon(collect, events, got.events)
+            await trio.sleep(seconds)
+            got.tables = {frame: bars.table(frame) for frame in FRAMES}
+            nursery.cancel_scope.cancel()
+    seen.clear()
+
+
+async def test_it_can_be_switched_off(autojump_clock: MockClock) -> None:
+    got = Got()
+    async with open_sim(6) as sim, trio.open_nursery() as nursery:
+        options = px.HistoryOptions(fill_gaps=False)
+        nursery.start_soon(lambda: stream(sim, 60.0, got, ("1s",), history_options=options))
+        await trio.sleep(10)
+        cut(sim, 5.0)
+    assert got.gaps
+    assert not any(isinstance(item, px.BarRevised) for item in got.items)
+    assert got.coverage is not None
+    assert [(hole.start, hole.end) for hole in got.coverage.missing] == [(got.gaps[0].start, got.gaps[0].end)]
+    assert not got.coverage.is_complete
+
+
+async def test_a_reader_without_events_gets_the_bars_that_were_missing_in_their_places(
+    autojump_clock: MockClock,
+) -> None:
+    """Where nothing later was given yet; the table has them all."""
+    got: list[px.Bar] = []
+    async with open_sim(6) as sim, trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            async with (
+                px.open_gateway(config_for(sim)) as gateway,
+                gateway.open_bars(CONTRACT, "1m") as bars,
+            ):
+                with trio.move_on_after(1200):
+                    async for bar in bars:
+                        got.append(bar)
+                table = bars.table("1m")
+                assert not any(table["partial"].to_pylist()[1:])
+                assert table["start"].cast("int64").to_pylist() == [bar.start for bar in got]
+
+        nursery.start_soon(read)
+        await trio.sleep(100)
+        cut(sim, 400.0)
+    starts = [bar.start for bar in got]
+    assert starts == list(range(starts[0], starts[-1] + 1, 60 * NS))
+    assert {bar.source for bar in got} == {"live", "history"}

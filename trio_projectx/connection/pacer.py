@@ -136,8 +136,9 @@ class Pacer:
         """Wait for a turn, for a block that is one request.
 
         Where the block raises a `TryLater` that holds all, nothing of this lane is asked for as long as the service
-        wants; without ``Retry-After`` that is 1 s, then 2, and so on up to the window's length. Waiting has no limit of its own:
-        set a deadline. Cancelled while it waits, it has used nothing up; cancelled later, its request counts.
+        wants; without ``Retry-After`` that is 1 s, then 2, and so on up to the window's length. Waiting has no limit
+        of its own: set a deadline. Cancelled while it waits, it has used nothing up; cancelled later, its request
+        counts.
         """
         queue = self._queues[lane]
         await queue.turn(urgency)

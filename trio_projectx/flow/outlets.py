@@ -111,6 +111,8 @@ class BarOutlet:
     _steady: bool = False
     _broken: bool = False
     _missing_after: int | None = None
+    _given: dict[Timeframe, int] = attrs.field(factory=dict[Timeframe, int])
+    """The start of the last bar that was given, of each timeframe."""
     _late: tuple[int, int] = (0, 0)
     _late_in_a_row: tuple[int, int] = (0, 0)
     """For the finest timeframe, and for the coarsest."""
@@ -174,6 +176,7 @@ class BarOutlet:
         if seam is None or seam.held is None:
             return
         lead = seam.lead(self.bars, found)
+        self._given = {bar.timeframe: bar.start for bar in lead} | self._given
         if seam.last_end is not None:
             # A trade that came for one of these bars now would open it once more.
             seam.held += self.bars.settle(seam.last_end)
@@ -185,13 +188,24 @@ class BarOutlet:
         closed = self.bars.settle(high)
         mended = self.bars.mender.mend(frame, known, low, high)
         await self._give(closed)
-        if self.tell_events and mended.revised:
+        if self.tell_events:
             # One that was skipped, for it was partial, is new to the reader.
             revised = mended.revised
             await self._deliver([attrs.evolve(r, is_new=True) if self.skip_first else r for r in revised])
+        else:
+            await self._deliver(self._in_time(mended.revised))
         return mended
 
+    def _in_time(self, revised: Sequence[BarRevised]) -> list[Bar]:
+        """Return the bars that were not given and come before any later one was: they were never missing."""
+        found = [each.bar for each in revised if each.is_new or self.skip_first]
+        found = [bar for bar in found if bar.start > self._given.get(bar.timeframe, bar.start)]
+        self._given.update((bar.timeframe, bar.start) for bar in found)
+        return found
+
     async def _deliver(self, items: Sequence[Bar | BarRevised | Gap]) -> None:
+        if not items:
+            return
         if self.seam is None or not self.seam.hold(items):
             self.begin({})  # where there is no room to wait for the history, it comes too late
             await self.feed.deliver(items)
@@ -199,7 +213,9 @@ class BarOutlet:
     async def _give(self, closed: Sequence[Bar]) -> None:
         for event in self.bars.take_told():
             self.tell(event)
-        items: list[Bar | BarRevised | Gap] = [bar for bar in closed if not (self.skip_first and bar.partial)]
+        shown = [bar for bar in closed if not (self.skip_first and bar.partial)]
+        self._given.update((bar.timeframe, bar.start) for bar in shown)
+        items: list[Bar | BarRevised | Gap] = [*shown]
         revised = self.bars.take_revised()
         if self.tell_events:
             items += [each for each in revised if not (self.skip_first and each.bar.partial)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 import trio
 
@@ -12,7 +13,7 @@ from trio_projectx._errors import TrioProjectXError
 from trio_projectx._events import DataEvent, Gap, HistoryMissing
 from trio_projectx._redact import escape
 from trio_projectx._timeframe import NS_PER_SECOND, Timeframe
-from trio_projectx.bars.mending import Known
+from trio_projectx.bars.mending import AFTER_ALL, Known
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.flow.contract import ContractPipeline
@@ -24,7 +25,9 @@ from trio_projectx.history.filling import Filling
 from trio_projectx.history.history import History
 from trio_projectx.history.reading import BarReader, known_of
 
-_NONE = "the service has no bars"
+_NONE: Final = "the service has no bars"
+#: How often it is looked whether live trades have begun.
+_LOOK_S: Final = 0.1
 
 
 class GapFiller:
@@ -123,16 +126,35 @@ class GapFiller:
                 self._miss(contract, frame, why)
 
     async def _settle(self, outlet: BarOutlet, frames: Sequence[Timeframe]) -> None:
-        now = self._clock()
-        last = max(outlet.bars.mender.edges(frame).interval(now)[0] for frame in frames)
-        await trio.sleep(max(0.0, last / NS_PER_SECOND + self._options.settle_s - now / NS_PER_SECOND))
+        """Wait until every bar before the first live one can be read; twice ``settle_s`` at most."""
+        begun = self._clock()
+        with trio.move_on_after(2 * self._options.settle_s):
+            while (wait_ns := self._wait_ns(outlet, frames, begun)) > 0:  # noqa: ASYNC110  time alone changes it too
+                # Looked at again and again: the first trade may say that another bar has ended.
+                await trio.sleep(min(wait_ns / NS_PER_SECOND, _LOOK_S))
+
+    def _wait_ns(self, outlet: BarOutlet, frames: Sequence[Timeframe], begun: int) -> int:
+        mender, now = outlet.bars.mender, self._clock()
+        settle_ns = round(self._options.settle_s * NS_PER_SECOND)
+        needed = begun
+        for frame in frames:
+            start, end = mender.edges(frame).interval(begun)
+            first = mender.first_start(frame)
+            if first <= start:
+                needed = max(needed, start + settle_ns)  # what was forming is live
+            elif first < AFTER_ALL:
+                needed = max(needed, first + settle_ns)
+            else:
+                # Without a trade it is not live yet, and if it ends soon it may never be.
+                needed = max(needed, (end if end - now < settle_ns else start) + settle_ns)
+        return needed - now
 
     async def _last(
         self, instrument: Instrument, outlet: BarOutlet, frame: Timeframe, count: int
     ) -> Sequence[Known]:
         bars = outlet.bars
-        # A few more: some may turn out to be those that are live already.
-        found = await self._history.last(instrument, frame, bars.anchor, bars.outside, count + 3)
+        before = min(bars.mender.first_start(frame), self._clock())
+        found = await self._history.last(instrument, frame, bars.anchor, bars.outside, count, before)
         if not found:
             self._miss_of(instrument.contract_id, frame, _NONE)
         return known_of(found, instrument.grid)

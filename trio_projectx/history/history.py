@@ -151,15 +151,21 @@ class History:
         return await gathered.table(self._fetcher.tier)
 
     async def last(
-        self, instrument: Instrument, frame: Timeframe, anchor: Anchor, outside: Outside, count: int
+        self,
+        instrument: Instrument,
+        frame: Timeframe,
+        anchor: Anchor,
+        outside: Outside,
+        count: int,
+        end_ns: int,
     ) -> list[PastBar]:
-        """Return the last ``count`` closed bars there are, for a stream that begins with them.
+        """Return the last ``count`` closed bars that open before ``end_ns``, for a stream that begins with them.
 
         :raises TrioProjectXError: as `Fetcher.fetch`.
         """
         gathered = _Gathered()
         wanted = _Wanted(instrument, frame, anchor, Urgency.FILL, None, outside)
-        await self._last(gathered, wanted, self._wall_clock(), count)
+        await self._last(gathered, wanted, end_ns, count)
         return gathered.bars
 
     async def _span(self, gathered: _Gathered, wanted: _Wanted, start_ns: int, end_ns: int) -> None:
