@@ -213,6 +213,10 @@ class BarOutlet:
     async def _give(self, closed: Sequence[Bar]) -> None:
         for event in self.bars.take_told():
             self.tell(event)
+            if event.trades and not isinstance(event.timeframe, BarKind):
+                # The service has had them.
+                span = self.bars.mender.touched(event.timeframe, event.first_ts, event.last_ts)
+                self.want(event.timeframe, *span)
         shown = [bar for bar in closed if not (self.skip_first and bar.partial)]
         self._given.update((bar.timeframe, bar.start) for bar in shown)
         items: list[Bar | BarRevised | Gap] = [*shown]
