@@ -9,7 +9,7 @@ And at every moment on the way, with some holes filled and others not: what says
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 from history_tools import GRID, HOUR, MINUTE, MNQ, SECOND
@@ -103,13 +103,19 @@ def ticks_of(rng: random.Random, start: int, end: int, count: int, late_ns: int,
 
 
 @st.composite
-def stories(draw: st.DrawFn) -> Story:
-    label = draw(st.sampled_from(list(SPANS)))
-    turns = TURNS[draw(st.sampled_from(list(TURNS)))]
+def stories(
+    draw: st.DrawFn,
+    *,
+    late: bool = True,
+    labels: Sequence[str] | None = None,
+    dates: Sequence[str] | None = None,
+) -> Story:
+    label = draw(st.sampled_from(labels or list(SPANS)))
+    turns = TURNS[draw(st.sampled_from(dates or list(TURNS)))]
     span = SPANS[label]
     turn = draw(st.sampled_from(turns))
     start = turn - int(span * draw(st.floats(0, 1)))
-    late_ns = draw(st.sampled_from([0, 0, SECOND, 90 * SECOND]))
+    late_ns = draw(st.sampled_from([0, 0, SECOND, 90 * SECOND])) if late else 0
     rng = random.Random(draw(st.integers(0, 1 << 30)))
     count = draw(st.integers(1, 90))
     ticks = ticks_of(rng, start, start + span, count, late_ns, draw(st.sampled_from([0.0, 0.0, 0.1])))
