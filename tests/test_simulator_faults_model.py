@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import trio_projectx as px
 from trio_projectx.simulator.faults import HOSTILE_KINDS, PARAMETERS, SPECS, Fault, Level, parse_fault
+from trio_projectx.simulator.faults.answers import ANSWERS, KINDS, PATHS
 from trio_projectx.simulator.faults.calls import CALLS
 from trio_projectx.simulator.faults.catalogue import PHASES
 from trio_projectx.simulator.faults.filters import FILTERS
@@ -30,6 +31,7 @@ def test_every_name_has_code_and_all_code_a_name() -> None:
         Level.WIRE: {*WIRE, *WIRE_SENDS},
         Level.INSERT: {*INSERTS},
         Level.REQUEST: {*REQUESTS},
+        Level.ANSWER: {*ANSWERS},
         Level.CALL: {*CALLS} - {"hang"},
         Level.ACCEPT: {"refuse"},
     }
@@ -39,6 +41,8 @@ def test_every_name_has_code_and_all_code_a_name() -> None:
     assert "hang" in CALLS
     assert {*HOSTILE} == {*HOSTILE_KINDS}
     assert {*_BODIES} == {*SPECS["http_body"].kinds}
+    assert {*KINDS} == {*SPECS["history_bars"].kinds}
+    assert {*PATHS} == {*ANSWERS}
 
 
 def test_every_parameter_is_taken_by_a_fault_and_is_known() -> None:
@@ -63,6 +67,9 @@ def test_the_documented_table_is_the_codes_own() -> None:
     assert fields == [field.name for field in attrs.fields(Fault)]
     kinds = re.findall(r"`(\w+)`", text.split("## Kinds of `hostile`")[1].split("##")[0].split("\n\n", 1)[1])
     assert kinds == list(HOSTILE_KINDS)
+    of_bars = text.split("## Kinds of `history_bars`")[1].split("##")[0]
+    rows_of_bars = re.findall(r"^\| (`.*?`) \|", of_bars, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(rows_of_bars)) == list(SPECS["history_bars"].kinds)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -106,6 +113,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": "tcp_reset", "after_bytes": -1}, "after_bytes must be a whole number"),
     ({"name": "http_status", "after_bytes": 5}, "nothing is counted before it"),
     ({"name": "subscribe_never", "after_records": 5}, "nothing is counted before it"),
+    ({"name": "history_bars", "after_bytes": 5}, "nothing is counted before it"),
+    ({"name": "history_bars", "hub": "market"}, "history_bars is of REST"),
+    ({"name": "history_bars", "kind": "shufled"}, "kind must be .*did you mean shuffled"),
+    ({"name": "http_refused", "error_code": 0}, "error_code must be a whole number from 1"),
+    ({"name": "http_refused", "phase": "upgrade"}, "the phase of http_refused must be rest"),
     ({"name": "ws_close", "reason": "x" * 200_000}, "reason must be a text of up to 100000 characters"),
 ]
 

@@ -272,7 +272,8 @@ DataEvent: TypeAlias = (
 class JournalFailed:
     """Writing failed (disk full, read-only, an error of the disk): ``lost`` rows are not in the journal.
 
-    The live streams go on. Every file can be read to its last acknowledged batch.
+    The live streams go on. Every file can be read to its last acknowledged batch. With ``lost`` 0 it was the sealing of
+    finished files, or the end of the last ones: recording goes on, and they are read as they are.
     """
 
     reason: str

@@ -27,7 +27,7 @@ from trio_projectx.journal.layout import Place, date_of, places
 from trio_projectx.journal.options import JournalOptions
 from trio_projectx.journal.queue import JournalStatistics, Queue, quote_columns, trade_columns
 from trio_projectx.journal.retention import remove, survey, to_remove
-from trio_projectx.journal.seal import Damage, Sealer
+from trio_projectx.journal.seal import Damage, Sealer, SealReport
 from trio_projectx.journal.writer import Claim, JournalWriter
 from trio_projectx.market import PriceGrid, TradeBatch
 
@@ -63,7 +63,7 @@ class Recorder:
         # One thread, ours alone: a disk that hangs takes none from anybody, and no two calls overlap.
         self._threads = trio.CapacityLimiter(1)
         self._written = self._in_hand = 0
-        self._failed_until = -_FOREVER
+        self._failed_until = self._seal_after = -_FOREVER
         self._is_failed = self._is_closing = False
         self._lost_at_failure = 0
         self._scope = trio.CancelScope(shield=True)
@@ -160,7 +160,7 @@ class Recorder:
         self._written += rows
         if self._is_failed and rows:
             self._recovered()
-        if self._writer.finished:
+        if self._writer.finished and trio.current_time() >= self._seal_after:
             await self._wait_and_tell(self._seal_finished)
 
     def _fail(self, exc: OSError, rows: int) -> None:
@@ -169,8 +169,7 @@ class Recorder:
         self._is_failed = True
         self._queue.lose(rows)
         self._failed_until = trio.current_time() + self._options.retry_s
-        reason = escape(exc.strerror or str(exc) or type(exc).__name__)
-        self._tell(JournalFailed(reason, rows, self._options.retry_s, self._wall_clock()))
+        self._tell(JournalFailed(_reason(exc), rows, self._options.retry_s, self._wall_clock()))
 
     def _recovered(self) -> None:
         self._is_failed = False
@@ -178,13 +177,14 @@ class Recorder:
 
     # -- in the thread
 
-    async def _wait_and_tell(self, work: Callable[[], list[Damage]]) -> None:
-        """Do some work of which only damage is news."""
+    async def _wait_and_tell(self, work: Callable[[list[Damage]], None]) -> None:
+        """Do some work of which only damage is news, and failure: of that nothing is lost, the segments stay."""
+        damaged: list[Damage] = []
         try:
-            damaged = await self._in_thread(work)
+            await self._in_thread(lambda: work(damaged))
         except OSError as exc:
-            self._fail(exc, 0)
-            return
+            self._seal_after = trio.current_time() + self._options.retry_s
+            self._tell(JournalFailed(_reason(exc), 0, self._options.retry_s, self._wall_clock()))
         for each in damaged:
             self._tell(JournalQuarantined(each.name, each.reason, each.rows_saved, self._wall_clock()))
 
@@ -205,24 +205,33 @@ class Recorder:
             taken_s = trio.current_time() - start
             self._tell(JournalSlow(taken_s, self._queue.waiting, self._wall_clock()))
 
-    def _recover(self) -> list[Damage]:
+    def _recover(self, damaged: list[Damage]) -> None:
         """Seal what a process before us has left, and let go what is too old."""
-        damaged: list[Damage] = []
-        for place in list(places(self._root)):
-            damaged += self._sealer.seal(place).damaged
-        self._retain()
-        return damaged
+        self._seal(list(places(self._root)), damaged)
 
-    def _seal_finished(self) -> list[Damage]:
-        damaged: list[Damage] = []
-        for place in self._writer.take_finished():
-            damaged += self._sealer.seal(place, self._writer.active).damaged
-        self._retain()
-        return damaged
+    def _seal_finished(self, damaged: list[Damage]) -> None:
+        self._seal(sorted(self._writer.take_finished()), damaged)
 
-    def _finish(self) -> list[Damage]:
-        self._writer.close()
-        return self._seal_finished()
+    def _seal(self, todo: list[Place], damaged: list[Damage]) -> None:
+        """Seal the places; one that fails takes none of the others with it, and is tried again."""
+        failure: OSError | None = None
+        for place in todo:
+            report = SealReport()
+            try:
+                self._sealer.seal(place, self._writer.active, report=report)
+            except OSError as exc:
+                self._writer.finished.add(place)
+                failure = failure or exc
+            damaged += report.damaged
+        self._retain()
+        if failure is not None:
+            raise failure
+
+    def _finish(self, damaged: list[Damage]) -> None:
+        try:
+            self._writer.close()
+        finally:
+            self._seal_finished(damaged)
 
     def _retain(self) -> None:
         days, size = self._options.keep_days, self._options.keep_bytes
@@ -244,6 +253,10 @@ async def _unwrapped(work: Callable[[], T], threads: trio.CapacityLimiter) -> T 
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=threads)
     except OSError as exc:
         return exc
+
+
+def _reason(exc: OSError) -> str:
+    return escape(exc.strerror or str(exc) or type(exc).__name__)
 
 
 @asynccontextmanager

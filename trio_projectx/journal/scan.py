@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -16,6 +17,9 @@ from trio_projectx.journal.layout import Kind, Place, files, is_part, is_segment
 from trio_projectx.journal.schemas import SCHEMAS
 from trio_projectx.journal.seal import held
 from trio_projectx.journal.segment import read_segment
+
+#: How often a folder is listed until two listings agree; its files change once in many seconds.
+_LOOKS: Final = 100
 
 
 def schema_of(kind: Kind) -> pa.Schema:
@@ -52,20 +56,45 @@ def dataset(
     )
     filesystem = pafs.LocalFileSystem()
     for place in chosen:
-        folder = place.folder(root)
-        names = files(folder)
-        gone = held(folder, names)
+        parts_there, batches = _settled(place.folder(root), place, schema)
         where = (ds.field("contract") == place.contract) & (ds.field("date") == pa.scalar(place.date))
-        for name in names:
-            if is_part(name) and name not in gone:
-                path = str(folder / name)
-                sealed.append(format_.make_fragment(path, filesystem, partition_expression=where))
-            elif is_segment(name) and name not in gone:
-                loose += _batches(folder / name, place, schema)
+        for path in parts_there:
+            sealed.append(format_.make_fragment(str(path), filesystem, partition_expression=where))
+        loose += batches
     parts: list[ds.Dataset] = [ds.FileSystemDataset(sealed, schema, format_, filesystem)]
     if loose:
         parts.append(ds.dataset(pa.Table.from_batches(loose, schema=schema)))
     return ds.UnionDataset(schema, parts)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def _settled(folder: Path, place: Place, schema: pa.Schema) -> tuple[list[Path], list[pa.RecordBatch]]:
+    """Return the sealed files of a folder, and the rows of its segments, as they were at one instant.
+
+    A recorder may seal them meanwhile, and a listing is not made in an instant: it can have missed the sealed file,
+    and the segments too. So what was read counts only if the next listing is the same.
+    """
+    names = files(folder)
+    for _ in range(_LOOKS):
+        found = _read(folder, names, place, schema)
+        again = files(folder)
+        if found is not None and again == names:
+            return found
+        names = again
+    raise OSError(f"{folder.name} changes all the time: it cannot be read")
+
+
+def _read(
+    folder: Path, names: list[str], place: Place, schema: pa.Schema
+) -> tuple[list[Path], list[pa.RecordBatch]] | None:
+    try:
+        gone = held(folder, names)
+        left = [name for name in names if name not in gone]
+        batches = [
+            each for name in left if is_segment(name) for each in _batches(folder / name, place, schema)
+        ]
+    except FileNotFoundError:
+        return None
+    return [folder / name for name in left if is_part(name)], batches
 
 
 def _batches(path: Path, place: Place, schema: pa.Schema) -> list[pa.RecordBatch]:

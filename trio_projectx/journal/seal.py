@@ -57,13 +57,21 @@ class Sealer:
         self._root = root
         self._disk = disk
 
-    def seal(self, place: Place, active: Iterable[Path] = (), *, compact: bool = False) -> SealReport:
+    def seal(
+        self,
+        place: Place,
+        active: Iterable[Path] = (),
+        *,
+        compact: bool = False,
+        report: SealReport | None = None,
+    ) -> SealReport:
         """Make one Parquet file of all segments of a place that nobody writes, with ``compact`` of its Parquet too.
 
-        A damaged file is moved to the quarantine; a segment's rows before the damage are sealed.
+        A damaged file is moved to the quarantine; a segment's rows before the damage are sealed. A ``report`` that is
+        handed in says what was done also where this raises.
         """
-        folder, report = place.folder(self._root), SealReport()
-        self.tidy(place)
+        folder, report = place.folder(self._root), SealReport() if report is None else report
+        self.tidy(place, report)
         busy = {path.name for path in active if path.parent == folder}
         names = [name for name in files(folder) if is_segment(name) and name not in busy]
         if compact:
@@ -96,7 +104,8 @@ class Sealer:
             self._disk.remove(temporary)
         self._disk.sync_folder(folder)
         damaged = {Path(damage.name).name for damage in report.damaged}
-        for name in names:
+        # From here on the files do not count any more; whoever dies here leaves the rest to `tidy`.
+        for name in sorted(names, key=lambda name: name in damaged):
             if name in damaged:
                 self.quarantine(folder / name)
             else:
@@ -111,6 +120,7 @@ class Sealer:
                 try:
                     yield read_part(path)
                 except (pa.ArrowException, OSError) as exc:
+                    _raise_if_of_the_system(exc)
                     report.damaged.append(Damage(shown, type(exc).__name__, 0))
                 continue
             segment = read_segment(path)
@@ -124,15 +134,24 @@ class Sealer:
             if segment.rows:
                 yield pa.Table.from_batches(segment.batches, schema=SCHEMAS[place.kind])
 
-    def tidy(self, place: Place) -> None:
-        """Remove what a process that died has left: files that a sealed one holds, and half-written ones."""
+    def tidy(self, place: Place, report: SealReport) -> None:
+        """Remove what a process that died has left: files that a sealed one holds, and half-written ones.
+
+        A segment that was damaged goes to the quarantine even so: that process had not told of it yet.
+        """
         folder = place.folder(self._root)
         names = files(folder)
         for name in names:
             if name.endswith(_TEMPORARY) and is_part(name.removesuffix(_TEMPORARY)):
                 self._disk.remove(folder / name)
-        for name in held(folder, names):
-            self._disk.remove(folder / name)
+        for name in sorted(held(folder, names)):
+            segment = read_segment(folder / name) if is_segment(name) else None
+            if segment is None or segment.fault is None:
+                self._disk.remove(folder / name)
+            else:
+                shown = str((folder / name).relative_to(self._root))
+                report.damaged.append(Damage(shown, segment.fault, segment.rows))
+                self.quarantine(folder / name)
 
     def quarantine(self, path: Path) -> Path:
         """Move a file out of the journal, to where nothing reads it, and return where it is."""
@@ -161,7 +180,7 @@ def _is_foreign(path: Path) -> bool:
 
 def _free_name(folder: Path, name: str) -> str:
     stem, _, number = name.removesuffix(".parquet").partition("-")
-    taken = set(files(folder))
+    taken = names_taken(folder)
     at = int(number)
     while f"{stem}-{at:06d}.parquet" in taken:
         at += 1
@@ -176,15 +195,35 @@ def _with_holds(place: Place, names: list[str]) -> pa.Schema:
 def held(folder: Path, names: Iterable[str]) -> set[str]:
     """Return those of ``names`` whose rows are in a sealed file of the same folder, so that they do not count."""
     names = set(names)
+    return _held_by(folder, names) & names
+
+
+def names_taken(folder: Path) -> set[str]:
+    """Return the names that no new file may have: of the files that are there, and of those that they hold."""
+    names = set(files(folder))
+    return names | _held_by(folder, names)
+
+
+def _held_by(folder: Path, names: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for name in names:
         if is_part(name):
             try:
                 metadata = pq.read_schema(folder / name).metadata or {}
                 found |= set(msgspec.json.decode(metadata.get(_HOLDS, b"[]"), type=list[str])) - {name}
-            except (pa.ArrowException, OSError, msgspec.DecodeError):
+            except (pa.ArrowException, OSError, msgspec.DecodeError) as exc:
+                _raise_if_of_the_system(exc)
                 continue  # a damaged part holds nothing; whoever reads it finds out
-    return found & names
+    return found
+
+
+def _raise_if_of_the_system(exc: Exception) -> None:
+    """Raise an error that says nothing about what is in a file: no descriptor is left, the disk does not answer.
+
+    Arrow raises `OSError` for a check sum that is wrong too, but without a number.
+    """
+    if isinstance(exc, OSError) and exc.errno is not None:
+        raise exc
 
 
 def read_part(path: Path) -> pa.Table:

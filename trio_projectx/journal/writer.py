@@ -19,6 +19,7 @@ from trio_projectx.journal.disk import Disk
 from trio_projectx.journal.layout import DIR_MODE, FILE_MODE, LOCK, Place, segment_name
 from trio_projectx.journal.options import JournalOptions
 from trio_projectx.journal.schemas import SCHEMAS
+from trio_projectx.journal.seal import names_taken
 from trio_projectx.journal.segment import SegmentWriter
 
 Value = int | float | str | None
@@ -96,7 +97,7 @@ class JournalWriter:
         self._clock = clock
         self._wall_clock = wall_clock
         self._open: dict[Place, _Open] = {}
-        self._number = 0
+        self._number = self._last_ns = 0
         self.finished: set[Place] = set()
 
     @property
@@ -134,11 +135,24 @@ class JournalWriter:
     def _begin(self, place: Place) -> _Open:
         folder = place.folder(self._root)
         self._disk.make_folder(folder)
-        self._number += 1
-        path = folder / segment_name(self._wall_clock(), self._number)
-        segment = SegmentWriter(path, place.kind, self._disk)
-        self._disk.sync_folder(folder)
+        segment = SegmentWriter(self._free_path(folder), place.kind, self._disk)
+        try:
+            self._disk.sync_folder(folder)
+        except OSError:
+            segment.close()
+            raise
         return _Open(segment, self._clock())
+
+    def _free_path(self, folder: Path) -> Path:
+        """Return a name that no file has, and none that a sealed one holds: what has such a name does not count."""
+        # A clock that is set back does not turn the order of segments round.
+        self._last_ns = max(self._last_ns, self._wall_clock())
+        taken = names_taken(folder)
+        while True:
+            self._number += 1
+            name = segment_name(self._last_ns, self._number)
+            if name not in taken:
+                return folder / name
 
     def _finish_before(self, place: Place) -> None:
         """Finish the segments of the same kind and contract of another date: a day has ended."""
@@ -167,9 +181,9 @@ class JournalWriter:
         each = self._open[place]
         if self._options.sync_s is not None:
             each.segment.sync()
-        each.segment.close()
-        del self._open[place]
+        del self._open[place]  # first: whatever close says, the descriptor is somebody else's then
         self.finished.add(place)
+        each.segment.close()
 
     def close(self) -> None:
         """Sync and close all segments; raises as `write`."""

@@ -80,9 +80,17 @@ class Raw:
     hangs: bool = False
 
 
+@attrs.frozen(slots=True)
+class Rework:
+    """The right answer, but to another question, and changed: ``request`` is what is answered instead."""
+
+    request: Request
+    change: Callable[[Response], Response]
+
+
 Answer: TypeAlias = "Callable[[Request], Response | Upgrade | Awaitable[Response]]"
-Meddle: TypeAlias = "Callable[[Request], Awaitable[Response | Raw | None]]"
-"""Asked before `Answer`; what it returns, if not None, is the answer."""
+Meddle: TypeAlias = "Callable[[Request], Awaitable[Response | Raw | Rework | None]]"
+"""Asked before `Answer`; what it returns, if not None, is the answer, or what is done to it."""
 
 
 def json_response(body: JsonBody, status: int = 200) -> Response:
@@ -141,6 +149,8 @@ class Conversation:
             if request is None:
                 return None
             reply = await self._meddled(request) or await self._reply(request)
+            if isinstance(reply, Rework):
+                reply = await self._reworked(reply)
             if isinstance(reply, Upgrade):
                 return reply, self._wire.trailing_data[0]
             if isinstance(reply, Raw):
@@ -151,7 +161,11 @@ class Conversation:
                 return None
             self._wire.start_next_cycle()
 
-    async def _meddled(self, request: Request | Response) -> Response | Raw | None:
+    async def _reworked(self, rework: Rework) -> Response | Upgrade:
+        reply = await self._reply(rework.request)
+        return rework.change(reply) if isinstance(reply, Response) else reply
+
+    async def _meddled(self, request: Request | Response) -> Response | Raw | Rework | None:
         if self._meddle is None or isinstance(request, Response):
             return None
         return await self._meddle(request)

@@ -66,7 +66,12 @@ class Simulator:
         if tape is not None:
             self._exchange.put_on(tape)
         self._faults = Faults(
-            tasks, self._counters, self._tokens.expire_all, settings.keep_alive_s, settings.seed
+            tasks,
+            self._counters,
+            self._tokens.expire_all,
+            settings.keep_alive_s,
+            settings.seed,
+            self._exchange.now_ns,
         )
         self._hubs = Hubs(settings, self._tokens, self._exchange, self._counters, self._faults.around)
         desk = Desk(settings, self._exchange, self._hubs.publish)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 import trio
@@ -14,6 +15,7 @@ from trio_projectx.simulator.faults.progress import Where
 
 #: Connections whose ids are kept to show whom a fault has struck.
 _SHOWN: int = 16
+_ONE_BY_ONE: Final = (Level.ACCEPT, Level.REQUEST, Level.ANSWER, Level.CALL)
 
 
 @attrs.frozen(slots=True)
@@ -59,7 +61,7 @@ class Armed:
         fault = self.fault
         if self.is_removed or (fault.count and self.struck >= fault.count):
             return True
-        is_timed = fault.level in (Level.ACCEPT, Level.REQUEST, Level.CALL) and fault.duration_s is not None
+        is_timed = fault.level in _ONE_BY_ONE and fault.duration_s is not None
         return is_timed and trio.current_time() >= self.born + (fault.duration_s or 0.0)
 
     @property
@@ -84,7 +86,7 @@ class Armed:
 
     def claim(self, where: Where) -> bool:
         """Count a strike at ``where`` and return True, unless it may strike (there) no more."""
-        is_once = self.fault.level not in (Level.REQUEST, Level.CALL)
+        is_once = self.fault.level not in (Level.REQUEST, Level.ANSWER, Level.CALL)
         if self.is_over or (is_once and where.number in self._numbers):
             return False
         self.struck += 1

@@ -32,6 +32,7 @@ class Level(enum.Enum):
     RECORD = "some records, on their way out"
     """As FILTER, but it has struck only when such a record has come."""
     REQUEST = "the answer to a request"
+    ANSWER = "the right answer to a request, changed"
     CALL = "the answer to a call of a hub's method"
 
 
@@ -77,6 +78,22 @@ BODY_KINDS: Final = (
     "declared",
     "huge",
     "redirect",
+)
+BARS_KINDS: Final = (
+    "empty",
+    "doubled",
+    "overlapping",
+    "shuffled",
+    "oldest_first",
+    "off_grid",
+    "unaligned",
+    "crooked",
+    "grown",
+    "forming",
+    "behind",
+    "begun",
+    "capped",
+    "unlimited",
 )
 HANDSHAKE_KINDS: Final = ("error", "not_json", "not_object", "typed", "unterminated", "two_records")
 POLICIES: Final = ("close", "logout", "silence")
@@ -214,6 +231,19 @@ SPECS: Final[Mapping[str, Spec]] = MappingProxyType(
             "redirect to `url` (307; in the form of negotiate there).",
             ("kind", "size_bytes", "url"),
             BODY_KINDS,
+        ),
+        "http_refused": Spec(
+            Level.REQUEST,
+            ("rest",),
+            "The request is answered 200 with `success` false, this `errorCode`, and `error` as its `errorMessage`.",
+            ("error", "error_code"),
+        ),
+        "history_bars": Spec(
+            Level.ANSWER,
+            ("rest",),
+            "`History/retrieveBars` is answered, and something is done to its bars: see below.",
+            ("kind", "late_s", "n"),
+            BARS_KINDS,
         ),
         "subscribe_refused": Spec(
             Level.CALL, RECORDS, "A Subscribe call is answered with `error`.", ("error",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import attrs
@@ -12,6 +13,7 @@ import trio
 
 from trio_projectx._errors import ConfigError
 from trio_projectx.flow.background import BackgroundTasks
+from trio_projectx.simulator.faults.answers import ANSWERS, PATHS, Now, composed
 from trio_projectx.simulator.faults.armed import Armed, FaultHandle, FaultState
 from trio_projectx.simulator.faults.calls import CALLS
 from trio_projectx.simulator.faults.catalogue import Level
@@ -23,7 +25,7 @@ from trio_projectx.simulator.faults.progress import Where
 from trio_projectx.simulator.faults.requests import REQUESTS
 from trio_projectx.simulator.faults.script import Step
 from trio_projectx.simulator.faults.wire import WIRE, WIRE_SENDS
-from trio_projectx.simulator.http import Meddle, Raw, Request, Response
+from trio_projectx.simulator.http import Meddle, Raw, Request, Response, Rework
 from trio_projectx.simulator.identity import Identity
 from trio_projectx.simulator.settings import Counters
 from trio_projectx.simulator.streams import reset_stream
@@ -37,7 +39,10 @@ _LOOK_S: Final = 0.02
 
 
 class Faults:
-    """The faults of one simulator; ``expire_tokens`` makes every token given out so far invalid."""
+    """The faults of one simulator.
+
+    ``expire_tokens`` makes every token given out so far invalid; ``now`` tells up to when a contract has traded.
+    """
 
     def __init__(
         self,
@@ -46,12 +51,14 @@ class Faults:
         expire_tokens: Callable[[], object],
         keep_alive_s: float = 15.0,
         seed: int = 0,
+        now: Now = lambda _: 0,
     ) -> None:
         self._tasks = tasks
         self._counters = counters
         self._expire_tokens = expire_tokens
         self._keep_alive_s = keep_alive_s
         self._seed = seed
+        self._now = now
         self._armed: dict[str, Armed] = {}
         """In place, by id, oldest first."""
         self._past: dict[str, Armed] = {}
@@ -118,15 +125,34 @@ class Faults:
         return len(names)
 
     def run_script(self, steps: Iterable[Step]) -> None:
-        """Do each step when it is due; `at_s` counts from now."""
-        start = trio.current_time()
-        for step in steps:
-            self.start_soon(self._run_step, step, start)
+        """Do each step when it is due; `at_s` counts from now.
 
-    async def _run_step(self, step: Step, start: float) -> None:
+        Steps of one instant are done in their order, and those without a time before this returns.
+        """
+        start = trio.current_time()
+        timed: list[Step] = []
+        for step in steps:
+            if step.after is not None:
+                self.start_soon(self._run_after, step, start)
+            elif step.at_s:
+                timed.append(step)
+            else:
+                self._do(step)
+        if timed:
+            self.start_soon(self._run_timed, sorted(timed, key=lambda step: step.at_s), start)
+
+    async def _run_timed(self, steps: list[Step], start: float) -> None:
+        for step in steps:
+            await trio.sleep_until(start + step.at_s)
+            self._do(step)
+
+    async def _run_after(self, step: Step, start: float) -> None:
         await trio.sleep_until(start + step.at_s)
         while not self._has_happened(step):  # noqa: ASYNC110 -- it may be anything, in any order
             await trio.sleep(_LOOK_S)
+        self._do(step)
+
+    def _do(self, step: Step) -> None:
         if step.fault is None:
             self.clear()
         else:
@@ -169,8 +195,8 @@ class Faults:
         """Return what `Conversation` asks before it answers a request on ``line``."""
         return lambda request: self._meddle(line, request)
 
-    async def _meddle(self, line: Line, request: Request) -> Response | Raw | None:
-        """Answer ``request`` in the place of the server, or let it do so (None)."""
+    async def _meddle(self, line: Line, request: Request) -> Response | Raw | Rework | None:
+        """Answer ``request`` in the place of the server, or let it do so (None), or say what to do to its answer."""
         await line.at_request(request.path)
         for armed in list(self._armed.values()):
             if not (armed.fault.level is Level.REQUEST and self._meets(armed, line)):
@@ -181,7 +207,18 @@ class Faults:
             if armed.fault.name == "hang":
                 return Raw(lambda: iter(()), hangs=True)
             return REQUESTS[armed.fault.name](armed, request)
-        return None
+        return await self._rework(line, request)
+
+    async def _rework(self, line: Line, request: Request) -> Rework | None:
+        struck: list[Callable[[Request], Rework | None]] = []
+        for armed in list(self._armed.values()):
+            fault = armed.fault
+            if fault.level is not Level.ANSWER or PATHS[fault.name] != request.path:
+                continue
+            if self._meets(armed, line) and armed.claim(line.where):
+                await trio.sleep(fault.delay_s)
+                struck.append(partial(ANSWERS[fault.name], armed, self._now))
+        return composed(request, struck)
 
     def _meets(self, armed: Armed, line: Line) -> bool:
         fault = armed.fault

@@ -70,7 +70,7 @@ class Fault:
 
     How often: ``count`` connections, requests or calls in all; 0 is without end. ``duration_s`` is how long
     a state (muted, throttled, half open ...) lasts on its connection; for ``refuse``, ``http_*`` and
-    ``subscri*`` how long they go on after they were put in; None is for ever.
+    ``history_*`` and ``subscri*`` how long they go on after they were put in; None is for ever.
 
     The other fields are parameters; a fault takes those of its row in the table.
 
@@ -109,6 +109,7 @@ class Fault:
     depth: int = attrs.field(default=100_000, kw_only=True, validator=_whole(1, 10_000_000))
     bit: int = attrs.field(default=0, kw_only=True, validator=_whole(0, 7))
     n: int = attrs.field(default=1, kw_only=True, validator=_whole(1, 1_000_000))
+    error_code: int = attrs.field(default=1, kw_only=True, validator=_whole(1, 1_000_000))
 
     def __attrs_post_init__(self) -> None:
         if self.name not in SPECS:
@@ -138,10 +139,12 @@ class Fault:
             raise ConfigError(f"{self.name} is of hubs: there are no such things in REST")
         if (self.hub == "rest") != (self.phase == "rest") and self.phase in REQUESTS and self.hub != "*":
             raise ConfigError(f"hub {self.hub} has no phase {self.phase}")
+        if self.phases == ("rest",) and self.hub not in ("*", "rest"):
+            raise ConfigError(f"{self.name} is of REST: there are no such things in hubs")
         if self.phases == ("connect",):
             self._check_connect()
         counted = self.after_bytes is not None or self.after_records is not None
-        if counted and self.level in (Level.ACCEPT, Level.REQUEST, Level.CALL):
+        if counted and self.level in (Level.ACCEPT, Level.REQUEST, Level.ANSWER, Level.CALL):
             raise ConfigError(f"{self.name} is of {self.level.value}: nothing is counted before it")
 
     def _check_connect(self) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from trio_projectx.simulator.faults.armed import Armed
 from trio_projectx.simulator.faults.wire import noise
-from trio_projectx.simulator.http import Raw, Request, Response
+from trio_projectx.simulator.http import JsonBody, Raw, Request, Response, json_response
 
 Answer: TypeAlias = Callable[[Armed, Request], Response | Raw]
 
@@ -90,5 +90,23 @@ _BODIES: Final[Mapping[str, Answer]] = MappingProxyType(
     }
 )
 
-REQUESTS: Final[Mapping[str, Answer]] = MappingProxyType({"http_status": _status, "http_body": _body})
+#: What an answer holds beside its envelope, by the end of the path; it is null in a refusal.
+_PAYLOADS: Final = {
+    "auth/loginkey": "token", "auth/loginapp": "token", "auth/validate": "newToken",
+    "account/search": "accounts", "contract/search": "contracts", "contract/available": "contracts",
+    "contract/searchbyid": "contract", "history/retrievebars": "bars", "order/place": "orderId",
+}  # fmt: skip
+
+
+def _refused(armed: Armed, request: Request) -> Response:
+    fault = armed.fault
+    payload = _PAYLOADS.get(request.path.removeprefix("/api/"))
+    body: dict[str, JsonBody] = {} if payload is None else {payload: None}
+    told: dict[str, JsonBody] = {"errorCode": fault.error_code, "errorMessage": fault.error or None}
+    return json_response({**body, "success": False, **told})
+
+
+REQUESTS: Final[Mapping[str, Answer]] = MappingProxyType(
+    {"http_status": _status, "http_body": _body, "http_refused": _refused}
+)
 """``hang`` at a request is not here: `engine` then waits instead of answering."""
