@@ -87,6 +87,9 @@ from trio_projectx._events import (
     BuilderRecovered as BuilderRecovered,
 )
 from trio_projectx._events import (
+    CacheQuarantined as CacheQuarantined,
+)
+from trio_projectx._events import (
     ClockSkewed as ClockSkewed,
 )
 from trio_projectx._events import (

@@ -59,6 +59,7 @@ async def open_parts(config: GatewayConfig) -> AsyncGenerator[Parts]:
                 yield parts
             finally:
                 _end(parts.streams)
+                parts.history.close()
 
 
 async def _open_site(config: GatewayConfig, endpoint: Endpoint, stack: AsyncExitStack) -> Site:
@@ -114,7 +115,7 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     for refresher in refreshers:
         tasks.start_soon(refresher.run, name="token refresher")
     streams = Streams(config, service, market_hub, user_hub, market, user, watch, board)
-    history = HistoryDoor(service, config.wall_clock, config.history)
+    history = HistoryDoor(service, config.wall_clock, config.history, board.tell)
     return Parts(streams, sites, tuple(refreshers), history)
 
 

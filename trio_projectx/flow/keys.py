@@ -11,6 +11,7 @@ from trio_projectx._events import (
     BarRevised,
     BuilderFailed,
     BuilderRecovered,
+    CacheQuarantined,
     Gap,
     GatewayEvent,
     HubStateChanged,
@@ -69,6 +70,8 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.hub
         case BuilderFailed() | BuilderRecovered() | TradesLate():
             return type(item), item.contract_id, item.timeframe
+        case CacheQuarantined():
+            return type(item), item.name
         case RejectionBurst():
             return type(item), item.contract_id, item.what
         case _:

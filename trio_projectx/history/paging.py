@@ -4,8 +4,8 @@ The service answers newest first and cuts in silence: after 20,000 bars by its d
 measurement (GATEWAY.md section 1.3). So no number is assumed: each answer is followed by a question for what is older,
 until one brings nothing that is. That costs one question more than a service that could be believed; a hole would cost
 more. Each question reaches over the oldest bar that was had: an answer without that bar is no end but a service that
-has nothing to say just now (an empty success), and is asked again. Whether the end of a question is in its answer nobody
-says either.
+has nothing to say just now (an empty success), and is asked again. Whether the end of a question is in its answer
+nobody says either.
 """
 
 from __future__ import annotations
@@ -62,6 +62,9 @@ class Pager:
         """How many bars the service gives at once, where that has shown."""
         self.pages = 0
         self.faults: Counter[Fault] = Counter()
+        self._bad: set[int] = set()
+        self.has_undated = False
+        """Whether there was a bar of which nobody can say when it opens."""
         self.doubles = 0
         """Bars that came again as they were, the oldest of each answer not counted."""
         self.conflicts = 0
@@ -92,6 +95,16 @@ class Pager:
         return self._oldest
 
     @property
+    def newest(self) -> int:
+        """When the youngest good bar opens that has come; the start if none has."""
+        return max(self._candles, default=self._start)
+
+    @property
+    def bad(self) -> list[int]:
+        """When those bars open that were left out for a fault and came in no good version."""
+        return sorted(self._bad - self._candles.keys())
+
+    @property
     def candles(self) -> list[Candle]:
         """What has come so far, oldest first; no two open at the same time."""
         return self.between(self._start, self._end)
@@ -115,6 +128,8 @@ class Pager:
         assert asked is not None
         self.pages += 1
         self.faults += page.faults
+        self._bad.update(page.bad)
+        self.has_undated |= page.undated > 0
         for candle in page.candles:
             if self._start <= candle.start < self._end:
                 self._keep(candle)
