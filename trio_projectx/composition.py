@@ -18,6 +18,7 @@ from trio_projectx.connection.bucket import ConnectBucket
 from trio_projectx.connection.epoch import EpochCounts
 from trio_projectx.connection.hub import Hub
 from trio_projectx.connection.line import LineTools
+from trio_projectx.connection.lists import Rest
 from trio_projectx.connection.negotiate import is_loopback
 from trio_projectx.connection.negotiator import HubAddress
 from trio_projectx.connection.pacer import Pacer
@@ -43,6 +44,7 @@ class Parts:
     sites: Sites
     refreshers: tuple[TokenRefresher, ...]
     history: HistoryDoor
+    rest: Rest
 
 
 @asynccontextmanager
@@ -116,7 +118,8 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
         tasks.start_soon(refresher.run, name="token refresher")
     streams = Streams(config, service, market_hub, user_hub, market, user, watch, board)
     history = HistoryDoor(service, config.wall_clock, config.history, board.tell)
-    return Parts(streams, sites, tuple(refreshers), history)
+    rest = Rest(service, 2 * config.timeouts.rest_s)
+    return Parts(streams, sites, tuple(refreshers), history, rest)
 
 
 def _nothing() -> None:
