@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -72,6 +72,13 @@ def encoded(bars: Sequence[Candle], *, live: bool) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def is_of(marks: Mapping[bytes, bytes], *, live: bool) -> bool:
+    """Whether a schema's metadata say that it is a file of ours, of a format that is known, and of the tier."""
+    written = marks.get(_FORMAT_KEY, b"")
+    is_known = written.isdigit() and int(written) <= FORMAT
+    return is_known and marks.get(_TIER_KEY) == str(live).lower().encode()
+
+
 def read_bars(path: Path, span: Interval, *, live: bool) -> list[Candle] | None:
     """Return the bars of a file, which is for ``span``; None if it is not there, or of the other tier.
 
@@ -87,7 +94,7 @@ def read_bars(path: Path, span: Interval, *, live: bool) -> list[Candle] | None:
         if isinstance(exc, OSError) and exc.errno is not None:
             raise  # the disk's; what pyarrow makes of damaged bytes has no number
         raise DamagedBars(type(exc).__name__) from exc
-    if marks.get(_TIER_KEY) != str(live).lower().encode():
+    if not is_of(marks, live=live):
         return None
     if any(column.null_count for column in table.columns):
         raise DamagedBars("it holds nulls")
