@@ -6,12 +6,12 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trio
 from simulator_tools import START_NS, virtual_wall
 
 import trio_projectx as px
 from trio_projectx import ConfigError, ContractError
 from trio_projectx.composition import open_parts
-from trio_projectx.history.door import HistoryDoor
 from trio_projectx.history.fetch import Progress
 from trio_projectx.simulator import open_simulator
 
@@ -73,16 +73,48 @@ async def test_a_continuous_history_goes_over_a_roll(autojump_clock: object) -> 
 async def test_with_a_cache_the_second_gateway_asks_nothing(tmp_path: Path) -> None:
     """On the real clock: the cache reads and writes in a thread."""
     async with open_simulator(port=None, wall_clock=lambda: START_NS) as sim:
-        config = attrs.evolve(px.GatewayConfig.simulated(sim.url), connect=sim.connect)
+        config = attrs.evolve(
+            px.GatewayConfig.simulated(sim.url),
+            connect=sim.connect,
+            wall_clock=lambda: START_NS,
+            history=px.HistoryOptions(cache=tmp_path),
+        )
         tables, asked = [], []
         for _ in range(2):
             async with open_parts(config) as parts:
                 told: list[Progress] = []
-                door = HistoryDoor(parts.streams.service, lambda: START_NS, px.HistoryOptions(cache=tmp_path))
                 window = {"start": START_NS - 20 * DAY, "end": START_NS - 10 * DAY}
-                tables.append(await door.history("MNQ", "1h", tell=told.append, **window))  # type: ignore[arg-type]
+                tables.append(await parts.history.history("MNQ", "1h", tell=told.append, **window))  # type: ignore[arg-type]
                 asked.append(told[-1].pages)
         assert tables[0].num_rows > 100
         assert tables[0].slice(0).to_pydict() == tables[1].to_pydict()
         assert asked[0] > 0
         assert asked[1] == 0
+        assert tables[1].schema.metadata[b"live"] == b"false"  # the cache knows of which tier it is
+
+
+@pytest.mark.slow
+async def test_a_damaged_file_of_the_cache_is_told_and_asked_again(tmp_path: Path) -> None:
+    async with open_simulator(port=None, wall_clock=lambda: START_NS) as sim:
+        config = attrs.evolve(
+            px.GatewayConfig.simulated(sim.url),
+            connect=sim.connect,
+            wall_clock=lambda: START_NS,
+            history=px.HistoryOptions(cache=str(tmp_path)),  # type: ignore[arg-type]
+        )
+        tables = []
+        for number in range(2):
+            for path in tmp_path.rglob("*.parquet"):  # noqa: ASYNC240
+                path.write_bytes(path.read_bytes()[:-100])
+            async with px.open_gateway(config) as gateway, gateway.open_events() as events:
+                tables.append(
+                    await gateway.history("MNQ", "1h", start=START_NS - 3 * DAY, end=START_NS - 2 * DAY)
+                )
+                if number:
+                    with trio.fail_after(5):
+                        event = await events.receive()
+        (path,) = [path for path in tmp_path.rglob("*.parquet") if "quarantine" not in path.parts]  # noqa: ASYNC240
+        assert isinstance(event, px.CacheQuarantined)
+        assert event.at == START_NS
+        assert tmp_path / event.name == path  # where it was, there is a good one now
+    assert tables[0].equals(tables[1])

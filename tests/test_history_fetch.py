@@ -94,9 +94,43 @@ async def test_a_time_without_trades_is_empty_in_both_and_no_error(autojump_cloc
     assert (await fetcher.fetch(INSTRUMENT, MINUTES, T0 - DAY, T0)).candles == []
     assert fetcher.tier is None
     assert (await fetcher.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)).candles == service.bars
-    asked = len(service.asked)
-    assert (await fetcher.fetch(INSTRUMENT, MINUTES, T0 - DAY, T0)).candles == []
-    assert len(service.asked) == asked + 1  # once the tier has shown bars, empty is empty
+    for extra in (2, 1):  # once the tier has shown bars, the other one is looked at once a minute
+        asked = len(service.asked)
+        assert (await fetcher.fetch(INSTRUMENT, MINUTES, T0 - DAY, T0)).candles == []
+        assert len(service.asked) == asked + extra
+    assert fetcher.tier is False
+
+
+async def test_an_account_that_changes_to_the_other_tier_is_noticed_and_told(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a tier was confirmed its empty answers would be believed for ever."""
+    service = FakeService(day_of_minutes())
+    fetcher = Fetcher(service)
+    assert (await fetcher.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)).candles == service.bars
+    service.tier = True
+    assert (await fetcher.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)).candles == service.bars
+    assert fetcher.tier is True
+    assert "history is that of live=True: the other tier shows no bars" in caplog.text
+    fixed = Fetcher(service, live=True)
+    assert (await fixed.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)).candles == service.bars
+    service.tier = False
+    with pytest.raises(WrongTier):
+        await fixed.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)
+
+
+async def test_an_empty_success_between_two_pages_is_asked_again(autojump_clock: object) -> None:
+    service = FakeService(day_of_minutes(), cap=500)
+
+    async def ask(question: BarsQuestion, urgency: Urgency) -> list[WireCandle]:
+        answer = await service(question, urgency)
+        return [] if len(service.asked) == 2 else answer
+
+    start = trio.current_time()
+    pager = await Fetcher(ask).fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)
+    assert pager.candles == service.bars
+    assert (pager.doubts, pager.is_proven) == (1, True)
+    assert trio.current_time() - start == 1.0
 
 
 # Failures (FAULTS.md row 103), limits, progress

@@ -87,6 +87,9 @@ from trio_projectx._events import (
     BuilderRecovered as BuilderRecovered,
 )
 from trio_projectx._events import (
+    CacheQuarantined as CacheQuarantined,
+)
+from trio_projectx._events import (
     ClockSkewed as ClockSkewed,
 )
 from trio_projectx._events import (
@@ -207,6 +210,9 @@ from trio_projectx._user_events import (
 )
 from trio_projectx.bars import Anchor as Anchor
 from trio_projectx.bars import Sessions as Sessions
+from trio_projectx.connection.lists import Account as Account
+from trio_projectx.connection.lists import Contract as Contract
+from trio_projectx.connection.lists import Rest as Rest
 from trio_projectx.flow.bar_stream import BarStream as BarStream
 from trio_projectx.flow.stream import Stream as Stream
 from trio_projectx.flow.stream import StreamStatistics as StreamStatistics

@@ -322,5 +322,17 @@ JournalEvent: TypeAlias = (
     JournalFailed | JournalRecovered | JournalOverflowed | JournalSlow | JournalQuarantined
 )
 """What a journal tells."""
-GatewayEvent: TypeAlias = ConnectionEvent | DataEvent | JournalEvent
+
+
+@attrs.frozen(slots=True)
+class CacheQuarantined:
+    """A file of the cache of bars was not what was written into it; it was moved away, and its time is asked again."""
+
+    name: str
+    """Its path in the cache."""
+    reason: str
+    at: int
+
+
+GatewayEvent: TypeAlias = ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined
 """What ``gateway.open_events()`` streams."""

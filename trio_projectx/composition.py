@@ -18,6 +18,7 @@ from trio_projectx.connection.bucket import ConnectBucket
 from trio_projectx.connection.epoch import EpochCounts
 from trio_projectx.connection.hub import Hub
 from trio_projectx.connection.line import LineTools
+from trio_projectx.connection.lists import Rest
 from trio_projectx.connection.negotiate import is_loopback
 from trio_projectx.connection.negotiator import HubAddress
 from trio_projectx.connection.pacer import Pacer
@@ -46,6 +47,7 @@ class Parts:
     refreshers: tuple[TokenRefresher, ...]
     history: HistoryDoor
     fills: GapFiller
+    rest: Rest
 
 
 @asynccontextmanager
@@ -62,6 +64,7 @@ async def open_parts(config: GatewayConfig) -> AsyncGenerator[Parts]:
                 yield parts
             finally:
                 _end(parts.streams)
+                parts.history.close()
 
 
 async def _open_site(config: GatewayConfig, endpoint: Endpoint, stack: AsyncExitStack) -> Site:
@@ -99,7 +102,7 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
         return LineTools(hub, config, sites, sink, bucket, rng, lambda: next(numbers), counts, on_proof)
 
     watch = MarketWatch(config, service.newest_bar_ns, tasks, board.tell)
-    door = HistoryDoor(service, watch.exchange_ns, config.history)
+    door = HistoryDoor(service, watch.exchange_ns, config.history, board.tell)
     fills = GapFiller(
         door.history_of,
         BarReader(door.fresh, door.newest_bar_ns, watch.exchange_ns),
@@ -127,7 +130,8 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     for refresher in refreshers:
         tasks.start_soon(refresher.run, name="token refresher")
     streams = Streams(config, service, market_hub, user_hub, market, user, watch, board, fills)
-    return Parts(streams, sites, tuple(refreshers), door, fills)
+    rest = Rest(service, 2 * config.timeouts.rest_s)
+    return Parts(streams, sites, tuple(refreshers), door, fills, rest)
 
 
 def _nothing() -> None:

@@ -16,6 +16,7 @@ from trio_projectx._user_events import UserItem
 from trio_projectx.bars import Anchor
 from trio_projectx.composition import Parts, open_parts
 from trio_projectx.connection.health import Health
+from trio_projectx.connection.lists import Rest
 from trio_projectx.flow.bar_options import BarOptions
 from trio_projectx.flow.bar_stream import BarStream
 from trio_projectx.flow.stream import Stream
@@ -318,6 +319,11 @@ class Gateway:
             continuous=continuous,
             tell=tell,
         )
+
+    @property
+    def rest(self) -> Rest:
+        """The service's lists, asked with the gateway's token: contracts, accounts, and whether it is there."""
+        return self._parts.rest
 
     async def wait_connected(self) -> None:
         """Connect the market hub if it is not, and return when it is live, or was so since the call.

@@ -78,8 +78,8 @@ class WireContract(msgspec.Struct):
     """A contract as the service describes it (GATEWAY.md section 1.2)."""
 
     id: str
-    name: str = ""
-    description: str = ""
+    name: str | None = None
+    description: str | None = None
     tickSize: float | None = None  # noqa: N815
     tickValue: float | None = None  # noqa: N815
     activeContract: bool = False  # noqa: N815

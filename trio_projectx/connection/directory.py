@@ -56,6 +56,24 @@ class ContractDirectory:
             return await self._by_id(ContractId.parse(text))
         return await self._active(find_product(text))
 
+    async def describe(self, text: str) -> WireContract:
+        """Return what the service itself says of the contract that ``text`` means; it is always asked.
+
+        :raises ContractError: as `resolve`, and where only the table knows it.
+        """
+        if not isinstance(text, str):
+            raise ContractError(f"a contract is named by a string such as 'MNQ', not {type(text).__name__}")
+        if not text.startswith("CON."):
+            product = find_product(text)
+            return _only(await self._search(product), product)
+        contract = ContractId.parse(text)
+        found = await self._described(str(contract))
+        if found is None:
+            raise ContractError(f"the service does not know {contract}")
+        if found.id != str(contract):
+            raise ProtocolError(f"the service was asked for {contract} and described {escape(found.id, 40)}")
+        return found
+
     async def _by_id(self, contract: ContractId) -> Instrument:
         try:
             return Instrument(str(contract), find_product(contract.product).grid)
@@ -80,18 +98,7 @@ class ContractDirectory:
             if exc.code not in _NO_SUCH_ROUTE:
                 raise
             return self._assumed(product)
-        match found:
-            case []:
-                raise ContractError(
-                    f"the service lists no active contract of {product.code}; give a full contract id"
-                )
-            case [only]:
-                return _instrument(only, product)
-            case _:
-                ids = ", ".join(escape(c.id, 40) for c in found)
-                raise ContractError(
-                    f"the service lists several active contracts of {product.code}: {ids}; name one"
-                )
+        return _instrument(_only(found, product), product)
 
     async def _search(self, product: Product) -> list[WireContract]:
         async def ask(token: str) -> list[WireContract]:
@@ -106,6 +113,17 @@ class ContractDirectory:
         contract = front_month(product.code, today)
         _log.warning("the service has no contract search; assuming that %s means %s", product.code, contract)
         return Instrument(str(contract), product.grid)
+
+
+def _only(found: list[WireContract], product: Product) -> WireContract:
+    if not found:
+        raise ContractError(
+            f"the service lists no active contract of {product.code}; give a full contract id"
+        )
+    if len(found) > 1:
+        ids = ", ".join(escape(c.id, 40) for c in found)
+        raise ContractError(f"the service lists several active contracts of {product.code}: {ids}; name one")
+    return found[0]
 
 
 def _instrument(found: WireContract, product: Product) -> Instrument:

@@ -11,6 +11,7 @@ from trio_projectx._events import (
     BarRevised,
     BuilderFailed,
     BuilderRecovered,
+    CacheQuarantined,
     Gap,
     GapFilled,
     GapFillFailed,
@@ -79,6 +80,8 @@ def event_key(item: GatewayEvent) -> Hashable:
             | HistoryMissing()
         ):
             return type(item), item.contract_id, item.timeframe
+        case CacheQuarantined():
+            return type(item), item.name
         case RejectionBurst():
             return type(item), item.contract_id, item.what
         case _:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable
-from itertools import pairwise
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
 import trio
@@ -14,14 +12,20 @@ import trio
 from trio_projectx.bars.edges import DAY_NS
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
-from trio_projectx.history.candles import Candle, Fault
+from trio_projectx.history.candles import Candle, Fault, opening
 from trio_projectx.history.fetch import Fetcher, Progress, Tell
 from trio_projectx.history.intervals import Intervals
-from trio_projectx.history.store import BarStore
+from trio_projectx.history.levels import Levels
+from trio_projectx.history.paging import Pager
 from trio_projectx.history.units import Source
 
-T = TypeVar("T")
-_log: Final = logging.getLogger("trio_projectx")
+#: No market that has bars is shut for longer; where there is none for longer, something else may be the reason.
+_SHUT_MOST_NS: Final = 4 * DAY_NS
+#: So many bars, or bars of so many seconds, are kept at once: each time a file of up to a month is written anew.
+_KEEP_BARS: Final = 20_000
+_KEEP_S: Final = 5.0
+#: How long a request that fails or is cancelled holds on to keep what has come.
+_LAST_S: Final = 2.0
 
 
 @attrs.define(slots=True)
@@ -34,65 +38,50 @@ class Fetched:
     """Answers of the service; 0 where the nearer levels had everything."""
     faults: Counter[Fault] = attrs.field(factory=Counter[Fault])
     conflicts: int = 0
-    damaged: list[int] = attrs.field(factory=list[int])
+    bad: list[int] = attrs.field(factory=list[int])
+    has_undated: bool = False
 
 
-@attrs.define(slots=True)
-class _Held:
+@attrs.frozen(slots=True)
+class _Wanted:
+    instrument: Instrument
+    source: Source
     start: int
     end: int
-    candles: list[Candle]
+    count: int | None
+    urgency: Urgency
+    tell: Tell | None
 
+    def left(self, found: Fetched) -> int | None:
+        """Return how many bars are still wanted; None for all there are."""
+        return None if self.count is None else self.count - len(found.candles)
 
-class Ring:
-    """The youngest bars of each contract and unit that were asked for, at most ``bars_kept`` of each."""
-
-    def __init__(self, bars_kept: int = 20_000) -> None:
-        self._bars_kept = bars_kept
-        self._held: dict[tuple[str, str], _Held] = {}
-
-    def get(self, key: tuple[str, str], start: int, end: int) -> list[Candle] | None:
-        """Return the bars that open in ``[start, end)``; None if not all of that time is here."""
-        held = self._held.get(key)
-        if held is None or start < held.start or end > held.end:
-            return None
-        return [bar for bar in held.candles if start <= bar.start < end]
-
-    def put(self, key: tuple[str, str], start: int, end: int, candles: list[Candle]) -> None:
-        """Keep bars that are final, and all that there were in ``[start, end)``; the youngest time stays."""
-        held = self._held.get(key)
-        if start >= end or (held is not None and end <= held.end):
-            return
-        if held is not None and held.start <= start <= held.end:
-            candles = [bar for bar in held.candles if bar.start < start] + candles
-            start = held.start
-        if len(candles) > self._bars_kept:
-            candles = candles[-self._bars_kept :]
-            start = candles[0].start
-        self._held[key] = _Held(start, end, candles)
+    def progress(self, found: Fetched, reached: int, bars: int, pages: int) -> None:
+        if self.tell is not None:
+            bars += len(found.candles)
+            self.tell(Progress(self.start, self.end, reached, bars, found.pages + pages, self.count))
 
 
 class CachedFetcher:
-    """A `Fetcher` with memory and disk before it.
+    """A `Fetcher` with memory, and perhaps disk, before it.
 
-    Only what is final is kept: time that ended a day ago, or that a younger bar of the service's shows to be over. Our
-    clock alone does not decide what stays on disk for good.
+    Only what is final and was shown is kept: bars of time that ended a day ago, or that a younger bar of the service's
+    shows to be over, and the time between bars. An answer without bars is kept by no level, nor is what lies more than
+    four days beyond the bars of one: perhaps the service, or the account, only did not show it. The time of a bar that
+    was left out for a fault is not kept either. Several may ask for the same time at once; each asks the service then,
+    and they keep the same.
     """
 
-    def __init__(
-        self, fetcher: Fetcher, store: BarStore, wall_clock: Callable[[], int], ring: Ring | None = None
-    ) -> None:
+    def __init__(self, fetcher: Fetcher, levels: Levels, wall_clock: Callable[[], int]) -> None:
         self._fetcher = fetcher
-        self._store = store
+        self._levels = levels
         self._wall_clock = wall_clock
-        self._ring = Ring() if ring is None else ring
-        # One call at a time, as the store wants it; a disk that hangs takes no thread of others.
-        self._threads = trio.CapacityLimiter(1)
+        self._tier: bool | None = None
 
     @property
     def tier(self) -> bool | None:
-        """That of the `Fetcher`."""
-        return self._fetcher.tier
+        """That of the bars that were given last; None if none were yet."""
+        return self._fetcher.tier if self._tier is None else self._tier
 
     async def fetch(
         self,
@@ -107,79 +96,137 @@ class CachedFetcher:
     ) -> Fetched:
         """Return what opens in ``[start_ns, end_ns)``; with ``count``, from ``known_from`` on, at least so many.
 
-        As `Fetcher.fetch`; a disk that fails is told in the log, and the service is asked instead.
+        As `Fetcher.fetch`; a disk that fails is told in the log, and the service is asked instead. Cancelled, or after
+        an error, what has come is in the cache.
         """
-        found = Fetched(known_from=start_ns)
-        for low, high in _pieces(source, start_ns, end_ns, count):
-            found.candles[:0] = await self._piece(instrument, source, low, high, found, urgency)
-            found.known_from = low
-            if tell is not None:
-                tell(Progress(start_ns, end_ns, low, len(found.candles), found.pages, count))
-            if count is not None and len(found.candles) >= count:
+        wanted = _Wanted(instrument, source, start_ns, max(start_ns, end_ns), count, urgency, tell)
+        while True:
+            tier = self._fetcher.tier_wanted
+            known, near = await self._levels.known(instrument.contract_id, source, tier)
+            found = await self._gathered(wanted, known, near)
+            if near is None or self._fetcher.tier in (None, near):
                 break
+            # The service has shown by now that its bars are of the other tier than those that are kept.
+        if near is not None:
+            self._tier = near
+        found.candles.sort(key=opening)
         return found
 
-    async def _piece(
-        self, instrument: Instrument, source: Source, low: int, high: int, found: Fetched, urgency: Urgency
-    ) -> list[Candle]:
-        contract, key = instrument.contract_id, (instrument.contract_id, source.label)
-        in_memory = self._ring.get(key, low, high)
-        if in_memory is not None:
-            return in_memory
-        on_disk, covered = await self._on_disk(contract, source, low, high)
-        bars = {bar.start: bar for bar in on_disk if covered.covers(bar.start, bar.start + 1)}
-        final = high
-        for start, end in covered.missing(low, high):
-            pager = await self._fetcher.fetch(instrument, source, start, end, urgency=urgency)
-            found.pages += pager.pages
-            found.faults += pager.faults
-            found.conflicts += pager.conflicts
-            found.damaged += pager.damaged
-            fresh = pager.candles
-            bars.update((bar.start, bar) for bar in fresh)
-            until = self._final_until(fresh, start, end)
-            final = final if until == end else min(final, until)
-            kept = [bar for bar in fresh if bar.start < until]
-            await self._keep(contract, source, start, until, kept)
-        candles = [bars[start] for start in sorted(bars)]
-        self._ring.put(key, low, final, [bar for bar in candles if bar.start < final])
-        return candles
+    async def _gathered(self, wanted: _Wanted, known: Intervals, near: bool | None) -> Fetched:
+        """Go from the youngest to the oldest, each time by the nearest level that goes on from there."""
+        found = Fetched(known_from=wanted.end)
+        while found.known_from > wanted.start and (wanted.count is None or (wanted.left(found) or 0) > 0):
+            spans = known.within(wanted.start, found.known_from)
+            is_known = bool(spans) and spans[-1][1] == found.known_from
+            if is_known and near is not None:
+                if not await self._take_near(wanted, found, spans[-1][0], near):
+                    known.cut(*spans[-1])
+            else:
+                await self._take_service(wanted, found, spans[-1][1] if spans else wanted.start)
+        return found
 
-    def _final_until(self, fresh: list[Candle], start: int, end: int) -> int:
-        """Return until when what came is final; ``start`` if nothing is."""
-        if end <= self._wall_clock() - DAY_NS:
-            return end
-        return min(end, max((bar.start for bar in fresh), default=start))
+    async def _take_near(self, wanted: _Wanted, found: Fetched, low: int, live: bool) -> bool:
+        """Take what the nearer levels have; False if it is not there after all."""
+        high, left = found.known_from, wanted.left(found)
+        if left is not None:
+            low = max(low, high - 2 * left * wanted.source.step_ns)
+        contract_id = wanted.instrument.contract_id
+        near = await self._levels.before(contract_id, wanted.source, low, high, live)
+        if near is None:
+            return False
+        found.known_from = near[0]
+        found.candles += near[1]
+        wanted.progress(found, found.known_from, 0, 0)
+        return True
 
-    async def _on_disk(
-        self, contract: str, source: Source, low: int, high: int
-    ) -> tuple[list[Candle], Intervals]:
-        def read() -> tuple[list[Candle], Intervals]:
-            bars = self._store.load(contract, source, low, high)
-            return bars, self._store.covered(contract, source)
-
-        found = await self._in_thread(read)
-        return ([], Intervals()) if found is None else found
-
-    async def _keep(self, contract: str, source: Source, start: int, end: int, bars: list[Candle]) -> None:
-        if start < end:
-            await self._in_thread(lambda: self._store.save(contract, source, start, end, bars))
-
-    async def _in_thread(self, work: Callable[[], T]) -> T | None:
+    async def _take_service(self, wanted: _Wanted, found: Fetched, low: int) -> None:
+        keeper = _Keeper(self._levels, wanted, found, low, found.known_from, self._wall_clock)
         try:
-            # Not abandoned: the next call is not to meet this one in the same files.
-            return await trio.to_thread.run_sync(work, limiter=self._threads)
-        except OSError as exc:
-            _log.warning("the cache of bars cannot be used (%s); the service is asked", exc.strerror)
-            return None
+            pager = await self._fetcher.fetch(
+                wanted.instrument,
+                wanted.source,
+                low,
+                found.known_from,
+                count=wanted.left(found),
+                urgency=wanted.urgency,
+                took=keeper.took,
+            )
+        except BaseException:  # cancelled, too: what has come has cost turns, and is worth keeping
+            with trio.move_on_after(_LAST_S, shield=True):
+                await keeper.flush()
+            raise
+        await keeper.flush()
+        found.known_from = pager.known_from
+        found.candles += pager.candles
+        found.pages += pager.pages
+        found.faults += pager.faults
+        found.conflicts += pager.conflicts
+        found.bad += pager.bad
+        found.has_undated |= pager.has_undated
+        self._tier = self._fetcher.tier if pager.size else self._tier
 
 
-def _pieces(source: Source, start: int, end: int, count: int | None) -> list[tuple[int, int]]:
-    """Return the spans to look at, the youngest first: one, or, for a count, ever longer ones."""
-    if count is None:
-        return [(start, end)] if start < end else []
-    edges, length = [end], count * source.step_ns
-    while edges[-1] > start:
-        edges.append(max(start, (edges[-1] - length) // source.step_ns * source.step_ns))
-        length *= 2
-    return [(low, high) for high, low in pairwise(edges)]
+class _Keeper:
+    """Keeps what comes page by page, youngest first, of ``[low, high)``."""
+
+    def __init__(
+        self,
+        levels: Levels,
+        wanted: _Wanted,
+        found: Fetched,
+        low: int,
+        high: int,
+        wall_clock: Callable[[], int],
+    ) -> None:
+        self._levels = levels
+        self._wanted = wanted
+        self._found = found
+        self._low = low
+        self._high = high
+        self._wall_clock = wall_clock
+        self._pager: Pager | None = None
+        self._live = False
+        self._kept_from: int | None = None
+        self._kept_bars = 0
+        self._kept_at = trio.current_time()
+
+    async def took(self, pager: Pager, live: bool) -> None:
+        """Take note of a page, and keep now and then what has come."""
+        self._pager, self._live = pager, live
+        self._wanted.progress(self._found, pager.known_from, pager.size, pager.pages)
+        is_much = pager.size - self._kept_bars >= _KEEP_BARS
+        if is_much or trio.current_time() - self._kept_at >= _KEEP_S:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Keep what has come and is final, and was not kept yet."""
+        pager = self._pager
+        if pager is None or not pager.size or pager.has_undated:
+            return
+        if self._kept_from is None:
+            self._kept_from = self._final_until(pager)
+        start, end = self._proven_from(pager), self._kept_from
+        if start >= end:
+            return
+        bars = pager.between(start, end)
+        self._kept_from, self._kept_bars, self._kept_at = start, pager.size, trio.current_time()
+        contract_id, source = self._wanted.instrument.contract_id, self._wanted.source
+        covered = Intervals([(start, end)])
+        for bad in pager.bad:  # that time has a bar, and not a good one: it is asked for again
+            at = bad // source.step_ns * source.step_ns
+            covered.cut(at, at + source.step_ns)
+        await self._levels.keep(contract_id, source, covered, bars, self._live)
+
+    def _final_until(self, pager: Pager) -> int:
+        """Return until when what came is final."""
+        newest = pager.newest
+        if self._high > self._wall_clock() - DAY_NS:
+            return min(self._high, newest)  # that one may be forming
+        if self._high - newest > _SHUT_MOST_NS:
+            return newest + self._wanted.source.step_ns
+        return self._high
+
+    def _proven_from(self, pager: Pager) -> int:
+        """Return from when on all is known: also where nothing is, if an answer has shown that."""
+        is_shown = pager.is_proven and pager.oldest - pager.known_from <= _SHUT_MOST_NS
+        return pager.known_from if is_shown else pager.oldest

@@ -35,16 +35,24 @@ class Candle:
     volume: int
 
 
+def opening(candle: Candle) -> int:
+    """Return when it opens: what bars are sorted by."""
+    return candle.start
+
+
 @attrs.define(slots=True)
 class Page:
-    """One answer, read: ``size`` bars. ``starts`` are the openings of all that have one, the bad ones too."""
+    """One answer, read: ``size`` bars. ``starts`` are the openings of all that have one, the bad ones too.
+
+    ``bad`` are those of bars that stand for trades and were left out; ``undated`` have no opening that can be read.
+    """
 
     size: int = 0
     candles: list[Candle] = attrs.field(factory=list[Candle])
     starts: list[int] = attrs.field(factory=list[int])
+    bad: list[int] = attrs.field(factory=list[int])
+    undated: int = 0
     faults: Counter[Fault] = attrs.field(factory=Counter[Fault])
-    damaged: list[int] = attrs.field(factory=list[int])
-    """The openings of bars that hold trades and were left out."""
 
 
 def read_page(wire: Iterable[WireCandle], grid: PriceGrid | None, step_ns: int) -> Page:
@@ -58,10 +66,12 @@ def read_page(wire: Iterable[WireCandle], grid: PriceGrid | None, step_ns: int) 
         found = start if isinstance(start, Reason) else _candle(each, start, grid, step_ns)
         if isinstance(found, Candle):
             page.candles.append(found)
-        else:
-            page.faults[found] += 1
-            if isinstance(start, int) and found != UNTRADED:
-                page.damaged.append(start)
+            continue
+        page.faults[found] += 1
+        if not isinstance(start, int):
+            page.undated += 1
+        elif found != UNTRADED:
+            page.bad.append(start)
     return page
 
 

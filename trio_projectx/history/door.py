@@ -13,28 +13,41 @@ from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
 from trio_projectx.connection.service import Service
 from trio_projectx.history.cache import CachedFetcher
-from trio_projectx.history.fetch import Fetcher, Fetches, Tell, asking
+from trio_projectx.history.fetch import Fetcher, Tell, asking
 from trio_projectx.history.history import History, Instant, nanoseconds, session_of
+from trio_projectx.history.levels import Levels, TellEvent
+from trio_projectx.history.ring import Ring
 from trio_projectx.history.rolls import Leg, legs
 from trio_projectx.history.store import BarStore
 from trio_projectx.market import ContractId
 
 
 class HistoryDoor:
-    """The history of one gateway.
+    """The history of one gateway, with its levels (`CachedFetcher`): memory, disk with a ``cache`` folder, service.
 
-    With a ``cache`` folder bars are kept there too (`CachedFetcher`).
+    ``tell`` gets what is told of the cache. `close` it, so that another gateway may write into that folder.
     """
 
-    def __init__(self, service: Service, wall_clock: Callable[[], int], options: HistoryOptions) -> None:
+    def __init__(
+        self,
+        service: Service,
+        wall_clock: Callable[[], int],
+        options: HistoryOptions,
+        tell: TellEvent | None = None,
+    ) -> None:
         self._service = service
         self._wall_clock = wall_clock
-        fetcher: Fetches = (fresh := Fetcher(asking(service), live=options.live))
-        if options.cache is not None:
-            fetcher = CachedFetcher(fresh, BarStore(options.cache), wall_clock)
-        self.history_of = History(fetcher, wall_clock, options.settle_s)
-        self.fresh: Fetches = fresh
+        store = None if options.cache is None else BarStore(options.cache)
+        self._levels = Levels(store, Ring(), wall_clock, tell)
+        self.fresh = Fetcher(asking(service), live=options.live)
         """The service itself, without what is kept of it."""
+        self.history_of = History(
+            CachedFetcher(self.fresh, self._levels, wall_clock), wall_clock, options.settle_s
+        )
+
+    def close(self) -> None:
+        """Write nothing more into the cache; a write that is under way ends by itself."""
+        self._levels.close()
 
     async def newest_bar_ns(self, contract_id: str, since_ns: int) -> int | None:
         """Return the start of the newest bar since ``since_ns``, of the tier that is in use; None if there is none."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeAlias
 
 import attrs
+import trio
 
 from trio_projectx._errors import GatewayError
 from trio_projectx.connection.answers import BarsQuestion, WireCandle
@@ -24,6 +26,10 @@ from trio_projectx.history.units import Source
 
 _log: Final = logging.getLogger("trio_projectx")
 _PATH: Final = "History/retrieveBars"
+#: After an answer without a bar that was shown before.
+_DOUBT_S: Final = 1.0
+#: How often, at most, it is looked whether bars have moved to the other tier: the account may have changed.
+_LOOK_S: Final = 60.0
 Ask: TypeAlias = Callable[[BarsQuestion, Urgency], Awaitable[list[WireCandle]]]
 
 
@@ -57,6 +63,8 @@ class Progress:
 
 
 Tell: TypeAlias = Callable[[Progress], None]
+Took: TypeAlias = Callable[[Pager, bool], Awaitable[None]]
+"""Is called after each page, with the tier that it is of."""
 
 
 class Found(Protocol):
@@ -88,8 +96,13 @@ class Found(Protocol):
         ...
 
     @property
-    def damaged(self) -> list[int]:
-        """The openings of bars that were left out although they hold trades."""
+    def bad(self) -> list[int]:
+        """When those bars open that were left out although they hold trades."""
+        ...
+
+    @property
+    def has_undated(self) -> bool:
+        """Whether there was one of which nobody can say when it opens."""
         ...
 
 
@@ -144,11 +157,17 @@ class Fetcher:
         self._wish = live
         self._live = bool(live)
         self._is_confirmed = False
+        self._looked_at = -math.inf
 
     @property
     def tier(self) -> bool | None:
         """The ``live`` that has brought bars; None if none has yet."""
         return self._live if self._is_confirmed else None
+
+    @property
+    def tier_wanted(self) -> bool | None:
+        """That which was asked for, or else has brought bars; None if both are open."""
+        return self.tier if self._wish is None else self._wish
 
     async def fetch(
         self,
@@ -160,11 +179,12 @@ class Fetcher:
         count: int | None = None,
         urgency: Urgency = Urgency.BULK,
         tell: Tell | None = None,
+        took: Took | None = None,
     ) -> Pager:
         """Return the pager that has everything that opens in ``[start_ns, end_ns)``, or the youngest ``count``.
 
         Each page is asked again while that may help, for two minutes at most with all its waiting for turns. Cancelled,
-        it leaves nothing behind.
+        it leaves nothing behind; ``took`` is awaited after each page, and may keep it.
 
         :raises WrongTier: if the tier that was asked for has no bars at all, and the other one has.
         :raises ConnectTimeout: if a page does not come in time.
@@ -178,13 +198,23 @@ class Fetcher:
                 continue
             if page.size:
                 self._live, self._is_confirmed = live, True
-            elif await self._is_other_tier(instrument, source, span, urgency, live=live):
+            elif pager.oldest == end_ns and await self._is_other_tier(
+                instrument, source, span, urgency, live=live
+            ):
                 continue
-            pager.take(page)
+            await self._taken(pager, page)
             if tell is not None:
                 tell(Progress(start_ns, end_ns, pager.known_from, pager.size, pager.pages, count))
+            if took is not None:
+                await took(pager, live)
         self._log_faults(instrument, pager)
         return pager
+
+    async def _taken(self, pager: Pager, page: Page) -> None:
+        doubts = pager.doubts
+        pager.take(page)
+        if pager.doubts > doubts and pager.next is not None:
+            await trio.sleep(_DOUBT_S)
 
     async def _page(
         self,
@@ -225,9 +255,12 @@ class Fetcher:
     ) -> bool:
         """After an empty answer of tier ``live``: look whether the other one has bars, and take it if that is open.
 
-        Others ask meanwhile, and may find it out first; nothing that they see changes while it is not known.
+        Others ask meanwhile, and may find it out first; nothing that they see changes while it is not known. A tier
+        that has brought bars is looked behind as well, now and then: the user may have another account by now.
         """
-        if not self._is_confirmed:
+        was, now = self._is_confirmed, trio.current_time()
+        if self._live is live and (not was or now >= self._looked_at + _LOOK_S):
+            self._looked_at = now if was else self._looked_at
             look = attrs.evolve(span, limit=1)
             found = await self._asked(instrument, source, look, urgency, live=not live)
             if found and self._wish is not None:
@@ -235,9 +268,10 @@ class Fetcher:
                     f"bars: live={self._wish} shows these credentials none of {instrument.contract_id}, "
                     f"live={not self._wish} does; leave live at None to have it found out"
                 )
-            if found and not self._is_confirmed:
+            if found and self._live is live and self._is_confirmed is was:
                 self._live, self._is_confirmed = not live, True
-                _log.info("history is that of live=%s: the other tier shows no bars", self._live)
+                level = logging.WARNING if was else logging.INFO
+                _log.log(level, "history is that of live=%s: the other tier shows no bars", self._live)
         return self._live is not live
 
     def _log_faults(self, instrument: Instrument, pager: Pager) -> None:
@@ -248,4 +282,9 @@ class Fetcher:
                 instrument.contract_id,
                 said or "none",
                 pager.conflicts,
+            )
+        if pager.doubts and not pager.is_proven:
+            _log.warning(
+                "%s: the service does not show a bar any more that it has shown; what is older may be missing",
+                instrument.contract_id,
             )

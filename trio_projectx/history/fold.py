@@ -30,13 +30,13 @@ def fold(
     *,
     now_ns: int,
     known_from: int,
-    damaged: Iterable[int] = (),
+    bad: Iterable[int] = (),
 ) -> Folded:
     """Fold ``candles``, each ``step_ns`` long, oldest first, into the intervals of ``edges``.
 
     A bar whose end is after ``now_ns`` is left out. That a candle opened at some time shows that the service's clock
     was there too, so a clock of ours that is behind drops no more than the last bar. Where the candles begin
-    (``known_from``) within an interval, its bar is left out as well. A bar in which one was ``damaged`` (it opened at
+    (``known_from``) within an interval, its bar is left out as well. A bar in which one was ``bad`` (it opened at
     that time, and could not be read) is ``partial``.
     """
     folded = Folded()
@@ -57,7 +57,7 @@ def fold(
         if candle.start + step_ns > slot.end:
             folded.straddling += 1
             bar.partial = True
-    for start in damaged:
+    for start in bad:
         spoiled = found.get(edges.interval(start))
         if spoiled is not None:
             spoiled.partial = True

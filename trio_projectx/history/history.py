@@ -218,7 +218,7 @@ class History:
                 wanted.edges,
                 now_ns=settled,
                 known_from=known_from,
-                damaged=pager.damaged,
+                bad=pager.bad,
             )
 
         return await aside(work, len(candles))

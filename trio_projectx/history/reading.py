@@ -81,7 +81,9 @@ class BarReader:
         found = await self._fetcher.fetch(instrument, source, first, high, urgency=Urgency.FILL)
         until = await self._believed_until(instrument, edges, found, low, high)
         bars = await aside(lambda: _folded(instrument, source, edges, found, low, high), len(found.candles))
-        damaged = sorted({edges.interval(start) for start in found.damaged})
+        if found.has_undated:
+            return Reading((), (Doubt(low, high, _DAMAGED),))
+        damaged = sorted({edges.interval(start) for start in found.bad})
         doubts = [Doubt(max(low, s), min(high, e), _DAMAGED) for s, e in damaged if s < until and e > low]
         doubts += [Doubt(bar.start, bar.end, _DAMAGED) for bar in bars if bar.partial]
         if until < high:

@@ -1,16 +1,14 @@
 """Bars of the service's on disk, with the ledger of what time they cover: what is there is not asked again.
 
 One Parquet file for each contract, unit and month (seconds: day), rewritten whole beside itself and renamed; then the
-ledger, in the same way. So the ledger never promises what is not there. A damaged file is moved to the quarantine and
-its time taken out of the ledger: it is asked for again. Everything blocks.
+ledger, in the same way. So the ledger never promises what is not there, and whoever reads the ledger first and the bars
+afterwards finds what it promises. A damaged file is moved to the quarantine and its time taken out of the ledger: it is
+asked for again. Everything blocks.
 """
-
-# pyarrow's stubs leave the type parameters of columns open.
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
-import datetime
+import contextlib
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -18,174 +16,251 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from trio_projectx.history.candles import Candle
+from trio_projectx._errors import ConfigError, ContractError
+from trio_projectx.history.candles import Candle, opening
+from trio_projectx.history.files import DamagedBars, chunks, encoded, file_name, read_bars
 from trio_projectx.history.intervals import Interval, Intervals
+from trio_projectx.history.ledger import LEDGER, DamagedLedger, Ledger, NewerFormat, read_ledger
 from trio_projectx.history.units import Source
 from trio_projectx.journal.disk import Disk
+from trio_projectx.journal.writer import Claim
 from trio_projectx.market import ContractId
 
 _log: Final = logging.getLogger("trio_projectx")
-_FORMAT: Final = b"1"
-_FORMAT_KEY: Final = b"trio_projectx.bars"
-_FIELDS: Final[dict[str, pa.DataType]] = {
-    "start": pa.int64(),
-    "open": pa.float64(),
-    "high": pa.float64(),
-    "low": pa.float64(),
-    "close": pa.float64(),
-    "volume": pa.int64(),
-}
-_SCHEMA: Final = pa.schema(list(_FIELDS.items()), metadata={_FORMAT_KEY: _FORMAT})
-_LEDGER: Final = "coverage.json"
+BARS: Final = "bars"
 _LABEL: Final = re.compile("[0-9]{1,5}[smh]")
-_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-
-
-class _Ledger(msgspec.Struct):
-    """What `coverage.json` holds."""
-
-    format: int
-    covered: list[tuple[int, int]]
 
 
 @attrs.frozen(slots=True)
+class Damage:
+    """A file that was found damaged; ``name`` is its path in the cache."""
+
+    name: str
+    reason: str
+    is_moved: bool
+    """Whether it is in the quarantine; not where another process has the right to write."""
+
+
+@attrs.frozen(slots=True)
+class Stored:
+    """Bars, oldest first, and the time of which they are all that there were."""
+
+    candles: list[Candle] = attrs.field(factory=list[Candle])
+    covered: Intervals = attrs.field(factory=Intervals)
+
+
+@attrs.frozen(slots=True)
+class Shelf:
+    """One folder: the bars of a contract in a unit, and what time they cover."""
+
+    contract_id: str
+    unit: str
+    folder: Path
+    ledger: Ledger
+
+
 class BarStore:
-    """All bars below ``root``. For one process at a time, and one call at a time."""
+    """All bars below ``root``. For one call at a time; of several processes, one writes, and the others only read.
 
-    root: Path
-    disk: Disk = attrs.field(factory=Disk)
+    The right to write is claimed with the first write, and kept until `close`.
+    """
 
-    def covered(self, contract_id: str, source: Source) -> Intervals:
-        """Return the time that is known; nothing where the ledger is damaged."""
-        path = self._folder(contract_id, source) / _LEDGER
-        try:
-            ledger = msgspec.json.decode(path.read_bytes(), type=_Ledger)
-        except FileNotFoundError:
-            return Intervals()
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self._quarantine(path)
-            return Intervals()
-        return Intervals(ledger.covered if ledger.format == int(_FORMAT) else ())
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+        self.root = root
+        self._disk = Disk() if disk is None else disk
+        self._claim: Claim | None = None
+        self._is_closed = False
+        self._told: set[str] = set()
+        self._damages: list[Damage] = []
 
-    def load(self, contract_id: str, source: Source, start: int, end: int) -> list[Candle]:
-        """Return the bars that open in ``[start, end)`` and are there, oldest first.
+    def close(self) -> None:
+        """Write nothing more, and let another process write."""
+        self._is_closed = True
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
 
-        Whether they are all that there were, `covered` says; ask it afterwards, for a damaged file changes it.
-        """
-        found: list[Candle] = []
-        for low, high in _chunks(source, start, end):
-            found += [bar for bar in self._read(contract_id, source, low, high) if start <= bar.start < end]
+    def take_damages(self) -> list[Damage]:
+        """Return what was found damaged since the last call."""
+        found, self._damages = self._damages, []
         return found
 
-    def save(self, contract_id: str, source: Source, start: int, end: int, bars: Iterable[Candle]) -> None:
-        """Put in all bars that open in ``[start, end)``; they take the place of what was known of it."""
-        bars = sorted(bars, key=_start)
-        for low, high in _chunks(source, start, end):
-            new = [bar for bar in bars if max(low, start) <= bar.start < min(high, end)]
-            old = self._read(contract_id, source, low, high)
-            kept = [bar for bar in old if not start <= bar.start < end]
-            self._write(contract_id, source, low, sorted([*kept, *new], key=_start))
-        covered = self.covered(contract_id, source)
-        covered.add(start, end)
-        self._write_ledger(contract_id, source, covered)
+    def ledger(self, contract_id: str, source: Source, live: bool | None = None) -> Ledger | None:
+        """Return what time is known, and its tier; None where nothing is, it is damaged, or not ``live``'s."""
+        ledger = self._ledger(self._folder(contract_id, source))
+        return None if ledger is None or live not in (None, ledger.live) else ledger
+
+    def load(
+        self, contract_id: str, source: Source, start: int, end: int, live: bool | None = None
+    ) -> Stored:
+        """Return what is known of ``[start, end)``."""
+        ledger = self.ledger(contract_id, source, live)  # first: a writer promises bars when they are there
+        if ledger is None:
+            return Stored()
+        folder = self._folder(contract_id, source)
+        bars: list[Candle] = []
+        for span in chunks(source, start, end):
+            try:
+                known = bool(ledger.covered.within(*span))
+                bars += (self._checked(folder, source, span, ledger) or ()) if known else ()
+            except NewerFormat:
+                self._tell_newer(folder)
+                ledger.covered.cut(*span)
+        covered = Intervals(ledger.covered.within(start, end))
+        return Stored(list(_inside(bars, covered)), covered)
+
+    def save(
+        self,
+        contract_id: str,
+        source: Source,
+        covered: Intervals,
+        bars: Iterable[Candle],
+        live: bool = False,
+    ) -> bool:
+        """Put in all bars that open in ``covered``; they take the place of what was known from its start to its end.
+
+        False if that is not ours to do: another process writes, or a later version has written.
+        """
+        folder, spans = self._folder(contract_id, source), list(covered)
+        if not spans or not self._may_write():
+            return False
+        start, end = spans[0][0], spans[-1][1]
+        try:
+            ledger = self._prepared(folder, live)
+            bars = sorted(bars, key=opening)
+            for span in chunks(source, start, end):
+                old = self._checked(folder, source, span, ledger) or []
+                kept = [bar for bar in old if not start <= bar.start < end]
+                new = [bar for bar in bars if max(span[0], start) <= bar.start < min(span[1], end)]
+                data = encoded(sorted([*kept, *new], key=opening), live=live)
+                self._replace(folder / file_name(source, span[0]), data)
+        except NewerFormat:
+            self._tell_newer(folder)
+            return False
+        ledger.covered.cut(start, end)
+        for span in spans:
+            ledger.covered.add(*span)
+        self._replace(folder / LEDGER, ledger.encoded())
+        return True
+
+    def shelves(self) -> Iterator[Shelf]:
+        """Yield every folder that has a ledger, by contract and unit."""
+        for path in sorted(self.root.glob(f"{BARS}/contract=*/unit=*/{LEDGER}")):
+            contract = path.parent.parent.name.removeprefix("contract=")
+            unit = path.parent.name.removeprefix("unit=")
+            with contextlib.suppress(ContractError):
+                ContractId.parse(contract)
+                ledger = self._ledger(path.parent) if _LABEL.fullmatch(unit) else None
+                if ledger is not None:
+                    yield Shelf(contract, unit, path.parent, ledger)
 
     def _folder(self, contract_id: str, source: Source) -> Path:
         # Both are checked here, where they become a path: nothing else of a caller's does.
         contract = str(ContractId.parse(contract_id))
         assert _LABEL.fullmatch(source.label)
-        return self.root / "bars" / f"contract={contract}" / f"unit={source.label}"
+        return self.root / BARS / f"contract={contract}" / f"unit={source.label}"
 
-    def _path(self, contract_id: str, source: Source, low: int) -> Path:
-        day = _EPOCH + datetime.timedelta(seconds=low // 1_000_000_000)
-        name = day.strftime("%Y-%m-%d" if source.unit == 1 else "%Y-%m")
-        return self._folder(contract_id, source) / f"{name}.parquet"
-
-    def _read(self, contract_id: str, source: Source, low: int, high: int) -> list[Candle]:
-        path = self._path(contract_id, source, low)
+    def _ledger(self, folder: Path) -> Ledger | None:
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                if (file.schema_arrow.metadata or {}).get(_FORMAT_KEY) != _FORMAT:
-                    raise pa.ArrowInvalid("it does not say that it has our format")
-                table = file.read().cast(_SCHEMA)
-        except FileNotFoundError:
-            if self.covered(contract_id, source).within(low, high):
-                self._forget(contract_id, source, low, high)
-            return []
-        except (pa.ArrowException, OSError) as exc:
-            _log.warning(
-                "the cached bars of %s are damaged (%s); they are asked for again",
-                path.name,
-                type(exc).__name__,
-            )
+            return read_ledger(folder)
+        except NewerFormat:
+            self._tell_newer(folder)
+        except DamagedLedger as exc:
+            self._set_aside(folder / LEDGER, str(exc))
+        return None
+
+    def _prepared(self, folder: Path, live: bool) -> Ledger:
+        """Return the ledger to write; bars of another tier go, for one table is not to hold both."""
+        try:
+            ledger = read_ledger(folder)
+        except DamagedLedger as exc:
+            self._set_aside(folder / LEDGER, str(exc))
+            ledger = None
+        if ledger is not None and ledger.live is not live:
+            _log.warning("the cached bars of %s were of live=%s; they go", folder.parent.name, ledger.live)
+            ledger = Ledger(live)
+            self._replace(folder / LEDGER, ledger.encoded())
+            for path in sorted(folder.glob("*.parquet")):
+                self._disk.remove(path)
+        return Ledger(live) if ledger is None else ledger
+
+    def _checked(self, folder: Path, source: Source, span: Interval, ledger: Ledger) -> list[Candle] | None:
+        """Return the bars of one file; None if there are none to be had, which both ledgers know then."""
+        path = folder / file_name(source, span[0])
+        try:
+            bars = read_bars(path, span, live=ledger.live)
+        except DamagedBars as exc:
+            bars = None
+            self._set_aside(path, str(exc))
+        if bars is None and ledger.covered.within(*span):
+            ledger.covered.cut(*span)
+            if self._may_write() and (fresh := self._ledger(folder)) is not None:
+                fresh.covered.cut(*span)  # not `ledger`: another process may have written since that was read
+                self._replace(folder / LEDGER, fresh.encoded())
+        return bars
+
+    def _may_write(self) -> bool:
+        if self._claim is None and not self._is_closed:
+            try:
+                self._claim = Claim(self.root / BARS, self._disk)
+            except ConfigError:
+                self._tell_once("another gateway writes into the cache of bars; this one only reads it")
+        return self._claim is not None
+
+    def _set_aside(self, path: Path, reason: str) -> None:
+        name = "/".join(path.relative_to(self.root).parts)
+        _log.warning("the cached bars of %s are damaged (%s); they are asked for again", name, reason)
+        is_moved = self._may_write()
+        if is_moved:
             self._quarantine(path)
-            self._forget(contract_id, source, low, high)
-            return []
-        columns = (table[name].to_pylist() for name in _SCHEMA.names)
-        return [Candle(*row) for row in zip(*columns, strict=True)]
-
-    def _write(self, contract_id: str, source: Source, low: int, bars: list[Candle]) -> None:
-        path = self._path(contract_id, source, low)
-        rows = [attrs.astuple(bar) for bar in bars]
-        columns = list(zip(*rows, strict=True)) or [()] * len(_SCHEMA)
-        arrays = [pa.array(c, field.type) for c, field in zip(columns, _SCHEMA, strict=True)]
-        sink = pa.BufferOutputStream()
-        table = pa.Table.from_arrays(arrays, schema=_SCHEMA)
-        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        self._replace(path, sink.getvalue().to_pybytes())
-
-    def _write_ledger(self, contract_id: str, source: Source, covered: Intervals) -> None:
-        ledger = _Ledger(int(_FORMAT), list(covered))
-        self._replace(self._folder(contract_id, source) / _LEDGER, msgspec.json.encode(ledger))
-
-    def _forget(self, contract_id: str, source: Source, low: int, high: int) -> None:
-        covered = self.covered(contract_id, source)
-        covered.cut(low, high)
-        self._write_ledger(contract_id, source, covered)
-
-    def _replace(self, path: Path, data: bytes) -> None:
-        temporary = path.with_name(path.name + ".tmp")
-        self.disk.make_folder(path.parent)
-        self.disk.remove(temporary)
-        fd = self.disk.create(temporary)
-        try:
-            written = 0
-            while written < len(data):
-                written += self.disk.write(fd, data[written:])
-            self.disk.sync(fd)
-        finally:
-            self.disk.close(fd)
-        self.disk.rename(temporary, path)
-        self.disk.sync_folder(path.parent)
+        self._damages.append(Damage(name, reason, is_moved))
 
     def _quarantine(self, path: Path) -> None:
         folder = self.root / "quarantine"
-        self.disk.make_folder(folder)
-        self.disk.rename(path, folder / "__".join(path.relative_to(self.root).parts))
+        self._disk.make_folder(folder)
+        name = "__".join(path.relative_to(self.root).parts)
+        number = sum(each.name.startswith(name) for each in folder.iterdir())
+        self._disk.rename(path, folder / (f"{name}.{number}" if number else name))
+
+    def _tell_newer(self, folder: Path) -> None:
+        self._tell_once(f"a later version has written {folder.parent.name}; it is left alone")
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            _log.warning("%s", text)
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        temporary = path.with_name(path.name + ".tmp")
+        self._disk.make_folder(path.parent)
+        self._disk.remove(temporary)
+        fd = self._disk.create(temporary)
+        try:
+            self._write(fd, data)
+        except OSError:
+            with contextlib.suppress(OSError):  # the first one is what there is to tell
+                self._disk.remove(temporary)
+            raise
+        self._disk.rename(temporary, path)
+        self._disk.sync_folder(path.parent)
+
+    def _write(self, fd: int, data: bytes) -> None:
+        try:
+            written = 0
+            while written < len(data):
+                written += self._disk.write(fd, data[written:])
+            self._disk.sync(fd)
+        finally:
+            self._disk.close(fd)
 
 
-def _chunks(source: Source, start: int, end: int) -> Iterator[Interval]:
-    """Yield the spans of the files that ``[start, end)`` touches."""
-    if start >= end:
-        return
-    at = _EPOCH + datetime.timedelta(seconds=start // 1_000_000_000)
-    at = at.replace(hour=0, minute=0, second=0)
-    if source.unit != 1:
-        at = at.replace(day=1)
-    low = _ns(at)
-    while low < end:
-        following = at + datetime.timedelta(days=1 if source.unit == 1 else 32)
-        at = following if source.unit == 1 else following.replace(day=1)
-        yield low, _ns(at)
-        low = _ns(at)
-
-
-def _ns(moment: datetime.datetime) -> int:
-    return (moment - _EPOCH) // datetime.timedelta(seconds=1) * 1_000_000_000
-
-
-def _start(bar: Candle) -> int:
-    return bar.start
+def _inside(bars: list[Candle], covered: Intervals) -> Iterator[Candle]:
+    """Yield those bars that open in covered time; both are in order."""
+    spans = iter(covered)
+    span = next(spans, None)
+    for bar in bars:
+        while span is not None and span[1] <= bar.start:
+            span = next(spans, None)
+        if span is not None and span[0] <= bar.start:
+            yield bar
