@@ -202,6 +202,7 @@ async def test_a_builder_that_fails_is_told_and_costs_the_other_timeframes_nothi
                 assert gateway.statistics().market.ledger.balanced
             failed = {each.timeframe: each.builder_failed for each in gateway.statistics().market.ledger.rows}
             told = waiting(events)
+            mended = bars.table("5s")
         truth = sim.truth()
     assert failed["1s"] == failed["15s"] == 0 < failed["5s"]
     right = {each[0]: each for each in oracle(truth, 5)}
@@ -209,9 +210,14 @@ async def test_a_builder_that_fails_is_told_and_costs_the_other_timeframes_nothi
         made = [row(bar) for bar in got if bar.timeframe == frame]
         assert made == oracle(truth, step_s)[: len(made)]
     five = [bar for bar in got if bar.timeframe == "5s"]
-    assert all(bar.partial or row(bar) == right[bar.start] for bar in five)
+    assert all(bar.partial or row(bar)[:6] == right[bar.start][:6] for bar in five)
     assert [bar.partial for bar in five[-8:]] == [False] * 8
-    assert 15 < len(five) < 29
+    assert 15 < len([bar for bar in five if bar.source == "live"]) < 29
+    # Its trades are in no bar; but the service has had them, and what they would have made was read again.
+    starts = mended["start"].cast("int64").to_pylist()
+    assert starts == list(range(starts[0], starts[-1] + 1, 5 * 10**9))
+    assert mended["partial"].to_pylist() == [True] + [False] * (len(starts) - 1)
+    assert mended["volume"].to_pylist()[1:] == [right[start][5] for start in starts[1:]]
     failures = [each for each in told if isinstance(each, px.BuilderFailed)]
     (recovered,) = [each for each in told if isinstance(each, px.BuilderRecovered)]
     assert sum(each.trades for each in (*failures, recovered)) == failed["5s"]

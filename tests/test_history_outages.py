@@ -1,9 +1,7 @@
-"""bars(outages + fill) == bars(uninterrupted), with the parts that are used live: gap watch, bar set, coverage, merge.
+"""Stories of trades and outages, which `test_history_outages_live` is about.
 
 Outages of any number and length, also of whole bars, at the ends, and touching; at the edges of sessions, where clocks
 change, on holidays; with trades at equal stamps, in closed hours, and late.
-
-And at every moment on the way, with some holes filled and others not: what says that it is whole, is.
 """
 
 from __future__ import annotations
@@ -13,18 +11,14 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 from history_tools import GRID, HOUR, MINUTE, MNQ, SECOND
-from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from trio_projectx import Bar, Timeframe
 from trio_projectx.bars import Anchor, BarSet, Sessions
 from trio_projectx.flow.gaps import Broken, GapWatch
 from trio_projectx.history.candles import Candle
-from trio_projectx.history.coverage import Coverage
-from trio_projectx.history.fold import fold
-from trio_projectx.history.merge import Merge, merged
 from trio_projectx.history.table import PastBar
-from trio_projectx.history.units import Source, source_of
+from trio_projectx.history.units import Source
 from trio_projectx.market import TradeBatch
 
 SESSIONS = Sessions.cme("EQ")
@@ -237,82 +231,6 @@ def said(bar: Bar | PastBar) -> Said:
         bar.trade_date,
         bar.scheduled,
     )
-
-
-def touches(bar: Bar | PastBar, hole: tuple[int, int]) -> bool:
-    return hole[0] < bar.end and bar.start < hole[1]
-
-
-def holes_of(life: Lived, story: Story) -> list[tuple[int, int]]:
-    """Where trades may be missing: a trade that may come so late may be missing so far outside of a gap."""
-    return [(low - story.late_ns, high + story.late_ns + 1) for low, high in life.gaps]
-
-
-def history_of(story: Story) -> list[PastBar]:
-    source = source_of(Timeframe(story.label), ANCHOR, story.start, story.end)
-    folded = fold(
-        MNQ,
-        candles_of(story, source),
-        source.step_ns,
-        ANCHOR.edges(story.label),
-        now_ns=story.end + 40 * DAY,
-        known_from=story.start - 40 * DAY,
-    )
-    assert not any(bar.partial for bar in folded.bars)
-    return folded.bars
-
-
-def check_honest(result: Merge, truth: dict[int, Said]) -> None:
-    """What says that it is whole is the truth; nothing is there twice, or was never traded."""
-    starts = [each.bar.start for each in result.bars]
-    assert starts == sorted(set(starts))
-    assert set(starts) <= truth.keys()
-    for each in result.bars:
-        if each.is_complete:
-            assert said(each.bar) == truth[each.bar.start], each
-        else:
-            assert each.source == "live", each
-
-
-OUTAGES = st.randoms(use_true_random=False)
-
-
-@settings(max_examples=600, deadline=None)
-@given(story=stories(), rng=OUTAGES)
-def test_any_outages_and_their_fill_give_the_bars_without(story: Story, rng: random.Random) -> None:
-    truth = {start: said(bar) for start, bar in lived(story, whole=True).bars.items()}
-    life = lived(story, whole=False)
-    live = sorted(life.bars.values(), key=lambda bar: bar.start)
-    history = history_of(story)
-    assert {bar.start: said(bar) for bar in history} == truth
-    coverage = Coverage(MNQ)
-    coverage.saw(story.start - 40 * DAY, story.end + 40 * DAY)
-    holes = holes_of(life, story)
-    for number, hole in enumerate(holes):
-        coverage.lost(*hole, f"outage {number}")
-    check_honest(merged(live, [], coverage), truth)
-    if not story.late_ns:
-        for bar in live:
-            assert bar.partial is any(low < bar.end and bar.start <= high for low, high in life.gaps)
-    # Fills come in any order; one fails first, and one brings its bars twice and in disorder.
-    filled: list[PastBar] = []
-    rng.shuffle(holes)
-    for hole in holes:
-        coverage.failed(*hole, "it hung")
-        check_honest(merged(live, filled, coverage), truth)
-        part = [bar for bar in history if touches(bar, hole)]
-        filled += rng.sample(part * 2, 2 * len(part))
-        coverage.filled(*hole)
-        check_honest(merged(live, filled, coverage), truth)
-    result = merged(live, filled, coverage)
-    assert [said(each.bar) for each in result.bars] == [truth[start] for start in sorted(truth)]
-    assert all(each.is_complete for each in result.bars)
-    assert result.mismatches == 0
-    assert coverage.holes == ()
-    assert merged(live, filled * 2, coverage) == result
-    event(f"{len(holes)} gaps")
-    event("bars that no trade was seen of" if truth.keys() - life.bars.keys() else "all bars were begun")
-    event("revised" if story.lateness_ns < story.late_ns else "late" if story.late_ns else "in order")
 
 
 def test_stories_are_what_they_should_be() -> None:

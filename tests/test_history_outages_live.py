@@ -30,15 +30,12 @@ from test_history_outages import (
 
 from trio_projectx import Bar, BarRevised, Timeframe
 from trio_projectx.bars import BarSet
+from trio_projectx.bars.mending import Known
 from trio_projectx.flow.gaps import Broken, GapWatch
 from trio_projectx.history.fold import fold
-from trio_projectx.history.units import source_of
-
-pytest.importorskip("trio_projectx.bars.mending", reason="gap fill is not merged yet")
-
-from trio_projectx.bars.mending import Known
 from trio_projectx.history.jobs import Job
 from trio_projectx.history.reading import known_of
+from trio_projectx.history.units import source_of
 
 LABELS = list(SPANS)
 #: Holidays on which trading stops at noon, and goes on in the evening as the next trade date, and dates without any.
@@ -212,9 +209,6 @@ def test_bars_that_are_mended_while_trades_come_are_those_without_an_outage(
     event("mended bars" if any(bar.source != "live" for bar in live.given.values()) else "live bars alone")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the intervals of days that are halted nest; Mender.touched and Job.take do not know"
-)
 def test_days_that_are_halted_at_noon() -> None:
     """A trade date of two segments has hours between them that are no part of its bar, and lie in its interval."""
 

@@ -250,6 +250,11 @@ class BarSet:
         return told
 
     @property
+    def lateness_ns(self) -> int:
+        """How much older than the youngest trade a trade may be and surely still find its bar open."""
+        return self._lateness
+
+    @property
     def mender(self) -> Mender:
         """What puts the service's bars in; for the task that owns the set."""
         return self._mender

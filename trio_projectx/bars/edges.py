@@ -19,6 +19,8 @@ DAY_NS: Final = 86_400 * NS_PER_SECOND
 #: Day 0 is 1970-01-01, in every count of days here.
 EPOCH: Final = datetime.date(1970, 1, 1).toordinal()
 _FIRST_MONDAY: Final = -3  # 1969-12-29
+#: Bars of closed hours in a row that are looked through for the session behind them.
+_CLOSED_MOST: Final = 16
 #: Whole years whose every instant, in any zone, has int64 nanoseconds.
 FIRST_DAY: Final = datetime.date(1679, 1, 1).toordinal() - EPOCH
 LAST_DAY: Final = datetime.date(2262, 1, 1).toordinal() - EPOCH
@@ -60,6 +62,22 @@ class Edges(Protocol):
     def interval(self, ts_ns: int) -> tuple[int, int]:
         """Return ``(start, end)`` of that slot."""
         ...
+
+
+def enclosing(edges: Edges, ts_ns: int) -> tuple[int, int]:
+    """Return ``(start, end)`` of the bar of an instant; in closed hours, of the longer one in which they lie, if any.
+
+    A day that is halted at noon has hours between its segments that are no part of it: they have bars of their own,
+    inside of its interval.
+    """
+    slot = after = edges.locate(ts_ns)
+    for _ in range(_CLOSED_MOST):
+        if after.is_scheduled or after.end > edges.last_ts:
+            break
+        after = edges.locate(after.end)
+    if after.start < slot.start:
+        return after.start, max(after.end, slot.end)
+    return slot.start, slot.end
 
 
 @attrs.frozen(slots=True)

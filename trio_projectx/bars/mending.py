@@ -17,7 +17,7 @@ from trio_projectx._events import Bar, BarRevised
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.columns import Row
-from trio_projectx.bars.edges import Edges
+from trio_projectx.bars.edges import Edges, enclosing
 from trio_projectx.bars.freeze import Freezer, ticks_of
 from trio_projectx.bars.rungs import TimeRung
 from trio_projectx.bars.undo import Journal
@@ -71,8 +71,7 @@ class Mender:
     def touched(self, frame: Timeframe, start: int, end: int) -> tuple[int, int]:
         """Return from where to where the intervals go that ``[start, end]`` touches."""
         edges = self.edges(frame)
-        first, last = edges.locate(start), edges.locate(end)
-        return min(first.start, last.start), max(first.end, last.end)
+        return enclosing(edges, start)[0], enclosing(edges, end)[1]
 
     def first_start(self, frame: Timeframe) -> int:
         """Return the start of the first bar there is, closed or open; `AFTER_ALL` if there is none."""

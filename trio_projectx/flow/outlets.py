@@ -168,7 +168,9 @@ class BarOutlet:
             await self._deliver((gap,))
         for frame in self.bars.timeframes:
             if not isinstance(frame, BarKind):
-                self.want(frame, *self.bars.mender.touched(frame, gap.start, gap.end))
+                # What is missing may be out of order by so much, as what came may.
+                late = self.bars.lateness_ns
+                self.want(frame, *self.bars.mender.touched(frame, gap.start - late, gap.end + late))
 
     def begin(self, found: Mapping[Timeframe, Sequence[Known]]) -> None:
         """Put the history before everything live (see `Seam`)."""

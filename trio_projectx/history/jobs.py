@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from trio_projectx.bars.edges import Edges
+from trio_projectx.bars.edges import Edges, enclosing
 from trio_projectx.history.intervals import Interval, Intervals
 
 #: Attempts in a row in which the service showed less than was seen, after which it is believed to go on so.
@@ -30,13 +30,13 @@ class Job:
     def ready_ns(self, settle_ns: int) -> int | None:
         """Return the exchange's time at which the first bar that is wanted can be read; None if none is."""
         for start, end in self.wanted:
-            return min(end, self.edges.interval(start)[1]) + settle_ns
+            return min(end, enclosing(self.edges, start)[1]) + settle_ns
         return None
 
     def take(self, settled_ns: int) -> Interval | None:
         """Take the first span out that is over by ``settled_ns``, or as much of it as is."""
         for start, end in self.wanted:
-            ready = min(end, self.edges.interval(settled_ns)[0])
+            ready = min(end, enclosing(self.edges, settled_ns)[0])
             if ready > start:
                 self.wanted.cut(start, ready)
                 return start, ready

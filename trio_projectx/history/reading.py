@@ -14,7 +14,7 @@ import attrs
 
 from trio_projectx._timeframe import NS_PER_SECOND, Timeframe
 from trio_projectx.bars import Anchor
-from trio_projectx.bars.edges import Edges
+from trio_projectx.bars.edges import Edges, enclosing
 from trio_projectx.bars.mending import Known
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
@@ -83,7 +83,7 @@ class BarReader:
         bars = await aside(lambda: _folded(instrument, source, edges, found, low, high), len(found.candles))
         if found.has_undated:
             return Reading((), (Doubt(low, high, _DAMAGED),))
-        damaged = sorted({edges.interval(start) for start in found.bad})
+        damaged = sorted({enclosing(edges, start) for start in found.bad})
         doubts = [Doubt(max(low, s), min(high, e), _DAMAGED) for s, e in damaged if s < until and e > low]
         doubts += [Doubt(bar.start, bar.end, _DAMAGED) for bar in bars if bar.partial]
         if until < high:
@@ -105,7 +105,7 @@ class BarReader:
             return low
         if self._clock() >= high + _QUIET_NS:
             return high
-        return max(low, edges.interval(found.candles[-1].start)[0])
+        return max(low, enclosing(edges, found.candles[-1].start)[0])
 
 
 def _folded(
