@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Final, TypeAlias
@@ -22,13 +23,16 @@ from trio_projectx.flow.outlets import BarOutlet
 from trio_projectx.history.coverage import Coverage
 from trio_projectx.history.intervals import Interval
 from trio_projectx.history.jobs import CONFLICTS_MOST, Job
-from trio_projectx.history.reading import BarReader, Doubt, Piece
+from trio_projectx.history.reading import NOT_YET, BarReader, Doubt, Piece
 
+_log: Final = logging.getLogger("trio_projectx")
 #: How long the builders may take to mend; they may wait for a stream with ``overflow=BLOCK``.
 _MEND_S: Final = 30.0
 #: The exchange's clock is looked at again after this, whatever it seemed to be: it may have been wrong.
 _LOOK_S: Final = 60.0
 CONFLICT: Final = "the service shows less than was seen live"
+#: Attempts after which it is told, too, that a service shows nothing newer yet: a quiet market is no failure.
+_PATIENCE: Final = 8
 _BUSY: Final = "the next gap is open, or the stream does not take bars now"
 _Key: TypeAlias = tuple[BarOutlet, Timeframe]
 
@@ -145,6 +149,7 @@ class Filling:
         if low < high:
             self._coverage.filled(low, high)
         if revised:
+            _log.info("%s: %s bars of %s were read again and revised", contract_id, revised, frame)
             self._tell(GapFilled(contract_id, frame, *span, revised, self._wall_clock()))
         if not doubts:
             job.succeeded(now, self._options.settle_s)
@@ -156,19 +161,19 @@ class Filling:
             self._coverage.failed(doubt.low, doubt.high, doubt.why)
             if not is_hopeless:
                 job.wanted.add(doubt.low, doubt.high)
-        worst = doubts[0]
-        self._tell(
-            GapFillFailed(
-                contract_id,
-                frame,
-                worst.low,
-                doubts[-1].high,
-                worst.why,
-                job.attempts,
-                None if is_hopeless else wait_s,
-                self._wall_clock(),
-            )
-        )
+        if job.attempts >= _PATIENCE or any(doubt.why != NOT_YET for doubt in doubts):
+            self._tell_failure(frame, job, doubts, None if is_hopeless else wait_s)
+
+    def _tell_failure(
+        self, frame: Timeframe, job: Job, doubts: list[Doubt], retry_in_s: float | None
+    ) -> None:
+        contract_id, low = self._contract.contract_id, min(doubt.low for doubt in doubts)
+        high = max(doubt.high for doubt in doubts)
+        why = next((doubt.why for doubt in doubts if doubt.why != NOT_YET), NOT_YET)
+        if job.attempts == 1 or retry_in_s is None:
+            _log.warning("%s: bars of %s could not be read again: %s", contract_id, frame, why)
+        at = self._wall_clock()
+        self._tell(GapFillFailed(contract_id, frame, low, high, why, job.attempts, retry_in_s, at))
 
 
 def _low(doubt: Doubt) -> int:
