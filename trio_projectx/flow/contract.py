@@ -12,7 +12,7 @@ from trio_projectx._config import Limits
 from trio_projectx._errors import ConnectionLost, SubscriptionError, TrioProjectXError
 from trio_projectx.flow.contract_statistics import ContractStatistics
 from trio_projectx.flow.fills import Fills, NoFills
-from trio_projectx.flow.gaps import Broken, Covered, GapWatch
+from trio_projectx.flow.gaps import Broken, Covered, GapWatch, Left
 from trio_projectx.flow.ledger import TradeCounts
 from trio_projectx.flow.loss import Loss
 from trio_projectx.flow.mending import Begin, Mend
@@ -40,7 +40,7 @@ class _Valid:
     serial: int
 
 
-_Item: TypeAlias = _Valid | Loss | Broken | Covered | Mend | Begin | None
+_Item: TypeAlias = _Valid | Loss | Broken | Covered | Left | Mend | Begin | None
 
 
 class ContractPipeline:
@@ -159,8 +159,7 @@ class ContractPipeline:
         if not self._lines:
             self._validator.expect_replay()
             if not self._outlets:
-                self._is_covered = False
-                self._fills.left(self.contract_id, self._gap.last_ts)
+                await self._post(Left())
         if not is_covered and self._bringing:
             await self._post(Covered(trio.current_time()))
             await self._pass_on(self._validator.lead(min(self._bringing), ts_recv), self._serial)
@@ -266,6 +265,9 @@ class ContractPipeline:
                     self._break(item)
                 case Covered():
                     self._cover(item)
+                case Left():
+                    self._is_covered = False
+                    self._fills.left(self.contract_id, self._gap.last_ts)
                 case Mend():
                     await item.act(may=item.outlet in self._outlets and not self._gap.is_open)
                 case Begin():

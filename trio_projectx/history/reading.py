@@ -79,17 +79,14 @@ class BarReader:
         first = min(low, edges.locate(low).low)  # trades of closed hours may belong to it
         source = source_of(frame, anchor, first, high)
         found = await self._fetcher.fetch(instrument, source, first, high, urgency=Urgency.FILL)
-        until = await self._believed_until(instrument, edges, found, low, high)
-        bars = await aside(lambda: _folded(instrument, source, edges, found, low, high), len(found.candles))
         if found.has_undated:
             return Reading((), (Doubt(low, high, _DAMAGED),))
-        damaged = sorted({enclosing(edges, start) for start in found.bad})
-        doubts = [Doubt(max(low, s), min(high, e), _DAMAGED) for s, e in damaged if s < until and e > low]
-        doubts += [Doubt(bar.start, bar.end, _DAMAGED) for bar in bars if bar.partial]
-        if until < high:
-            doubts.append(Doubt(until, high, NOT_YET))
-        known = [_known(bar, instrument.grid) for bar in bars]
-        return Reading(tuple(_pieces(low, high, known, doubts)), tuple(doubts))
+        until = await self._believed_until(instrument, edges, found, low, high)
+
+        def work() -> Reading:
+            return _read(instrument, source, edges, found, low, until, high)
+
+        return await aside(work, len(found.candles))
 
     async def _believed_until(
         self, instrument: Instrument, edges: Edges, found: Found, low: int, high: int
@@ -108,11 +105,20 @@ class BarReader:
         return max(low, enclosing(edges, found.candles[-1].start)[0])
 
 
-def _folded(
-    instrument: Instrument, source: Source, edges: Edges, found: Found, low: int, high: int
-) -> Sequence[PastBar]:
-    candles = found.candles
-    return fold(instrument.contract_id, candles, source.step_ns, edges, now_ns=high, known_from=low).bars
+def _read(
+    instrument: Instrument, source: Source, edges: Edges, found: Found, low: int, until: int, high: int
+) -> Reading:
+    contract_id, candles = instrument.contract_id, found.candles
+    bars = fold(contract_id, candles, source.step_ns, edges, now_ns=high, known_from=low, bad=found.bad).bars
+    spoiled = {enclosing(edges, start) for start in found.bad}
+    spoiled |= {(bar.start, bar.end) for bar in bars if bar.partial}
+    doubts = [
+        Doubt(max(low, s), min(until, e), _DAMAGED) for s, e in sorted(spoiled) if s < until and e > low
+    ]
+    if until < high:
+        doubts.append(Doubt(until, high, NOT_YET))
+    known = [_known(bar, instrument.grid) for bar in bars]
+    return Reading(tuple(_pieces(low, high, known, doubts)), tuple(doubts))
 
 
 def known_of(bars: Sequence[PastBar], grid: PriceGrid) -> tuple[Known, ...]:
@@ -128,17 +134,19 @@ def _known(bar: PastBar, grid: PriceGrid) -> Known:
 
 
 def _pieces(low: int, high: int, known: Sequence[Known], doubts: Sequence[Doubt]) -> Iterator[Piece]:
-    """Cut what is not doubted into pieces of a size that holds nobody up."""
-    for doubt in (*sorted(doubts, key=_low), Doubt(high, high, "")):
-        inside = [bar for bar in known if low <= bar.start and bar.end <= doubt.low]
-        while len(inside) > _PIECE:
-            cut = inside[_PIECE].start
-            yield Piece(low, cut, tuple(inside[:_PIECE]))
-            low, inside = cut, inside[_PIECE:]
+    """Cut what is not doubted into pieces of a size that holds nobody up; both are in order."""
+    bars = iter(known)
+    following = next(bars, None)
+    for doubt in (*doubts, Doubt(high, high, "")):
+        inside: list[Known] = []
+        while following is not None and following.start < doubt.low:
+            if len(inside) == _PIECE:
+                yield Piece(low, following.start, tuple(inside))
+                low, inside = following.start, []
+            inside.append(following)
+            following = next(bars, None)
         if low < doubt.low:
             yield Piece(low, doubt.low, tuple(inside))
         low = max(low, doubt.high)
-
-
-def _low(doubt: Doubt) -> int:
-    return doubt.low
+        while following is not None and following.start < low:
+            following = next(bars, None)
