@@ -231,7 +231,9 @@ async def test_nonsense_is_refused_before_anything_is_asked(
     assert service.asked == []
 
 
-async def test_stitched_bars_name_their_contract_and_none_is_mixed(autojump_clock: object) -> None:
+async def test_stitched_bars_name_their_contract_and_none_is_mixed(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
     old, new = (
         FakeService(day_of_minutes(4)),
         FakeService([candle(T0 + n * MINUTE, 9) for n in range(4 * 1440)]),
@@ -253,6 +255,10 @@ async def test_stitched_bars_name_their_contract_and_none_is_mixed(autojump_cloc
     assert names == ["CON.F.US.MNQ.M26"] * 26 + [MNQ] * 46
     whole = await past.bars(INSTRUMENT, "1h", start=T0, end=T0 + 3 * DAY, anchor=UTC)
     assert table.slice(26).equals(whole.slice(26))
+    assert "no bars" not in caplog.text
+    new.bars, new._folded = [], {}
+    assert (await past.stitched(parts, "1h", anchor=UTC)).num_rows == 26
+    assert f"the continuous history has no bars of {MNQ}" in caplog.text  # a hole is not to be silent
     with pytest.raises(ConfigError, match="overlap"):
         await past.stitched(parts[::-1], "1h", anchor=UTC)
 

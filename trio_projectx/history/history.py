@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -24,6 +25,7 @@ from trio_projectx.history.rolls import Leg
 from trio_projectx.history.table import PastBar, to_table
 from trio_projectx.history.units import Source, source_of
 
+_log: Final = logging.getLogger("trio_projectx")
 Instant: TypeAlias = int | datetime.datetime
 #: How far back bars are looked for by their count: no listed future lives longer.
 _FAR_BACK_NS: Final = 3_650 * DAY_NS
@@ -140,8 +142,15 @@ class History:
             if after.start < before.end:
                 raise ConfigError(f"the legs of {before.contract_id} and {after.contract_id} overlap")
         for instrument, leg in legs:
-            wanted = _Wanted(instrument, frame, anchor or session_of(instrument), urgency, tell)
+            wanted, before = (
+                _Wanted(instrument, frame, anchor or session_of(instrument), urgency, tell),
+                len(gathered.bars),
+            )
             await self._span(gathered, wanted, leg.start, leg.end)
+            if len(gathered.bars) == before:
+                _log.warning(
+                    "the continuous history has no bars of %s: the service shows none", leg.contract_id
+                )
         return await gathered.table(self._fetcher.tier)
 
     async def _span(self, gathered: _Gathered, wanted: _Wanted, start_ns: int, end_ns: int) -> None:
