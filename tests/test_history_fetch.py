@@ -218,6 +218,12 @@ BAD = [
     {"count": True},
     {"start": 1.5},
     {"start": px.to_datetime(T0).naive()},
+    {"start": T0 + 60 * DAY},
+    {"start": T0, "end": T0 - 1},
+    {"start": -(1 << 63)},
+    {"start": T0, "end": (1 << 63) - 1},
+    {"count": 5, "end": -1},
+    {"start": T0 // SECOND * 10**12},
 ]
 
 
