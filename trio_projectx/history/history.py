@@ -147,12 +147,10 @@ class History:
             if after.start < before.end:
                 raise ConfigError(f"the legs of {before.contract_id} and {after.contract_id} overlap")
         for instrument, leg in legs:
-            wanted, before = (
-                _Wanted(instrument, frame, anchor or session_of(instrument), urgency, tell),
-                len(gathered.bars),
-            )
+            had = len(gathered.bars)
+            wanted = _Wanted(instrument, frame, anchor or session_of(instrument), urgency, tell)
             await self._span(gathered, wanted, leg.start, leg.end)
-            if len(gathered.bars) == before:
+            if len(gathered.bars) == had:
                 _log.warning(
                     "the continuous history has no bars of %s: the service shows none", leg.contract_id
                 )
