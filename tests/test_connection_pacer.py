@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 from scripted import MNQ, Network, Request, Wire, config_for, open_network, token_no
 from simulator_tools import virtual_wall
 
@@ -228,6 +229,29 @@ async def test_storms_of_cancellation_leave_the_pool_whole(autojump_clock: objec
             assert await rest.bars(QUESTION, TOKEN) == []
             assert await rest.search_contracts("MNQ", live=False, token=TOKEN) == []
         assert network.open_streams() <= 10
+
+
+async def test_a_history_that_hangs_takes_no_connection_that_live_streams_need(
+    autojump_clock: object,
+) -> None:
+    """The pool has ten: forty requests for bars that are never answered would hold up a token for half a minute."""
+
+    async def answer(wire: Wire, request: Request) -> None:
+        if "retrieveBars" in request.path:
+            await trio.sleep_forever()
+        await wire.reply_json(newToken=None)
+
+    async with open_network(rest=answer) as network, client(network, Pacer()) as rest:
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                urgency = Urgency.FILL if number % 4 == 0 else Urgency.BULK
+                nursery.start_soon(rest.bars, QUESTION, TOKEN, urgency)
+            await trio.testing.wait_all_tasks_blocked()
+            assert network.open_streams() == 6  # two for gaps, four for whoever asks for much
+            start = trio.current_time()
+            assert await rest.validate(TOKEN) == TOKEN
+            assert trio.current_time() == start
+            nursery.cancel_scope.cancel()
 
 
 # What a route's errorCode means

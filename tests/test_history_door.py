@@ -12,10 +12,13 @@ from simulator_tools import START_NS, virtual_wall
 import trio_projectx as px
 from trio_projectx import ConfigError, ContractError
 from trio_projectx.composition import open_parts
+from trio_projectx.connection.directory import Instrument
 from trio_projectx.history.fetch import Progress
+from trio_projectx.market import PriceGrid
 from trio_projectx.simulator import open_simulator
 
 DAY = 86_400 * 10**9
+TICKS = PriceGrid.from_tick_size(0.25)
 
 
 async def test_a_product_a_ticker_and_an_id_are_the_same_history(autojump_clock: object) -> None:
@@ -49,7 +52,9 @@ async def test_a_token_that_has_expired_meanwhile_is_renewed(autojump_clock: obj
             assert tokens.logins == 2
 
 
-async def test_a_continuous_history_goes_over_a_roll(autojump_clock: object) -> None:
+async def test_a_continuous_history_goes_over_a_roll(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
     told: list[Progress] = []
     start = START_NS - 75 * DAY
     async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
@@ -61,6 +66,11 @@ async def test_a_continuous_history_goes_over_a_roll(autojump_clock: object) -> 
             table = await door.history("MNQ", "1d", start=start, continuous=True, tell=told.append)
             with pytest.raises(ConfigError, match="continuous"):
                 await door.history("MNQ", "1d", count=5, continuous=True)
+            with pytest.raises(ConfigError, match="start lies after end"):
+                await door.history("MNQ", "1d", start=start, end=start - DAY, continuous=True)
+            assert "by the table's rule" not in caplog.text
+            door._legs(Instrument("CON.F.US.MNQ.Z26", TICKS), start, None, None)
+            assert "the service's active contract is CON.F.US.MNQ.Z26" in caplog.text
     names = table["contract_id"].to_pylist()
     assert sorted(set(names)) == ["CON.F.US.MNQ.M26", "CON.F.US.MNQ.U26"]
     assert names == sorted(names)

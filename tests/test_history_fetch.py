@@ -218,6 +218,12 @@ BAD = [
     {"count": True},
     {"start": 1.5},
     {"start": px.to_datetime(T0).naive()},
+    {"start": T0 + 60 * DAY},
+    {"start": T0, "end": T0 - 1},
+    {"start": -(1 << 63)},
+    {"start": T0, "end": (1 << 63) - 1},
+    {"count": 5, "end": -1},
+    {"start": T0 // SECOND * 10**12},
 ]
 
 
@@ -231,7 +237,9 @@ async def test_nonsense_is_refused_before_anything_is_asked(
     assert service.asked == []
 
 
-async def test_stitched_bars_name_their_contract_and_none_is_mixed(autojump_clock: object) -> None:
+async def test_stitched_bars_name_their_contract_and_none_is_mixed(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
     old, new = (
         FakeService(day_of_minutes(4)),
         FakeService([candle(T0 + n * MINUTE, 9) for n in range(4 * 1440)]),
@@ -253,6 +261,10 @@ async def test_stitched_bars_name_their_contract_and_none_is_mixed(autojump_cloc
     assert names == ["CON.F.US.MNQ.M26"] * 26 + [MNQ] * 46
     whole = await past.bars(INSTRUMENT, "1h", start=T0, end=T0 + 3 * DAY, anchor=UTC)
     assert table.slice(26).equals(whole.slice(26))
+    assert "no bars" not in caplog.text
+    new.bars, new._folded = [], {}
+    assert (await past.stitched(parts, "1h", anchor=UTC)).num_rows == 26
+    assert f"the continuous history has no bars of {MNQ}" in caplog.text  # a hole is not to be silent
     with pytest.raises(ConfigError, match="overlap"):
         await past.stitched(parts[::-1], "1h", anchor=UTC)
 

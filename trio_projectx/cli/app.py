@@ -1,4 +1,4 @@
-"""The commands: ``demo`` and ``sim``."""
+"""The commands: ``demo``, ``history`` and ``sim``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 import trio_projectx as px
 from trio_projectx.cli.demo import DemoOptions, run_demo
+from trio_projectx.cli.history import HistoryCommand, run_history
 from trio_projectx.cli.sim_view import watch_simulator
 from trio_projectx.simulator import serve
 
@@ -95,6 +96,70 @@ async def sim(
         host, port, seed, speed, replay, contract, allow_remote=allow_remote, faults=faults, watch=watch
     )
     return 0
+
+
+@app.command
+async def history(
+    contract: str | None = None,
+    *timeframes: str,
+    start: str | None = None,
+    end: str | None = None,
+    count: int | None = None,
+    days: float | None = None,
+    cache: Path | None = None,
+    continuous: Annotated[bool, Parameter(negative=())] = False,
+    out: Path | None = None,
+    url: str | None = None,
+    live: bool | None = None,
+    coverage: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Fetch bars of the past, keep them in a cache, and say what has come; or what the cache covers.
+
+    Credentials are those of the environment (PROJECTX_USERNAME, PROJECTX_API_KEY). The exit code is 0 if all has come;
+    with --coverage 3 if something is missing. Ctrl-C leaves a cache that holds what had come.
+
+    Parameters
+    ----------
+    contract
+        A product ("MNQ"), a ticker ("ES") or a full id; with --coverage all that are there, if left out.
+    timeframes
+        "1s", "5m", "4h", "1d" and their like (1m); with --coverage units of the cache.
+    start
+        From when on, such as 2026-08-19 or 2026-08-19T13:30Z; without a zone it is UTC.
+    end
+        Until when (now).
+    count
+        The last so many bars.
+    days
+        The last so many days.
+    cache
+        A folder in which bars are kept: what is there is not asked for again.
+    continuous
+        Stitch the contracts that stood for the product, each bar naming its own.
+    out
+        A Parquet file for the bars.
+    url
+        A simulator instead of the service.
+    live
+        The tier of data; it is found out if left out.
+    coverage
+        Say what the cache covers and what is missing, and ask nobody.
+    """
+    command = HistoryCommand(
+        contract=contract,
+        timeframes=timeframes,
+        start=start,
+        end=end,
+        count=count,
+        days=days,
+        cache=cache,
+        continuous=continuous,
+        out=out,
+        url=url,
+        live=live,
+        coverage=coverage,
+    )
+    return await run_history(command)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -7,8 +7,8 @@ in no text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from types import TracebackType
 from typing import Final, Self, TypeAlias, TypeVar, cast
 
@@ -57,6 +57,8 @@ Body: TypeAlias = Mapping[str, str | bool | int]
 #: retrieveBars' unit 1 (GATEWAY.md section 1.3).
 _SECOND: Final = 1
 _DAY_NS: Final = 86_400_000_000_000
+#: Of the pool's ten connections so many for what can wait; the rest is for what live streams need.
+_AT_ONCE: Final = {Urgency.FILL: 2, Urgency.BULK: 4}
 _NOT_REACHED: Final = (
     httpx2.HTTPError,
     httpx2.InvalidURL,
@@ -102,6 +104,8 @@ class RestClient:
                 "User-Agent": "trio_projectx",
             },
         )
+        # A history that hangs is not to take the connections that tokens and contracts need.
+        self._room = {kind: trio.CapacityLimiter(number) for kind, number in _AT_ONCE.items()}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -244,8 +248,11 @@ class RestClient:
         # The other side may echo what it was sent.
         raise cleaned(refusal, [secret for secret in (token, body.get("apiKey")) if isinstance(secret, str)])
 
-    def _turn(self, path: str, urgency: Urgency) -> AbstractAsyncContextManager[None]:
-        return nullcontext() if self._pacer is None else self._pacer.turn(lane_of(path), urgency)
+    @asynccontextmanager
+    async def _turn(self, path: str, urgency: Urgency) -> AsyncGenerator[None]:
+        async with self._room.get(urgency) or nullcontext():
+            async with nullcontext() if self._pacer is None else self._pacer.turn(lane_of(path), urgency):
+                yield
 
     async def _answered(
         self,

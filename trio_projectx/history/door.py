@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from typing import Final
 
 import pyarrow as pa
 
@@ -20,6 +22,8 @@ from trio_projectx.history.ring import Ring
 from trio_projectx.history.rolls import Leg, legs
 from trio_projectx.history.store import BarStore
 from trio_projectx.market import ContractId
+
+_log: Final = logging.getLogger("trio_projectx")
 
 
 class HistoryDoor:
@@ -96,8 +100,16 @@ class HistoryDoor:
         self, instrument: Instrument, start_ns: int, end: Instant | None, anchor: Anchor | None
     ) -> list[tuple[Instrument, Leg]]:
         end_ns = self._wall_clock() if end is None else nanoseconds(end, "end")
+        if start_ns > end_ns:
+            raise ConfigError("start lies after end")
         sessions = (anchor or session_of(instrument)).sessions
         product = ContractId.parse(instrument.contract_id).product
         # The grid is the product's: an expired contract had the same ticks.
         found = legs(product, start_ns, end_ns, sessions)
+        if end is None and found and found[-1].contract_id != instrument.contract_id:
+            _log.warning(
+                "the continuous history ends with %s by the table's rule; the service's active contract is %s",
+                found[-1].contract_id,
+                instrument.contract_id,
+            )
         return [(Instrument(leg.contract_id, instrument.grid), leg) for leg in found]

@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -63,8 +62,7 @@ def file_name(source: Source, low: int) -> str:
 
 def encoded(bars: Sequence[Candle], *, live: bool) -> bytes:
     """Return the contents of a file of ``bars``, which are sorted."""
-    columns = list(zip(*(attrs.astuple(bar) for bar in bars), strict=True)) or [()] * len(SCHEMA)
-    arrays = [pa.array(c, field.type) for c, field in zip(columns, SCHEMA, strict=True)]
+    arrays = [pa.array([getattr(bar, field.name) for bar in bars], field.type) for field in SCHEMA]
     marks = {_FORMAT_KEY: str(FORMAT).encode(), _TIER_KEY: str(live).lower().encode()}
     table = pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata(marks))
     sink = pa.BufferOutputStream()

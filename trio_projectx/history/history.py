@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -25,10 +26,13 @@ from trio_projectx.history.rolls import Leg
 from trio_projectx.history.table import PastBar, to_table
 from trio_projectx.history.units import Source, source_of
 
+_log: Final = logging.getLogger("trio_projectx")
 Instant: TypeAlias = int | datetime.datetime
 #: How far back bars are looked for by their count: no listed future lives longer.
 _FAR_BACK_NS: Final = 3_650 * DAY_NS
 _WIDER: Final = 4
+#: 2200-01-01: no bar is younger, and calendars end soon after.
+_LATEST: Final = 7_258_118_400_000_000_000
 
 
 @attrs.frozen(slots=True)
@@ -120,7 +124,10 @@ class History:
                 raise ConfigError("history takes a start or a count, not both")
             await self._last(gathered, wanted, end_ns, _checked(count))
         elif start is not None:
-            await self._span(gathered, wanted, nanoseconds(start, "start"), end_ns)
+            start_ns = nanoseconds(start, "start")
+            if start_ns > end_ns:
+                raise ConfigError("start lies after end")
+            await self._span(gathered, wanted, start_ns, end_ns)
         else:
             raise ConfigError("history needs a start, or the count of the bars that are wanted")
         return await gathered.table(self._fetcher.tier)
@@ -146,8 +153,13 @@ class History:
             if after.start < before.end:
                 raise ConfigError(f"the legs of {before.contract_id} and {after.contract_id} overlap")
         for instrument, leg in legs:
+            had = len(gathered.bars)
             wanted = _Wanted(instrument, frame, anchor or session_of(instrument), urgency, tell)
             await self._span(gathered, wanted, leg.start, leg.end)
+            if len(gathered.bars) == had:
+                _log.warning(
+                    "the continuous history has no bars of %s: the service shows none", leg.contract_id
+                )
         return await gathered.table(self._fetcher.tier)
 
     async def last(
@@ -180,7 +192,7 @@ class History:
     async def _last(self, gathered: _Gathered, wanted: _Wanted, end_ns: int, count: int) -> None:
         """Gather the last ``count`` bars that open before ``end_ns``; farther back each time there are too few."""
         high, length = wanted.opening(end_ns), length_ns(wanted.frame)
-        floor, back = high - _FAR_BACK_NS, (count + 1) * length + 10 * DAY_NS
+        floor, back = max(0, high - _FAR_BACK_NS), (count + 1) * length + 10 * DAY_NS
         while True:
             low = wanted.opening(max(floor, high - back))
             source = source_of(wanted.frame, wanted.anchor, low, high)
@@ -233,15 +245,17 @@ def session_of(instrument: Instrument) -> Anchor:
 def nanoseconds(instant: Instant, name: str) -> int:
     """Return int64 ns of an instant.
 
-    :raises ConfigError: for anything else, and for a datetime without a zone.
+    :raises ConfigError: for anything else, for a datetime without a zone, and outside of the years 1970 to 2199.
     """
     if isinstance(instant, datetime.datetime):
         if instant.tzinfo is None:
             raise ConfigError(f"{name} has no zone, so nobody knows when it is; give it one, such as UTC")
         since = instant - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-        return (since // datetime.timedelta(microseconds=1)) * 1000
-    if isinstance(instant, bool) or not isinstance(instant, int) or not -(1 << 63) <= instant < 1 << 63:
+        instant = (since // datetime.timedelta(microseconds=1)) * 1000
+    if isinstance(instant, bool) or not isinstance(instant, int):
         raise ConfigError(f"{name} must be int64 nanoseconds or a datetime with a zone, not {instant!r:.40}")
+    if not 0 <= instant < _LATEST:
+        raise ConfigError(f"{name} must lie in the years 1970 to 2199; is {instant} in nanoseconds?")
     return instant
 
 

@@ -13,6 +13,7 @@ import trio
 
 from trio_projectx._events import CacheQuarantined, GatewayEvent
 from trio_projectx.history.candles import Candle
+from trio_projectx.history.files import chunks
 from trio_projectx.history.intervals import Intervals
 from trio_projectx.history.ledger import Ledger
 from trio_projectx.history.ring import Ring
@@ -24,7 +25,7 @@ TellEvent: TypeAlias = Callable[[GatewayEvent], None]
 _log: Final = logging.getLogger("trio_projectx")
 #: How long a call of the disk's is waited for.
 DISK_S: Final = 30.0
-#: So many steps are read at once: some 50 ms of work.
+#: So many steps are read at once, and what stands before them in the same file: some 0.1 s of work.
 _STEPS_READ: Final = 40_000
 
 
@@ -79,7 +80,8 @@ class Levels:
         if in_memory is not None or store is None:
             await trio.lowlevel.checkpoint()
             return in_memory
-        low = max(low, high - _STEPS_READ * source.step_ns)
+        first = high - _STEPS_READ * source.step_ns
+        low = max(low, next(chunks(source, first, high))[0])  # whole files: none is read twice
         stored = await self._in_thread(lambda: store.load(contract_id, source, low, high, live))
         spans = [] if stored is None else list(stored.covered)
         if stored is None or not spans or spans[-1][1] != high:
