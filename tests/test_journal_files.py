@@ -47,6 +47,7 @@ def batch(first: int, rows: int) -> pa.RecordBatch:
         "price": [20_000 + n % 40 / 4 for n in numbers],
         "volume": [1] * rows,
         "side": [0] * rows,
+        "batch": [0] * rows,
     }
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMAS["trades"])
 

@@ -25,6 +25,7 @@ def batch(number: int, rows: int) -> pa.RecordBatch:
         "price": [20_000 + rng.randrange(400) / 4 for _ in range(rows)],
         "volume": [rng.randrange(1, 9) for _ in range(rows)],
         "side": [rng.randrange(-1, 2) for _ in range(rows)],
+        "batch": [number] * rows,
     }
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Literal, Unpack, overload
 
 import pyarrow as pa
@@ -15,15 +16,16 @@ from trio_projectx._redact import install_redaction
 from trio_projectx._user_events import UserItem
 from trio_projectx.bars import Anchor
 from trio_projectx.composition import Parts, open_parts
-from trio_projectx.connection.checkup import hub_facts, token_facts
-from trio_projectx.connection.health import Health, assess
-from trio_projectx.connection.ntp import clock_health
+from trio_projectx.connection.health import Health
 from trio_projectx.flow.bar_options import BarOptions
 from trio_projectx.flow.bar_stream import BarStream
 from trio_projectx.flow.stream import Stream
-from trio_projectx.gateway_statistics import GatewayStatistics
+from trio_projectx.gateway_statistics import GatewayStatistics, health_of, statistics_of
 from trio_projectx.history.fetch import Tell
 from trio_projectx.history.history import Instant
+from trio_projectx.journal.options import JournalOptions
+from trio_projectx.journal.recorder import Recorder
+from trio_projectx.journal.tap import What, open_tapped
 from trio_projectx.market import Rejection
 
 Lossless = Literal[Overflow.ERROR, Overflow.BLOCK]
@@ -308,13 +310,36 @@ class Gateway:
             tell=tell,
         )
 
+    def open_recorder(
+        self,
+        path: Path | str,
+        *,
+        what: Collection[What] = ("frames", "trades", "quotes"),
+        options: JournalOptions = JournalOptions(),  # noqa: B008  frozen
+    ) -> AbstractAsyncContextManager[Recorder]:
+        """Record what is received into the folder ``path`` until the block is left; `open_replay` plays it again.
+
+        "frames" are the texts of both hubs and all that decides what becomes of them; "trades" the valid trades,
+        "quotes" the merged quotes, of what streams are open for. Several may record, into folders of their own. No
+        stream waits for the disk; what is wrong with it is told in `open_events`. Leaving writes what waits, for
+        ``options.close_s`` at most.
+
+        :raises ConfigError: for options that are wrong, or if somebody records into this folder already.
+        :raises OSError: if the folder cannot be made.
+        """
+        parts, streams = self._parts, self._streams
+        config, tell = parts.config, streams.board.tell
+        return open_tapped(
+            path, what, options, parts.taps, streams.market, config.limits, config.wall_clock, tell
+        )
+
     async def wait_connected(self) -> None:
         """Connect the market hub if it is not, and return when it is live, or was so since the call.
 
         It raises as `open_bars` what a first attempt failed of, and `ConnectionLost` if the hub is lost for good. It
         goes on waiting while the hub reconnects: set a deadline of your own.
         """
-        await self._streams.market_hub.live()
+        await self._parts.market_hub.live()
 
     async def refresh_token(self) -> None:
         """Get a new token now; the connections follow, each new one before its old one goes.
@@ -327,16 +352,7 @@ class Gateway:
 
     def health(self) -> Health:
         """Return how everything stands at this moment, with a sentence for each status. It costs microseconds."""
-        streams, watch = self._streams, self._streams.watch
-        token = token_facts(self._parts.refreshers[self._parts.sites.current])
-        age = watch.stalls.data_age_s
-        return assess(
-            hub_facts(streams.market_hub, lag_ms=watch.skew.lag_ms, data_age_s=age(watch.now())),
-            hub_facts(streams.user_hub),
-            token,
-            clock_health(watch.skew.skew_ms, watch.skew.is_skewed),
-            watch.stalls.worst(watch.now()),
-        )
+        return health_of(self._parts)
 
     def rejections(self, contract: str) -> tuple[Rejection, ...]:
         """Return the last rejected records of a contract, its trades and then the fields of its quotes.
@@ -354,21 +370,7 @@ class Gateway:
 
     def statistics(self) -> GatewayStatistics:
         """Return a snapshot of all counters."""
-        streams, hub = self._streams, self._streams.market_hub
-        counts = hub.tools.counts
-        return GatewayStatistics(
-            market=streams.market.statistics(),
-            user=streams.user.statistics(),
-            texts=counts.texts,
-            bulk_texts=counts.bulk_texts,
-            malformed=counts.malformed,
-            ignored=counts.ignored,
-            connects=counts.connects,
-            user_connects=streams.user_hub.tools.counts.connects,
-            logins=sum(site.tokens.logins for site in self._parts.sites),
-            is_live=hub.is_live,
-            round_trip_s=hub_facts(hub).round_trip_s,
-        )
+        return statistics_of(self._parts)
 
 
 @asynccontextmanager

@@ -14,6 +14,8 @@ from trio_projectx._events import (
     Gap,
     GatewayEvent,
     HubStateChanged,
+    JournalDamaged,
+    JournalQuarantined,
     Quote,
     RejectionBurst,
     Trade,
@@ -63,7 +65,7 @@ def event_stamp(item: GatewayEvent) -> int:
 
 
 def event_key(item: GatewayEvent) -> Hashable:
-    """Return its kind, and whose it is: of which hub, of which bars, of which records."""
+    """Return its kind, and whose it is: of which hub, of which bars, of which records, which file."""
     match item:
         case HubStateChanged():
             return type(item), item.hub
@@ -71,5 +73,7 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.contract_id, item.timeframe
         case RejectionBurst():
             return type(item), item.contract_id, item.what
+        case JournalQuarantined() | JournalDamaged():
+            return type(item), item.name
         case _:
             return type(item), None
