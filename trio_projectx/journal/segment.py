@@ -170,7 +170,5 @@ def _is_cut(rest: bytes) -> bool:
     marks = rest.count(_MARK)
     if marks != 1:
         return marks == 0
-    return all(
-        zlib.crc32(rest[: int(length)]) == int(crc)
-        for _, length, crc in _FORM.findall(rest[rest.index(_MARK) :])
-    )
+    # What a mark says may stand before its name: Arrow's writer decides.
+    return all(zlib.crc32(rest[: int(length)]) == int(crc) for _, length, crc in _FORM.findall(rest))
