@@ -114,6 +114,9 @@ from trio_projectx._events import (
     HubStateChanged as HubStateChanged,
 )
 from trio_projectx._events import (
+    JournalDamaged as JournalDamaged,
+)
+from trio_projectx._events import (
     JournalEvent as JournalEvent,
 )
 from trio_projectx._events import (
@@ -210,3 +213,8 @@ from trio_projectx.gateway import (
 from trio_projectx.gateway_statistics import (
     GatewayStatistics as GatewayStatistics,
 )
+from trio_projectx.journal.options import JournalOptions as JournalOptions
+from trio_projectx.journal.queue import JournalStatistics as JournalStatistics
+from trio_projectx.journal.recorder import Recorder as Recorder
+from trio_projectx.replay import Replay as Replay
+from trio_projectx.replay import open_replay as open_replay

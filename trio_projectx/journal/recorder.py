@@ -65,7 +65,8 @@ class Recorder:
         self._queue = Queue(options)
         self._numbers: dict[str, int] = {}
         self._bell = Bell()
-        self._writer = JournalWriter(root, options, disk, time.monotonic, wall_clock)
+        self._now_ns = wall_clock()  # a clock that is handed in may not be asked in a thread
+        self._writer = JournalWriter(root, options, disk, time.monotonic, lambda: self._now_ns)
         self._sealer = Sealer(root, disk)
         # One thread, ours alone: a disk that hangs takes none from anybody, and no two calls overlap.
         self._threads = trio.CapacityLimiter(1)
@@ -229,6 +230,7 @@ class Recorder:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run ``work`` in the recorder's thread, and tell while it is slow. Cancelled, it is left behind."""
+        self._now_ns = self._wall_clock()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_slow)
             result = await _unwrapped(work, self._threads)
@@ -268,7 +270,7 @@ class Recorder:
         if days is None and size is None:
             return
         busy = {path.parent for path in self._writer.active}
-        for place in to_remove(survey(self._root), date_of(self._wall_clock()), days, size):
+        for place in to_remove(survey(self._root), date_of(self._now_ns), days, size):
             if place.folder(self._root) not in busy:
                 remove(self._root, place, self._disk)
 
