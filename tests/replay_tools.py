@@ -9,7 +9,6 @@ from pathlib import Path
 
 import attrs
 import pyarrow as pa
-import trio
 from trio.testing import MockClock
 
 import trio_projectx as px
@@ -25,10 +24,12 @@ async def recording(
     what: Sequence[str] = ("frames", "trades", "quotes"),
     options: px.JournalOptions = OPTIONS,
 ) -> AsyncGenerator[px.Recorder]:
-    """Record; at the end virtual time stands still, or closing would be over before the disk has done anything."""
+    """Record. While threads work at its beginning and end virtual time stands still: it would jump over both."""
+    threshold, clock.autojump_threshold = clock.autojump_threshold, math.inf
     async with gateway.open_recorder(path, what=what, options=options) as recorder:  # type: ignore[arg-type]
+        clock.autojump_threshold = threshold
         yield recorder
-        threshold, clock.autojump_threshold = clock.autojump_threshold, math.inf
+        clock.autojump_threshold = math.inf
     clock.autojump_threshold = threshold
     counts = recorder.statistics()
     assert (counts.lost, counts.written) == (0, counts.offered)
@@ -58,6 +59,8 @@ class Got:
 
 
 def ipc(table: pa.Table) -> bytes:
+    """The values, byte by byte. They are copied first: behind a bitmap's last bit a snapshot may hold anything."""
+    table = table.take(pa.array(range(table.num_rows), pa.int64()))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
