@@ -165,12 +165,11 @@ async def test_what_the_clock_closed_is_closed_where_it_was(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     """A thin market: bars closed by the clock, gaps ended by it, and trades that came too late after both."""
-    S = 10**9
     start, contract = virtual_wall(), "CON.F.US.GCE.Z26"
     stamps = [0.1, 0.4, 0.9, 5.2, 12.0, 12.01, 31.0, 31.5, 31.6, 55.0, 70.5]
     tape = pa.table(
         {
-            "ts_event": pa.array([start + round(at * S) for at in stamps], pa.int64()),
+            "ts_event": pa.array([start + round(at * 10**9) for at in stamps], pa.int64()),
             "price": [2000.0 + n / 10 for n in range(len(stamps))],
             "volume": [1 + n for n in range(len(stamps))],
         }
@@ -183,7 +182,7 @@ async def test_what_the_clock_closed_is_closed_where_it_was(
             entry = {
                 "price": 2001.0,
                 "volume": 2,
-                "timestamp": format_stamp(virtual_wall() - 4 * S, 3),
+                "timestamp": format_stamp(virtual_wall() - 4 * 10**9, 3),
                 "type": 1,
             }
             await control(sim, "send?target=GatewayTrade", json.dumps([contract, [entry]]).encode())

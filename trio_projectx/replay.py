@@ -212,8 +212,9 @@ class Replay(Gateway):
     async def _finish(self) -> None:
         """Let everything that was played come through, and end all streams."""
         self._hub.has_ended = True
+        judged = None if self._script.source == "frames" else 0  # trades do not pass the validator
         for contract in self._market.contracts:
-            await in_contract(self._market, contract, trio.lowlevel.checkpoint)
+            await in_contract(self._market, contract, trio.lowlevel.checkpoint, judged)
         self._market.end()
         self._user.end()
         self._board.end()

@@ -57,11 +57,18 @@ class Behind:
 
 
 async def in_contract(
-    market: MarketPipeline, contract: ContractPipeline, work: Callable[[], Awaitable[None]]
+    market: MarketPipeline,
+    contract: ContractPipeline,
+    work: Callable[[], Awaitable[None]],
+    serial: int | None = None,
 ) -> None:
-    """Have a contract's task do something behind everything that was delivered, and wait for it."""
+    """Have a contract's task do something behind everything that was delivered, and wait for it.
+
+    ``serial`` is how many reads the validator has had; None: as many as the market.
+    """
     done = trio.Event()
-    market.act(Behind(market.serial, lambda: contract.behind(work, done)))
+    behind = market.serial if serial is None else serial
+    market.act(Behind(behind, lambda: contract.behind(work, done)))
     await done.wait()
 
 
