@@ -6,6 +6,7 @@ python load/replays.py table PATH     plays what is there and prints what it too
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -107,7 +108,8 @@ def measure(kind: str, count: int, folder: Path) -> Played:
     path = folder / f"{kind}{count}"
     make(kind, path, count)
     command = [sys.executable, str(Path(__file__).resolve()), kind, str(path)]
-    found = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  ourselves
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # the library that this process has
+    found = subprocess.run(command, check=True, capture_output=True, text=True, env=env)  # noqa: S603  ourselves
     figures = json.loads(found.stdout)
     return Played(count, figures["bars"], figures["seconds"], figures["peak_mib"])
 
