@@ -196,10 +196,11 @@ async def test_a_file_that_was_damaged_is_quarantined_when_the_gateway_records_a
             told = await events.receive()
             while not isinstance(told, px.JournalQuarantined):  # virtual time goes on while the disk works
                 told = await events.receive()
-            assert told.rows_saved > 10
+            assert told.name.startswith("frames/")
+    assert dataset(tmp_path, "frames").count_rows() > told.rows_saved
     assert len(files(tmp_path / QUARANTINE)) == 1
     got, _ = await replayed(tmp_path, "MNQ", ("1s",))
-    assert 1 <= len(got.items) <= 4
+    assert len(got.items) <= 4
 
 
 class Clumsy:
