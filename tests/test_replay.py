@@ -13,6 +13,7 @@ from pathlib import Path
 
 import attrs
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import trio
 from replay_tools import Got, recording
@@ -206,3 +207,104 @@ def marks_of(path: Path) -> Counter[str]:
     table = dataset(path, "frames").to_table()
     rows = zip(table["what"].to_pylist(), table["text"].to_pylist(), strict=True)
     return Counter(json.loads(text)["type"] for what, text in rows if what == "mark")
+
+
+async def test_streams_that_ended_with_their_hub_and_were_opened_again(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """A hub that was lost for good, and a stream that was left for a while: one stream of a replay is behind gaps."""
+    then: list[list[object]] = [[], [], []]
+    async with running() as (sim, gateway), recording(gateway, tmp_path, autojump_clock):
+        async with gateway.open_trades("MNQ", events=True) as trades, trio.open_nursery() as nursery:
+            nursery.start_soon(cuts(5, fault=final()), sim, gateway)
+            with pytest.raises(px.ConnectionLost):
+                await collect(trades, then[0])
+            nursery.cancel_scope.cancel()
+        for place in (1, 2):
+            await trio.sleep(5)
+            async with gateway.open_trades("MNQ", events=True) as trades:
+                with trio.move_on_after(5 + ODD):
+                    await collect(trades, then[place])
+    assert marks_of(tmp_path)["loss"] == 1
+    again = (await again_trades(tmp_path)).trades
+    gaps = [item for item in again if isinstance(item, px.Gap)]
+    assert [gap.cause for gap in gaps][1:] == ["nobody needs it"]
+    assert len(gaps) == 2
+    assert [item for item in again if isinstance(item, px.Trade)] == [
+        item for part in then for item in part if isinstance(item, px.Trade)
+    ]
+    assert min(map(len, then)) > 50
+
+
+def final() -> Fault:
+    return Fault("close_record", hub="market", error="go away", allow_reconnect=False)
+
+
+async def again_trades(path: Path) -> All:
+    seen = All()
+    async with px.open_replay(path) as replay, replay.open_trades("MNQ", events=True) as trades:
+        await collect(trades, seen.trades)
+    return seen
+
+
+async def test_a_stream_that_is_opened_in_the_middle_gets_the_rest(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    then = All()
+    async with running() as (sim, gateway), recording(gateway, tmp_path, autojump_clock):
+        await watch(gateway, "MNQ", then, lambda: cuts(8)(sim, gateway))
+    trades = [item for item in then.trades if isinstance(item, px.Trade)]
+    async with px.open_replay(tmp_path, 1.0) as replay:
+        async with replay.open_quotes("MNQ") as quotes, trio.open_nursery() as nursery:
+            nursery.start_soon(collect, quotes, [])
+            while (replay.at or 0) < trades[100].ts_recv:
+                await trio.sleep(0.1)
+            async with replay.open_trades("MNQ") as stream:
+                late: list[object] = []
+                await collect(stream, late)
+    assert 100 < len(late) < len(trades)
+    assert late == trades[-len(late) :]
+
+
+async def test_what_the_record_does_not_tell_of_a_line_is_assumed(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Marks that are missing (they lay in a damaged file): a line that brings data was subscribed."""
+    async with running() as (_, gateway), recording(gateway, tmp_path, autojump_clock, ("frames",)):
+        async with gateway.open_trades("MNQ") as trades:
+            await trio.sleep(5 + ODD)
+            count = trades.statistics().queued
+    (part,) = (tmp_path / "frames").rglob("*.parquet")
+    table = pq.read_table(part)
+    marks = [json.loads(text)["type"] if what == "mark" else "" for what, text in pairs(table)]
+    assert marks.count("line") >= 2  # join, acknowledged
+    pq.write_table(table.filter(pa.array([mark != "line" for mark in marks])), part)
+    seen = await again_trades(tmp_path)
+    assert len(seen.trades) == count
+
+
+async def test_a_mark_that_nobody_can_read_is_told_and_is_a_gap(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with running() as (_, gateway), recording(gateway, tmp_path, autojump_clock, ("frames",)):
+        async with gateway.open_trades("MNQ"):
+            await trio.sleep(5 + ODD)
+    (part,) = (tmp_path / "frames").rglob("*.parquet")
+    table = pq.read_table(part)
+    middle = table.slice(table.num_rows // 2, 1)
+    for name, value in (("what", "mark"), ("text", '{"type":"of a later version"}')):
+        middle = middle.set_column(table.column_names.index(name), name, pa.array([value]))
+    half = table.num_rows // 2
+    parts = [table.slice(0, half), middle.cast(table.schema), table.slice(half)]
+    pq.write_table(pa.concat_tables(parts), part)
+    async with px.open_replay(tmp_path) as replay, replay.open_events() as events:
+        async with replay.open_trades("MNQ", events=True) as trades:
+            items = [item async for item in trades]
+        told = [event async for event in events]
+    assert [type(event) for event in told] == [px.JournalDamaged]
+    (gap,) = [item for item in items if isinstance(item, px.Gap)]
+    assert "damaged" in gap.cause
+
+
+def pairs(table: pa.Table) -> zip[tuple[str, str]]:
+    return zip(table["what"].to_pylist(), table["text"].to_pylist(), strict=True)
