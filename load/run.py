@@ -22,6 +22,7 @@ import attrs
 import reconnects
 import recovery
 import refreshes
+import replays
 import steps
 import storms
 import trio
@@ -111,6 +112,13 @@ def prove_recovery(options: argparse.Namespace) -> Iterable[tuple[str, Figures, 
         yield "recovery, default", {"resets": options.slow_resets, "figures": found.figures()}, found.faults()
 
 
+def prove_replays(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Play long records, in the memory of short ones."""
+    for kind in ("table", "journal"):
+        found = replays.prove(kind, options.replayed)
+        yield f"replays {kind}", _plain(found), found.faults()
+
+
 PROOFS: Mapping[str, Proof] = {
     "refreshes": prove_refreshes,
     "reconnects": prove_reconnects,
@@ -119,6 +127,7 @@ PROOFS: Mapping[str, Proof] = {
     "steps": prove_steps,
     "storms": prove_storms,
     "recovery": prove_recovery,
+    "replays": prove_replays,
 }
 
 
@@ -143,6 +152,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--every-whole", type=int, default=5, help="the same, of lives with streams of all kinds"
     )
+    parser.add_argument("--replayed", type=int, default=10_000_000, help="trades of each long replay")
     parser.add_argument("--resets", type=int, default=100)
     parser.add_argument("--slow-resets", type=int, default=5, help="31 s apart, under default options")
     options = parser.parse_args(arguments)

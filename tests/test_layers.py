@@ -34,6 +34,8 @@ LAYERS = [
     "composition",
     "gateway_statistics",
     "gateway",
+    "replaying",
+    "replay",
     "simulator",
     "testing",
     "cli",

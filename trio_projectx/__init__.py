@@ -126,6 +126,9 @@ from trio_projectx._events import (
     HubStateChanged as HubStateChanged,
 )
 from trio_projectx._events import (
+    JournalDamaged as JournalDamaged,
+)
+from trio_projectx._events import (
     JournalEvent as JournalEvent,
 )
 from trio_projectx._events import (
@@ -240,3 +243,8 @@ from trio_projectx.history.fetch import (
 from trio_projectx.history.fetch import (
     WrongTier as WrongTier,
 )
+from trio_projectx.journal.options import JournalOptions as JournalOptions
+from trio_projectx.journal.queue import JournalStatistics as JournalStatistics
+from trio_projectx.journal.recorder import Recorder as Recorder
+from trio_projectx.replay import Replay as Replay
+from trio_projectx.replay import open_replay as open_replay

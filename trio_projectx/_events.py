@@ -318,8 +318,22 @@ class JournalQuarantined:
     at: int
 
 
+@attrs.frozen(slots=True)
+class JournalDamaged:
+    """A file of a record that is replayed cannot be read to its end; the rows before the damage were played.
+
+    What follows is behind a `Gap`. The file stays where it is.
+    """
+
+    name: str
+    """Its path in the journal."""
+    reason: str
+    rows_read: int
+    at: int
+
+
 JournalEvent: TypeAlias = (
-    JournalFailed | JournalRecovered | JournalOverflowed | JournalSlow | JournalQuarantined
+    JournalFailed | JournalRecovered | JournalOverflowed | JournalSlow | JournalQuarantined | JournalDamaged
 )
 """What a journal tells."""
 

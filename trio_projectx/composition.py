@@ -31,10 +31,13 @@ from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.board import EventBoard
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.subscriptions import D, Sink
+from trio_projectx.flow.taps import Taps
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.door import HistoryDoor
 from trio_projectx.history.gap_fill import GapFiller
 from trio_projectx.history.reading import BarReader
+from trio_projectx.market import Decoded
+from trio_projectx.market.user import UserDecoded
 from trio_projectx.streams import Streams
 
 
@@ -42,7 +45,12 @@ from trio_projectx.streams import Streams
 class Parts:
     """What a `Gateway` is made of."""
 
+    config: GatewayConfig
     streams: Streams
+    market_hub: Hub[Decoded]
+    user_hub: Hub[UserDecoded]
+    watch: MarketWatch
+    taps: Taps
     sites: Sites
     refreshers: tuple[TokenRefresher, ...]
     history: HistoryDoor
@@ -63,7 +71,7 @@ async def open_parts(config: GatewayConfig) -> AsyncGenerator[Parts]:
             try:
                 yield parts
             finally:
-                _end(parts.streams)
+                _end(parts)
                 parts.history.close()
 
 
@@ -92,14 +100,14 @@ async def _open_site(config: GatewayConfig, endpoint: Endpoint, stack: AsyncExit
 
 
 def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: BackgroundTasks) -> Parts:
-    board = EventBoard()
+    board, taps = EventBoard(), Taps()
     bucket = ConnectBucket(config.reconnect.connect_burst, config.reconnect.connects_per_s)
     rng = random.Random()  # noqa: S311  it spreads attempts, and protects nothing
     numbers = itertools.count(1)
 
     def tools(hub: HubName, sink: Sink[D], on_proof: Callable[[], None]) -> LineTools[D]:
         counts = EpochCounts()
-        return LineTools(hub, config, sites, sink, bucket, rng, lambda: next(numbers), counts, on_proof)
+        return LineTools(hub, config, sites, sink, bucket, rng, lambda: next(numbers), counts, on_proof, taps)
 
     watch = MarketWatch(config, service.newest_bar_ns, tasks, board.tell)
     door = HistoryDoor(service, watch.exchange_ns, config.history, board.tell)
@@ -112,7 +120,7 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
         config.wall_clock,
         board.tell,
     )
-    market = MarketPipeline(config.limits, tasks, watch, fills)
+    market = MarketPipeline(config.limits, tasks, watch, taps, fills)
     user = UserPipeline(config.limits, tasks, config.wall_clock)
     market_hub = Hub(tools("market", market, market.proved), tasks, board.tell)
     user_hub = Hub(tools("user", user, _nothing), tasks, board.tell)
@@ -129,18 +137,21 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     ]
     for refresher in refreshers:
         tasks.start_soon(refresher.run, name="token refresher")
-    streams = Streams(config, service, market_hub, user_hub, market, user, watch, board, fills)
+    streams = Streams(config.limits, service, market_hub, user_hub, market, user, watch, board, fills)
     rest = Rest(service, 2 * config.timeouts.rest_s)
-    return Parts(streams, sites, tuple(refreshers), door, fills, rest)
+    return Parts(
+        config, streams, market_hub, user_hub, watch, taps, sites, tuple(refreshers), door, fills, rest
+    )
 
 
 def _nothing() -> None:
     """User events close no bar."""
 
 
-def _end(streams: Streams) -> None:
-    streams.market_hub.close()
-    streams.user_hub.close()
+def _end(parts: Parts) -> None:
+    parts.market_hub.close()
+    parts.user_hub.close()
+    streams = parts.streams
     streams.market.end()
     streams.user.end()
     streams.board.end()

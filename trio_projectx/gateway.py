@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Literal, Unpack, overload
 
 import pyarrow as pa
@@ -24,6 +25,9 @@ from trio_projectx.gateway_statistics import GatewayStatistics, health_of, stati
 from trio_projectx.history.coverage import CoverageReport
 from trio_projectx.history.fetch import Tell
 from trio_projectx.history.history import Instant
+from trio_projectx.journal.options import JournalOptions
+from trio_projectx.journal.recorder import Recorder
+from trio_projectx.journal.tap import What, open_tapped
 from trio_projectx.market import Rejection
 
 Lossless = Literal[Overflow.ERROR, Overflow.BLOCK]
@@ -325,13 +329,36 @@ class Gateway:
         """The service's lists, asked with the gateway's token: contracts, accounts, and whether it is there."""
         return self._parts.rest
 
+    def open_recorder(
+        self,
+        path: Path | str,
+        *,
+        what: Collection[What] = ("frames", "trades", "quotes"),
+        options: JournalOptions = JournalOptions(),  # noqa: B008  frozen
+    ) -> AbstractAsyncContextManager[Recorder]:
+        """Record what is received into the folder ``path`` until the block is left; `open_replay` plays it again.
+
+        "frames" are the texts of both hubs and all that decides what becomes of them; "trades" the valid trades,
+        "quotes" the merged quotes, of what streams are open for. Several may record, into folders of their own. No
+        stream waits for the disk; what is wrong with it is told in `open_events`. Leaving writes what waits, for
+        ``options.close_s`` at most.
+
+        :raises ConfigError: for options that are wrong, or if somebody records into this folder already.
+        :raises OSError: if the folder cannot be made.
+        """
+        parts, streams = self._parts, self._streams
+        config, tell = parts.config, streams.board.tell
+        return open_tapped(
+            path, what, options, parts.taps, streams.market, config.limits, config.wall_clock, tell
+        )
+
     async def wait_connected(self) -> None:
         """Connect the market hub if it is not, and return when it is live, or was so since the call.
 
         It raises as `open_bars` what a first attempt failed of, and `ConnectionLost` if the hub is lost for good. It
         goes on waiting while the hub reconnects: set a deadline of your own.
         """
-        await self._streams.market_hub.live()
+        await self._parts.market_hub.live()
 
     async def refresh_token(self) -> None:
         """Get a new token now; the connections follow, each new one before its old one goes.

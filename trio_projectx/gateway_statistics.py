@@ -36,32 +36,31 @@ class GatewayStatistics:
 
 
 def statistics_of(parts: Parts) -> GatewayStatistics:
-    """Return a snapshot of all counters."""
-    streams, hub = parts.streams, parts.streams.market_hub
-    counts = hub.tools.counts
+    """Return a snapshot of all counters of a gateway."""
+    counts = parts.market_hub.tools.counts
     return GatewayStatistics(
-        market=streams.market.statistics(),
-        user=streams.user.statistics(),
+        market=parts.streams.market.statistics(),
+        user=parts.streams.user.statistics(),
         texts=counts.texts,
         bulk_texts=counts.bulk_texts,
         malformed=counts.malformed,
         ignored=counts.ignored,
         connects=counts.connects,
-        user_connects=streams.user_hub.tools.counts.connects,
+        user_connects=parts.user_hub.tools.counts.connects,
         logins=sum(site.tokens.logins for site in parts.sites),
-        is_live=hub.is_live,
-        round_trip_s=hub_facts(hub).round_trip_s,
+        is_live=parts.market_hub.is_live,
+        round_trip_s=hub_facts(parts.market_hub).round_trip_s,
     )
 
 
 def health_of(parts: Parts) -> Health:
-    """Return how everything stands at this moment."""
-    streams, watch = parts.streams, parts.streams.watch
+    """Return how a gateway stands at this moment."""
+    watch = parts.watch
     return assess(
         hub_facts(
-            streams.market_hub, lag_ms=watch.skew.lag_ms, data_age_s=watch.stalls.data_age_s(watch.now())
+            parts.market_hub, lag_ms=watch.skew.lag_ms, data_age_s=watch.stalls.data_age_s(watch.now())
         ),
-        hub_facts(streams.user_hub),
+        hub_facts(parts.user_hub),
         token_facts(parts.refreshers[parts.sites.current]),
         clock_health(watch.skew.skew_ms, watch.skew.is_skewed),
         watch.stalls.worst(watch.now()),

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Hashable, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import attrs
 
-from trio_projectx._config import GatewayConfig, Overflow
+from trio_projectx._config import Limits, Overflow
 from trio_projectx._errors import ConfigError, TimeframeError
 from trio_projectx._events import Bar, BarRevised, Gap, GatewayEvent, Quote, Trade
 from trio_projectx._timeframe import Timeframe
 from trio_projectx._user_events import UserItem
 from trio_projectx.bars import Anchor, BarSet
-from trio_projectx.connection.hub import Hub
-from trio_projectx.connection.service import Service
-from trio_projectx.connection.watch import MarketWatch
+from trio_projectx.connection.directory import Instrument
+from trio_projectx.connection.wants import Wants
 from trio_projectx.flow.bar_options import (
     BarOptions,
     bar_policy,
@@ -43,29 +42,77 @@ from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.quotes import QuoteOutlet
 from trio_projectx.flow.seam import Seam
 from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
-from trio_projectx.flow.subscriptions import D, Kind, Subscription
+from trio_projectx.flow.subscriptions import Kind, Subscription
 from trio_projectx.flow.user_outlet import UserOutlet, item_key, item_stamp
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.gap_fill import GapFiller
-from trio_projectx.market import Decoded
-from trio_projectx.market.user import UserDecoded
 
 T = TypeVar("T")
 
 
+class Directory(Protocol):
+    """Who knows contracts and accounts; raises as `Gateway.open_bars`."""
+
+    async def contract(self, text: str) -> Instrument:
+        """Return the contract that ``text`` means."""
+        ...
+
+    async def accounts(self, account_id: int | None) -> tuple[int, ...]:
+        """Return the accounts that are meant."""
+        ...
+
+
+class Subscriber(Protocol):
+    """Where data are subscribed to: a hub, or a record of one."""
+
+    @property
+    def wants(self) -> Wants:
+        """What is needed, by how many."""
+        ...
+
+    async def subscribe(self, wanted: Subscription, note: Callable[[int], None] | None = None) -> int:
+        """Count one more user; see `Hub.subscribe`."""
+        ...
+
+    def release(self, wanted: Subscription) -> None:
+        """Count one user less."""
+        ...
+
+
+class Watch(Protocol):
+    """Who watches whether data of a contract come."""
+
+    def watch(self, contract_id: str) -> None:
+        """A stream needs it."""
+        ...
+
+    def unwatch(self, contract_id: str) -> None:
+        """No stream needs it any more."""
+        ...
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 @attrs.frozen(slots=True)
 class Streams:
-    """Opens the streams of one gateway."""
+    """Opens the streams of one gateway, or of one replay."""
 
-    config: GatewayConfig
-    service: Service
-    market_hub: Hub[Decoded]
-    user_hub: Hub[UserDecoded]
+    limits: Limits
+    service: Directory
+    market_hub: Subscriber
+    user_hub: Subscriber
     market: MarketPipeline
     user: UserPipeline
-    watch: MarketWatch
+    watch: Watch
     board: EventBoard
-    fills: GapFiller
+    fills: GapFiller | None = None
+    """Who fills gaps, and knows what was before; None in a replay, which has what was recorded."""
+    in_force: Callable[[Overflow], Overflow] = lambda asked: asked
+    """The policy that a stream has for the one that was asked for."""
+    on_wait: Callable[[], None] = _nobody
+    """Called when a reader waits for an item."""
 
     @asynccontextmanager
     async def bars(
@@ -84,12 +131,14 @@ class Streams:
         """Open bars: see `Gateway.open_bars`."""
         every_s, policy = update_interval(updates), bar_policy(options, events=events)
         frames = _timeframes(timeframes)
-        check_history(history, frames, self.config.limits.bars_kept)
+        check_history(history, frames, self.limits.bars_kept)
         check_anchor(anchor, frames, policy)
         limit = self._capacity(capacity, overflow)
+        if history and self.fills is None:
+            raise ConfigError("a replay has no history before its record: leave history= at 0")
         instrument = await self.service.contract(contract)
         pipeline = self.market.contract(instrument.contract_id, instrument.grid)
-        limits, contract_id = self.config.limits, pipeline.contract_id
+        limits, contract_id = self.limits, pipeline.contract_id
         bars = BarSet(
             contract_id,
             frames,
@@ -103,7 +152,7 @@ class Streams:
             fill=policy.fill,
         )
         name = f"bars of {contract_id} ({', '.join(frames)})"
-        pipe: Pipe[Bar | BarRevised | Gap] = make_pipe(name, limit, overflow, stamp=bar_stamp, key=bar_key)
+        pipe: Pipe[Bar | BarRevised | Gap] = self._pipe(name, limit, overflow, stamp=bar_stamp, key=bar_key)
         outlet = BarOutlet(
             bars,
             Feed(pipe),
@@ -116,10 +165,11 @@ class Streams:
             tell=self.board.tell,
             seam=Seam(history, limit) if history else None,
         )
-        outlet.want = self.fills.wants(pipeline, instrument, outlet)
+        if self.fills is not None:
+            outlet.want = self.fills.wants(pipeline, instrument, outlet)
         with _attached(pipeline, outlet, pipe):
             async with self._subscribed(Kind.TRADES, contract_id, outlet):
-                if history:
+                if self.fills is not None and history:
                     await self.fills.begin(pipeline, instrument, outlet, history)
                 yield BarStream(pipe, bars, contract_id)
 
@@ -131,7 +181,7 @@ class Streams:
         limit = self._capacity(capacity, overflow)
         pipeline = await self._pipeline(contract)
         name = f"trades of {pipeline.contract_id}"
-        pipe: Pipe[Trade | Gap] = make_pipe(name, limit, overflow, stamp=trade_stamp, key=trade_key)
+        pipe: Pipe[Trade | Gap] = self._pipe(name, limit, overflow, stamp=trade_stamp, key=trade_key)
         outlet = TradesOutlet(pipeline.grid, Feed(pipe), since=self.market.serial, tell_events=events)
         with _attached(pipeline, outlet, pipe):
             async with self._subscribed(Kind.TRADES, pipeline.contract_id, outlet):
@@ -145,7 +195,7 @@ class Streams:
         limit = self._capacity(capacity, overflow)
         pipeline = await self._pipeline(contract)
         name = f"quotes of {pipeline.contract_id}"
-        pipe: Pipe[Quote | Gap] = make_pipe(name, limit, overflow, stamp=quote_stamp, key=quote_key)
+        pipe: Pipe[Quote | Gap] = self._pipe(name, limit, overflow, stamp=quote_stamp, key=quote_key)
         outlet = QuoteOutlet(Feed(pipe), tell_gaps=events)
         pipeline.attach_quotes(outlet)
         try:
@@ -164,7 +214,7 @@ class Streams:
         limit = self._capacity(capacity, overflow)
         accounts = await self.service.accounts(account_id)
         name = f"user events of {'all accounts' if account_id is None else account_id}"
-        pipe: Pipe[UserItem] = make_pipe(name, limit, overflow, stamp=item_stamp, key=item_key)
+        pipe: Pipe[UserItem] = self._pipe(name, limit, overflow, stamp=item_stamp, key=item_key)
         outlet = UserOutlet(Feed(pipe), account_id, accounts)
         self.user.attach(outlet)
         try:
@@ -180,7 +230,7 @@ class Streams:
         if overflow is Overflow.BLOCK:
             raise ConfigError("events cannot wait for a reader: choose another overflow than BLOCK")
         limit = self._capacity(capacity, overflow)
-        pipe: Pipe[GatewayEvent] = make_pipe("events", limit, overflow, stamp=event_stamp, key=event_key)
+        pipe: Pipe[GatewayEvent] = self._pipe("events", limit, overflow, stamp=event_stamp, key=event_key)
         feed = Feed(pipe)
         self.board.attach(feed)
         try:
@@ -188,6 +238,19 @@ class Streams:
         finally:
             self.board.detach(feed)
             pipe.close()
+
+    def _pipe(
+        self,
+        name: str,
+        limit: int,
+        overflow: Overflow,
+        *,
+        stamp: Callable[[T], int],
+        key: Callable[[T], Hashable],
+    ) -> Pipe[T]:
+        pipe = make_pipe(name, limit, self.in_force(overflow), stamp=stamp, key=key)
+        pipe.on_wait = self.on_wait
+        return pipe
 
     async def _pipeline(self, contract: str) -> ContractPipeline:
         instrument = await self.service.contract(contract)
@@ -217,7 +280,7 @@ class Streams:
     def _capacity(self, capacity: int | None, overflow: Overflow) -> int:
         if not isinstance(overflow, Overflow):
             raise ConfigError(f"overflow must be one of the Overflow policies, not {overflow!r:.40}")
-        chosen = self.config.limits.stream_items if capacity is None else capacity
+        chosen = self.limits.stream_items if capacity is None else capacity
         if isinstance(chosen, bool) or not isinstance(chosen, int) or chosen < 1:
             raise ConfigError(f"capacity must be a whole number, 1 or more, not {chosen!r:.40}")
         return chosen
@@ -235,7 +298,7 @@ def _attached(pipeline: ContractPipeline, outlet: TradeOutlet, pipe: Pipe[T]) ->
 
 
 @asynccontextmanager
-async def _all_subscribed(hub: Hub[D], subscriptions: Sequence[Subscription]) -> AsyncGenerator[None]:
+async def _all_subscribed(hub: Subscriber, subscriptions: Sequence[Subscription]) -> AsyncGenerator[None]:
     """Have all of them, one after the other, or none."""
     had: list[Subscription] = []
     try:

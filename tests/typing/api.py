@@ -120,3 +120,20 @@ def protocol() -> None:
     assert_type(connection.start(), str)
     assert_type(px.signalr.parse_messages("{}\x1e"), list[px.signalr.Message])
     assert_type(px.signalr.write_message(px.signalr.Ping()), str)
+
+
+async def record_and_replay(gateway: px.Gateway) -> None:
+    async with gateway.open_recorder("journal", what=("frames", "trades")) as recorder:
+        assert_type(recorder, px.Recorder)
+        assert_type(recorder.statistics(), px.JournalStatistics)
+    async with px.open_replay("journal", speed=10) as replay:
+        assert_type(replay, px.Replay)
+        assert_type(replay.at, int | None)
+        async with replay.open_bars("MNQ", "1m") as stream:
+            assert_type(stream, px.BarStream[px.Bar])
+    await bars_of_anything(replay)
+
+
+async def bars_of_anything(gateway: px.Gateway) -> None:
+    async with gateway.open_bars("MNQ", "1m") as stream:
+        assert_type(await stream.receive(), px.Bar)

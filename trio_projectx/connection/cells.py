@@ -146,7 +146,7 @@ class Cells(Generic[D]):
         elif call.error is None:
             cell.state, cell.position, cell.acked_at = CellState.ON, call.position, now
             cell.is_unsure = False
-            self._sink.acknowledged(self._epoch.number, cell.wanted)
+            self._sink.acknowledged(self._epoch.number, cell.wanted, cell.position)
             self._report.acknowledged(cell)
         else:
             self._refuse(cell, call.error)

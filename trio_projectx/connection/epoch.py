@@ -82,7 +82,7 @@ class Epoch(Generic[D]):
     """One connection; make it, then let a task run `run`.
 
     ``number`` is used once; ``on_change`` is called when the epoch is live, and when it is over; ``on_proof`` when a
-    ping was answered.
+    ping was answered; ``on_text``, before its data are passed on, with what was read: number, text, our clock, trio's.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Epoch(Generic[D]):
         *,
         on_change: Callable[[], None] = lambda: None,
         on_proof: Callable[[], None] = lambda: None,
+        on_text: Callable[[int, str, int, float], None] = lambda epoch, text, ts_recv, now: None,
     ) -> None:
         self.name = name
         self.number = number
@@ -105,6 +106,8 @@ class Epoch(Generic[D]):
         self._config = config
         self._sink = sink
         self._on_change = on_change
+        self._on_text = on_text
+        self._text = ""  # what was read and is not handled yet
         self._hub = HubConnection(malformed="count", record_limit=config.limits.record_bytes)
         self._calls = PendingCalls(tokens.hide)
         self._outbox, self._to_send = trio.open_memory_channel[str](_OUTBOX)
@@ -270,7 +273,9 @@ class Epoch(Generic[D]):
         with trio.move_on_after(seconds):
             await transport.send(self._hub.start())
             while (event := self._hub.next_event()) is NEED_DATA:
-                self._hub.receive_text(await transport.receive())
+                self._text += (text := await transport.receive())
+                self._hub.receive_text(text)
+            self._text = self._text.partition("\x1e")[2]
             if isinstance(event, HandshakeFailed) and event.text is not None:
                 raise HandshakeRefused(
                     f"{self.name}: the hub refused the handshake: {event.error}", event.text
@@ -317,9 +322,11 @@ class Epoch(Generic[D]):
     async def _take(self, text: str, ts_recv: int) -> None:
         self.counts.texts += 1
         self.counts.text_rate.add(len(text), self.liveness.record_at)
+        self._text = text
         if self._hub.is_bulk(text):
             found = self._sink.bulk(text)
             if found is not None:
+                self._show_text(ts_recv)
                 self.counts.bulk_texts += 1
                 self._hub.bulk_received(found.records)
                 await self._deliver(found, ts_recv)
@@ -336,16 +343,22 @@ class Epoch(Generic[D]):
                 self._handle(event, found)
         except ConnectionLost as exc:
             ending = exc
+        self._show_text(ts_recv)
         if found:
             await self._deliver(self._sink.combined(found), ts_recv)
         if ending is not None:
             raise ending
 
+    def _show_text(self, ts_recv: int) -> None:
+        """Show what was read: behind what it has told of lines, before its data."""
+        text, self._text = self._text, ""
+        self._on_text(self.number, text, ts_recv, self.liveness.record_at)
+
     async def _deliver(self, found: D, ts_recv: int) -> None:
         self.counts.records += found.records
         self.counts.record_rate.add(found.records, self.liveness.record_at)
         self.liveness.is_held_back = True
-        await self._sink.deliver(found, ts_recv, self.number)
+        await self._sink.deliver(found, ts_recv, self.number, self.liveness.record_at)
         self.liveness.is_held_back = False
         self.liveness.released_at = trio.current_time()
         if found.logouts:

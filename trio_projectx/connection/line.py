@@ -24,6 +24,7 @@ from trio_projectx.connection.sites import Site, Sites
 from trio_projectx.connection.verdict import Action, Verdict, verdict
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.subscriptions import D, Sink, Subscription
+from trio_projectx.flow.taps import Taps
 
 _log = logging.getLogger("trio_projectx")
 #: The share by which the ages of connections differ.
@@ -67,6 +68,12 @@ class LineTools(Generic[D]):
     counts: EpochCounts
     on_proof: Callable[[], None]
     """Called when a ping was answered."""
+    taps: Taps = attrs.Factory(Taps)
+
+    def show_text(self, epoch: int, text: str, ts_recv: int, now: float) -> None:
+        """Show a text that was read to whoever records."""
+        if self.taps.is_open:
+            self.taps.show(lambda tap: tap.text(self.hub, epoch, text, ts_recv, now))
 
     @property
     def name(self) -> str:
@@ -267,6 +274,7 @@ class Line(Generic[D]):
             tools.counts,
             on_change=self._changed,
             on_proof=tools.on_proof,
+            on_text=tools.show_text,
         )
         self.cells = None
         tasks.start_soon(epoch.run, name=f"{tools.name} epoch {epoch.number}")

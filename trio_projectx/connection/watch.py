@@ -72,6 +72,11 @@ class MarketWatch:
 
     # -- what the pipelines report and ask
 
+    @property
+    def has_clock(self) -> bool:
+        """True: this is live."""
+        return True
+
     def heard(self, contract_id: str, now: float) -> None:
         """A read had data of a contract."""
         if self.stalls.heard(contract_id, now):

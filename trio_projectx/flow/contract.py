@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import attrs
@@ -10,17 +11,20 @@ import trio
 
 from trio_projectx._config import Limits
 from trio_projectx._errors import ConnectionLost, SubscriptionError, TrioProjectXError
-from trio_projectx.flow.contract_statistics import ContractStatistics
+from trio_projectx.flow.contract_items import ContractStatistics as ContractStatistics
+from trio_projectx.flow.contract_items import Task, Valid
 from trio_projectx.flow.fills import Fills, NoFills
 from trio_projectx.flow.gaps import Broken, Covered, GapWatch, Left
 from trio_projectx.flow.ledger import TradeCounts
-from trio_projectx.flow.loss import Loss
+from trio_projectx.flow.loss import Loss as Loss
+from trio_projectx.flow.marks import GapMark, Mark, WakeMark
 from trio_projectx.flow.mending import Begin, Mend
 from trio_projectx.flow.outlets import TradeOutlet
 from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.quotes import QuoteFlow, QuoteOutlet
 from trio_projectx.flow.rules import make_validator
 from trio_projectx.flow.surroundings import Alone, Surroundings
+from trio_projectx.flow.taps import Taps
 from trio_projectx.market import (
     PriceGrid,
     Refusal,
@@ -31,16 +35,7 @@ from trio_projectx.market import (
 )
 from trio_projectx.market.wire import TRADE
 
-
-@attrs.frozen(slots=True)
-class _Valid:
-    """A batch, and which read of the socket it came with."""
-
-    batch: TradeBatch
-    serial: int
-
-
-_Item: TypeAlias = _Valid | Loss | Broken | Covered | Left | Mend | Begin | None
+_Item: TypeAlias = Valid | Task | Loss | Broken | Covered | Left | Mend | Begin | None
 
 
 class ContractPipeline:
@@ -57,16 +52,18 @@ class ContractPipeline:
         grid: PriceGrid,
         limits: Limits,
         around: Surroundings | None = None,
+        taps: Taps | None = None,
         fills: Fills | None = None,
     ) -> None:
         self.contract_id = contract_id
         self.grid = grid
         self.counts = TradeCounts()
         self._around = around or Alone()
+        self._taps = taps or Taps()
         self._fills = fills or NoFills()
         self._is_covered = False
         self._validator = make_validator(contract_id, grid, limits, self._around.tell)
-        self.quotes = QuoteFlow(contract_id, grid, limits, self._around)
+        self.quotes = QuoteFlow(contract_id, grid, limits, self._around, self._taps)
         self._outlets: tuple[TradeOutlet, ...] = ()
         self._send, self._receive = trio.open_memory_channel[_Item](limits.batches_in_flight)
         self._clock: EventClock | None = None  # None before the first trade
@@ -139,8 +136,7 @@ class ContractPipeline:
             return
         released = self._validator.settle(line, ts_recv)
         if released is not None and self._outlets:
-            self._gaps += 1
-            await self._post(attrs.evolve(broken, at_ns=self._joined_ns))
+            await self.lack(attrs.evolve(broken, at_ns=self._joined_ns))
             await self._post(Covered(trio.current_time()))
         await self._pass_on(released, self._serial)
 
@@ -154,8 +150,7 @@ class ContractPipeline:
         # A line that was only asked for the trades covers nothing, and where it goes nothing is missing.
         is_covered = any(self._validator.is_level(each) for each in self._bringing)
         if is_missed and not is_covered and self._outlets:
-            self._gaps += 1
-            await self._post(attrs.evolve(broken, at_ns=self._joined_ns))
+            await self.lack(attrs.evolve(broken, at_ns=self._joined_ns))
         if not self._lines:
             self._validator.expect_replay()
             if not self._outlets:
@@ -168,13 +163,20 @@ class ContractPipeline:
         if released is None:
             self._nudge()  # what it held back waits no longer
 
+    async def lack(self, broken: Broken) -> None:
+        """Trades are missing from here on, until the next one or until `Covered` says otherwise."""
+        self._gaps += 1
+        self._taps.show(lambda tap: tap.missing(self.contract_id))
+        await self._post(broken)
+
     # -- the validator task: data
 
     async def judge(
-        self, trades: list[WireTrade], ts_recv: int, serial: int = 0, line: int = 0, now: float = 0.0
+        self, trades: list[WireTrade], ts_recv: int, serial: int = 0, line: int = 0, now: float | None = None
     ) -> None:
         """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
-        self._validator.now_ns = round(trio.current_time() * 1e9)
+        now = trio.current_time() if now is None else now
+        self._validator.now_ns = round(now * 1e9)
         if line not in self._bringing and line in self._lines:
             self._brings(line)
         batch = self._validator.validate(trades, ts_recv, line)
@@ -201,12 +203,16 @@ class ContractPipeline:
 
     async def _pass_on(self, batch: TradeBatch | None, serial: int, *, counted: bool = False) -> None:
         if not counted:
-            self.counts.rejected -= self._elsewhere(
-                batch
-            )  # what is rejected only now had been in another count
+            self.counts.rejected -= self._elsewhere(batch)  # what is rejected only now was in another count
         if batch is not None:
-            self.counts.waiting_valid += len(batch)
-            await self._post(_Valid(batch, serial))
+            await self.pass_on(batch, serial)
+
+    async def pass_on(self, batch: TradeBatch, serial: int) -> None:
+        """Have bars and trades made of what is valid."""
+        if self._taps.is_open:
+            self._taps.show(lambda tap: tap.valid(batch, self.grid))
+        self.counts.waiting_valid += len(batch)
+        await self._post(Valid(batch, serial))
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count trades, or fields of a quote, that the decoder could not even read."""
@@ -257,10 +263,13 @@ class ContractPipeline:
         while True:
             item = await self._next()
             match item:
-                case _Valid():
+                case Valid():
                     await self._build(item)
                 case Loss():
                     item.tell()
+                case Task():
+                    await item.work()
+                    item.done.set()
                 case Broken():
                     self._break(item)
                 case Covered():
@@ -285,27 +294,50 @@ class ContractPipeline:
             return await self._receive.receive()
         return None
 
+    async def behind(self, work: Callable[[], Awaitable[None]], done: trio.Event) -> None:
+        """Have the contract task do something behind all that was passed on; ``done`` is set when it has."""
+        await self._post(Task(work, done))
+
     def _wake_at(self) -> float:
-        clock = self._quiet_clock()
         looks = min((outlet.looks_at for outlet in self._outlets), default=math.inf)
+        if not self._around.has_clock:
+            return looks
+        clock = self._quiet_clock()
         closes = min((outlet.closes_at(clock) for outlet in self._outlets), default=math.inf)
         if closes <= trio.current_time() and self._around.proved_until(self.contract_id) < closes:
             # A bar is due by the clock, but its last trade may still be on the line: only a proof closes it.
             self._around.prove(closes)
             closes = math.inf
-        return min(looks, closes, self._gap.due_at)
+        return min(looks, closes, self._gap_ends_at)
+
+    @property
+    def _gap_ends_at(self) -> float:
+        """When to end a gap without a trade: not while one is on its way, which ends it better."""
+        is_coming = self.counts.waiting_raw or self.counts.waiting_valid
+        return math.inf if is_coming or not self._around.has_clock else self._gap.due_at
 
     async def _wake(self) -> None:
         if self._receive.statistics().current_buffer_used:
             return  # what came in this very moment goes first: it may be that trades are missing
         now = trio.current_time()
-        if self._gap.due_at <= now:
-            await self._end_gap(self._around.exchange_ns())
+        if self._gap_ends_at <= now:
+            await self.end_gap(self._around.exchange_ns())
         clock = self._quiet_clock()
         until = min(now, self._around.proved_until(self.contract_id))
-        for outlet in self._outlets:
+        await self.wake(clock, until, now)
+
+    async def wake(self, clock: EventClock | None, until: float, now: float) -> None:
+        """Close what is due ``until``, show what is to be shown ``now`` (trio's clock); in the contract task."""
+        outlets = self._outlets
+        if clock is not None and any(outlet.closes_at(clock) <= until for outlet in outlets):
+            self._show(WakeMark(self.contract_id, clock.ts_event, clock.seen_at, until))
+        for outlet in outlets:
             if outlet.closes_at(clock) <= until or outlet.looks_at <= now:
                 await outlet.wake(clock, until)
+
+    def _show(self, mark: Mark) -> None:
+        now = trio.current_time()
+        self._taps.show(lambda tap: tap.mark(mark, now))
 
     def _quiet_clock(self) -> EventClock | None:
         """Return the event clock, unless trades are on their way, or missing: then it closes no bar."""
@@ -334,6 +366,12 @@ class ContractPipeline:
         for outlet in self._outlets:
             outlet.breaks(broken.serial)
 
+    async def end_gap(self, ts_event: int) -> None:
+        """End the gap, if there is one, though nothing has come; in the contract task."""
+        if self._gap.is_open:
+            self._show(GapMark(self.contract_id, ts_event))
+        await self._end_gap(ts_event)
+
     async def _end_gap(self, ts_event: int) -> None:
         gap = self._gap.end(ts_event)
         if gap is not None:
@@ -341,7 +379,7 @@ class ContractPipeline:
             for outlet in self._outlets:
                 await outlet.tell_gap(gap)
 
-    async def _build(self, item: _Valid) -> None:
+    async def _build(self, item: Valid) -> None:
         n = len(item.batch)
         if self._gap.is_open:
             await self._end_gap(item.batch.ts_event[0])

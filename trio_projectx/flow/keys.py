@@ -18,6 +18,8 @@ from trio_projectx._events import (
     GatewayEvent,
     HistoryMissing,
     HubStateChanged,
+    JournalDamaged,
+    JournalQuarantined,
     Quote,
     RejectionBurst,
     Trade,
@@ -67,7 +69,7 @@ def event_stamp(item: GatewayEvent) -> int:
 
 
 def event_key(item: GatewayEvent) -> Hashable:
-    """Return its kind, and whose it is: of which hub, of which bars, of which records."""
+    """Return its kind, and whose it is: of which hub, of which bars, of which records, which file."""
     match item:
         case HubStateChanged():
             return type(item), item.hub
@@ -84,5 +86,7 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.name
         case RejectionBurst():
             return type(item), item.contract_id, item.what
+        case JournalQuarantined() | JournalDamaged():
+            return type(item), item.name
         case _:
             return type(item), None

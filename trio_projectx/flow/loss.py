@@ -1,4 +1,4 @@
-"""The end of streams by an error, behind everything that came before it."""
+"""The end of streams, as an item of the channels that they are fed from."""
 
 from __future__ import annotations
 

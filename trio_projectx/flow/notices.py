@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Protocol
 
 import attrs
 
@@ -19,6 +20,19 @@ class What(enum.Enum):
     ACKNOWLEDGED = "acknowledged"
     SETTLE = "settle"
     LEAVE = "leave"
+
+
+class Order(Protocol):
+    """Something the validator task is to do behind the reads that came before it."""
+
+    @property
+    def serial(self) -> int:
+        """How many reads came before it."""
+        ...
+
+    async def act(self) -> None:
+        """Do it; called by the validator task."""
+        ...
 
 
 @attrs.frozen(slots=True)

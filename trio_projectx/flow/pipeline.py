@@ -15,13 +15,15 @@ from trio_projectx._config import Limits
 from trio_projectx._errors import ConnectionLost, SubscriptionError
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.flow.contract import ContractPipeline
-from trio_projectx.flow.contract_statistics import ContractStatistics
+from trio_projectx.flow.contract_items import ContractStatistics
 from trio_projectx.flow.fills import Fills
 from trio_projectx.flow.ledger import Ledger
 from trio_projectx.flow.loss import Loss
-from trio_projectx.flow.notices import Notice, What
+from trio_projectx.flow.marks import LineMark, LossMark
+from trio_projectx.flow.notices import Notice, Order, What
 from trio_projectx.flow.subscriptions import Kind, Subscription
 from trio_projectx.flow.surroundings import Alone, Surroundings
+from trio_projectx.flow.taps import Taps
 from trio_projectx.market import (
     ContractId,
     Decoded,
@@ -103,14 +105,17 @@ class MarketPipeline:
         limits: Limits,
         tasks: BackgroundTasks,
         around: Surroundings | None = None,
+        taps: Taps | None = None,
         fills: Fills | None = None,
     ) -> None:
         self._fills = fills
         self._limits = limits
         self._tasks = tasks
         self._around = around or Alone()
+        self._taps = taps or Taps()
+        self._declared: dict[tuple[int, Subscription], tuple[LineMark, ...]] = {}
         self._decoder = Decoder()
-        self._notices: deque[Notice] = deque()
+        self._notices: deque[Order] = deque()
         self._judged = 0  # the serial of the last read that the validator is through with
         self._contracts: dict[str, ContractPipeline] = {}
         self._counts = _Counts()
@@ -130,7 +135,8 @@ class MarketPipeline:
         """
         known = self._contracts.get(contract_id)
         if known is None:
-            known = ContractPipeline(contract_id, grid, self._limits, self._around, self._fills)
+            known = ContractPipeline(contract_id, grid, self._limits, self._around, self._taps, self._fills)
+            self._taps.show(lambda tap: tap.instrument(contract_id, grid))
             self._tasks.start_soon(known.run, name=f"contract {contract_id}")
             self._contracts[contract_id] = known
         return known
@@ -161,8 +167,10 @@ class MarketPipeline:
         """Put what came together into one."""
         return join_decoded(found)
 
-    async def deliver(self, found: Decoded, ts_recv: int, line: int = 0) -> None:
+    async def deliver(self, found: Decoded, ts_recv: int, line: int = 0, now: float | None = None) -> None:
         """Take what a reader decoded; waits while the validator is ``batches_in_flight`` reads behind.
+
+        ``now`` is trio's clock at the read; None is now.
 
         Cancelling the wait loses nothing.
         """
@@ -170,7 +178,7 @@ class MarketPipeline:
         if not (found.trades or found.quotes or found.refusals):
             return
         self._queued += 1
-        self._send.send_nowait(self._route(found, ts_recv, line))
+        self._send.send_nowait(self._route(found, ts_recv, line, trio.current_time() if now is None else now))
         if self._is_full:
             await self._wait_for_room()
 
@@ -198,9 +206,10 @@ class MarketPipeline:
         """``line`` is about to ask for ``wanted``."""
         self._note(What.JOIN, line, wanted)
 
-    def acknowledged(self, line: int, wanted: Subscription) -> None:
-        """The hub has acknowledged it."""
-        self._note(What.ACKNOWLEDGED, line, wanted)
+    def acknowledged(self, line: int, wanted: Subscription, position: int | None = None) -> None:
+        """The hub has acknowledged it, behind ``position`` reads; None: behind those there have been."""
+        ahead = 0 if position is None else position - self.serial
+        self._note(What.ACKNOWLEDGED, line, wanted, ahead=ahead)
 
     def leave(self, line: int, wanted: Subscription, cause: str) -> None:
         """``line`` brings it no more."""
@@ -217,12 +226,39 @@ class MarketPipeline:
             return True
         return contract.is_level(line) if wanted.kind is Kind.TRADES else contract.quotes.is_level(line)
 
-    def _note(self, what: What, line: int, wanted: Subscription, cause: str = "") -> None:
+    def _note(self, what: What, line: int, wanted: Subscription, cause: str = "", ahead: int = 0) -> None:
         contract = self._contracts.get(wanted.contract_id)
         if contract is None:
             return
-        at_ns, now = self._around.exchange_ns(), trio.current_time()
-        self._notices.append(Notice(what, line, contract, wanted.kind, cause, self.serial, at_ns, now))
+        mark = LineMark(
+            what.value, line, wanted.kind.value, wanted.contract_id, cause, self._around.exchange_ns(), ahead
+        )
+        now = trio.current_time()
+        self._declare(what, (line, wanted), mark)
+        self._taps.show(lambda tap: tap.mark(mark, now))
+        self.act(Notice(what, line, contract, wanted.kind, cause, self.serial, mark.at_ns, now))
+
+    def _declare(self, what: What, key: tuple[int, Subscription], mark: LineMark) -> None:
+        if what is What.JOIN:
+            self._declared[key] = (mark,)
+        elif what is What.ACKNOWLEDGED:
+            self._declared[key] = (*self._declared.get(key, ())[:1], mark)
+        elif what is What.LEAVE:
+            self._declared.pop(key, None)
+
+    @property
+    def declared(self) -> tuple[LineMark, ...]:
+        """What lines have been asked for and are not left, with its acknowledgements, each as a mark of then."""
+        return tuple(mark for marks in self._declared.values() for mark in marks)
+
+    @property
+    def contracts(self) -> tuple[ContractPipeline, ...]:
+        """The pipelines of all contracts that were asked for."""
+        return tuple(self._contracts.values())
+
+    def act(self, order: Order) -> None:
+        """Have the validator act on ``order`` behind the reads before it; orders come in their order."""
+        self._notices.append(order)
         self._send.send_nowait(None)
 
     def proved(self) -> None:
@@ -243,6 +279,8 @@ class MarketPipeline:
 
         Where that is held back by a stream that the feed has to wait for, they are told without it after a second.
         """
+        mark, now = LossMark(str(error)), trio.current_time()
+        self._taps.show(lambda tap: tap.mark(mark, now))
         return self._lose(_Lost([contract.victims(error) for contract in self._contracts.values()]))
 
     async def _lose(self, lost: _Lost) -> None:
@@ -287,9 +325,8 @@ class MarketPipeline:
         counts.logouts += decoded.logouts
         counts.unknown_targets += decoded.unknown_targets
 
-    def _route(self, decoded: Decoded, ts_recv: int, line: int) -> _Read:
+    def _route(self, decoded: Decoded, ts_recv: int, line: int, now: float) -> _Read:
         self.serial += 1
-        now = trio.current_time()
         read = _Read([], [], [], ts_recv, self.serial, line, now)
         for contract_id, trades in decoded.trades.items():
             contract = self._received(contract_id, len(trades))

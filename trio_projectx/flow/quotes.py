@@ -9,6 +9,7 @@ from trio_projectx._events import Gap, Quote
 from trio_projectx.flow.rules import make_merger
 from trio_projectx.flow.stream import Feed
 from trio_projectx.flow.surroundings import Surroundings
+from trio_projectx.flow.taps import Taps
 from trio_projectx.market import PriceGrid, Refusal, Rejection, WireQuote
 
 
@@ -27,9 +28,17 @@ class QuoteOutlet:
 class QuoteFlow:
     """Called by the validator task alone."""
 
-    def __init__(self, contract_id: str, grid: PriceGrid, limits: Limits, around: Surroundings) -> None:
+    def __init__(
+        self,
+        contract_id: str,
+        grid: PriceGrid,
+        limits: Limits,
+        around: Surroundings,
+        taps: Taps | None = None,
+    ) -> None:
         self._contract_id = contract_id
         self._around = around
+        self._taps = taps or Taps()
         self._merger = make_merger(contract_id, grid, limits, around.tell)
         self._lines: set[int] = set()
         self._bringing: set[int] = set()  # those of them that were acknowledged, or have brought something
@@ -130,6 +139,8 @@ class QuoteFlow:
 
     async def deliver(self, quote: Quote) -> None:
         """Give it to the streams, behind the gap that it ends."""
+        if self._taps.is_open:
+            self._taps.show(lambda tap: tap.merged(quote))
         gap = self._gap_before(quote.ts_event)
         self._last_ts = quote.ts_event
         for outlet in self.outlets:

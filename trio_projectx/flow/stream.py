@@ -26,6 +26,11 @@ _SLICE_S: Final = 0.010
 #: Rounds of the scheduler that a reader gets before it is called slow; within one the order of tasks is random.
 _CHANCES: Final = 3
 
+
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -64,6 +69,8 @@ class Pipe(Generic[T]):
     ended: bool = False
     closed: bool = False
     blocked: int = 0
+    on_wait: Callable[[], None] = _nobody
+    """Called when a reader finds nothing, and waits."""
 
     @property
     def is_open(self) -> bool:
@@ -127,6 +134,7 @@ class Stream(trio.abc.ReceiveChannel[T_co]):
             try:
                 item = self.receive_nowait()
             except trio.WouldBlock:
+                self._pipe.on_wait()
                 await self._pipe.readers.park()
                 self._slice_began = trio.current_time()
             else:

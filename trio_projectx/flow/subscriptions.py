@@ -91,16 +91,16 @@ class Sink(Protocol[D]):
         """Put what came together into one."""
         ...
 
-    def deliver(self, found: D, ts_recv: int, line: int) -> Awaitable[None]:
-        """Take it; waits where what comes behind is full."""
+    def deliver(self, found: D, ts_recv: int, line: int, now: float) -> Awaitable[None]:
+        """Take what was read at ``now`` (trio's clock); waits where what comes behind is full."""
         ...
 
     def join(self, line: int, wanted: Subscription) -> None:
         """``line`` is about to ask for ``wanted``."""
         ...
 
-    def acknowledged(self, line: int, wanted: Subscription) -> None:
-        """The hub has acknowledged it."""
+    def acknowledged(self, line: int, wanted: Subscription, position: int) -> None:
+        """The hub has acknowledged it, behind so many reads that had data in them (see `serial`)."""
         ...
 
     def leave(self, line: int, wanted: Subscription, cause: str) -> None:

@@ -13,6 +13,11 @@ from trio_projectx._events import DataEvent
 class Surroundings(Protocol):
     """Who feeds the pipelines, seen from them."""
 
+    @property
+    def has_clock(self) -> bool:
+        """Whether time passes for the exchange as for us, so that a quiet market's bars may be closed by it."""
+        ...
+
     def proved_until(self, contract_id: str) -> float:
         """Return the time (trio's clock) up to which every trade that was sent has been received."""
         ...
@@ -43,6 +48,11 @@ class Alone:
 
     def __init__(self, wall_clock: Callable[[], int] = time.time_ns) -> None:
         self._wall_clock = wall_clock
+
+    @property
+    def has_clock(self) -> bool:
+        """Return true."""
+        return True
 
     def proved_until(self, contract_id: str) -> float:
         """Return inf."""

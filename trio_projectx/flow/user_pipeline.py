@@ -145,7 +145,7 @@ class UserPipeline:
         """Put what came together into one."""
         return join_user_decoded(found)
 
-    async def deliver(self, found: UserDecoded, ts_recv: int, line: int) -> None:
+    async def deliver(self, found: UserDecoded, ts_recv: int, line: int, now: float = 0.0) -> None:
         """Take what a reader decoded; waits while the streams are ``batches_in_flight`` reads behind.
 
         Cancelling the wait loses nothing.
@@ -165,7 +165,7 @@ class UserPipeline:
         """``line`` is about to ask for ``wanted``; doing it again changes nothing."""
         self._merge.join(line, wanted, self._wall_clock())
 
-    def acknowledged(self, line: int, wanted: Subscription) -> None:
+    def acknowledged(self, line: int, wanted: Subscription, position: int = 0) -> None:
         """The hub has acknowledged it: an outage of it is over."""
         if self._merge.acknowledged(line, wanted):
             self._restore(wanted)

@@ -14,7 +14,7 @@ import attrs
 from trio_projectx._errors import ConfigError
 from trio_projectx._redact import escape
 
-Kind: TypeAlias = Literal["trades", "quotes", "frames"]
+Kind: TypeAlias = Literal["trades", "quotes", "depth", "frames", "instruments"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 QUARANTINE: Final = "quarantine"
 LOCK: Final = "lock"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -25,11 +25,17 @@ from trio_projectx.flow.background import open_background_tasks
 from trio_projectx.journal.disk import Disk
 from trio_projectx.journal.layout import Place, date_of, places
 from trio_projectx.journal.options import JournalOptions
-from trio_projectx.journal.queue import JournalStatistics, Queue, quote_columns, trade_columns
+from trio_projectx.journal.queue import (
+    JournalStatistics,
+    Queue,
+    depth_columns,
+    quote_columns,
+    trade_columns,
+)
 from trio_projectx.journal.retention import remove, survey, to_remove
 from trio_projectx.journal.seal import Damage, Sealer, SealReport
-from trio_projectx.journal.writer import Claim, JournalWriter
-from trio_projectx.market import PriceGrid, TradeBatch
+from trio_projectx.journal.writer import Claim, JournalWriter, Rows
+from trio_projectx.market import DepthUpdate, PriceGrid, TradeBatch
 
 T = TypeVar("T")
 _FOREVER: Final = float("inf")
@@ -57,8 +63,10 @@ class Recorder:
         self._wall_clock = wall_clock
         self._tell = tell
         self._queue = Queue(options)
+        self._numbers: dict[str, int] = {}
         self._bell = Bell()
-        self._writer = JournalWriter(root, options, disk, time.monotonic, wall_clock)
+        self._now_ns = wall_clock()  # a clock that is handed in may not be asked in a thread
+        self._writer = JournalWriter(root, options, disk, time.monotonic, lambda: self._now_ns)
         self._sealer = Sealer(root, disk)
         # One thread, ours alone: a disk that hangs takes none from anybody, and no two calls overlap.
         self._threads = trio.CapacityLimiter(1)
@@ -71,17 +79,49 @@ class Recorder:
 
     def trades(self, batch: TradeBatch, grid: PriceGrid) -> bool:
         """Record valid trades, with the grid of their contract."""
-        columns = trade_columns(batch, grid)
-        return self._took(self._queue.put("trades", batch.contract_id, batch.ts_recv, columns, len(batch)))
+        contract = batch.contract_id
+        number = self._numbers[contract] = self._numbers.get(contract, -1) + 1
+        columns = trade_columns(batch, grid, number)
+        return self._took(self._queue.put("trades", contract, batch.ts_recv, columns, len(batch)))
+
+    def missing(self, contract_id: str) -> None:
+        """Leave a number out: trades may be missing before the next ones of a contract."""
+        if contract_id in self._numbers:
+            self._numbers[contract_id] += 1
 
     def quote(self, quote: Quote) -> bool:
         """Record the state of a quote."""
         columns = quote_columns(quote)
         return self._took(self._queue.put("quotes", quote.contract_id, quote.ts_recv, columns, 1))
 
-    def frame(self, hub: Literal["market", "user"], epoch: int, text: str, ts_recv: int) -> bool:
+    def depth(self, contract_id: str, update: DepthUpdate, grid: PriceGrid) -> bool:
+        """Record the valid rows of one record of depth, with the grid of their contract."""
+        columns = depth_columns(update, grid)
+        return self._took(self._queue.put("depth", contract_id, update.ts_recv, columns, len(update.rows)))
+
+    def instrument(self, contract_id: str, grid: PriceGrid, ts_recv: int) -> bool:
+        """Record on which grid the prices of a contract lie."""
+        columns = (ts_recv,), (grid.num,), (grid.den,)
+        return self._took(self._queue.put("instruments", contract_id, ts_recv, columns, 1))
+
+    def frame(
+        self, hub: Literal["market", "user"], epoch: int, text: str, ts_recv: int, now: float = 0.0
+    ) -> bool:
         """Record a text as a hub sent it. It holds no token: those are only sent, and never in a record."""
-        return self._took(self._queue.put_text(f"hub.{hub}", ts_recv, epoch, text))
+        return self._took(self._queue.put_text(f"hub.{hub}", ts_recv, epoch, now, "frame", text))
+
+    def mark(self, text: str, ts_recv: int, now: float) -> bool:
+        """Record a mark (`flow.marks`) among the frames of the market hub."""
+        return self._took(self._queue.put_text("hub.market", ts_recv, 0, now, "mark", text))
+
+    @property
+    def lost_frames(self) -> int:
+        """Frames and marks of the market hub that were lost, and of which the record does not say so yet."""
+        return self._queue.lost_frames
+
+    def told_lost(self, rows: int) -> None:
+        """The record says that so many were lost."""
+        self._queue.lost_frames -= rows
 
     def _took(self, taken: bool) -> bool:
         self._bell.ring()
@@ -147,14 +187,14 @@ class Recorder:
         records = self._queue.take()
         rows = sum(map(len, records))
         if trio.current_time() < self._failed_until and not self._is_closing:
-            self._queue.lose(rows)
+            self._queue.lose(rows, records)
             return
         self._in_hand = rows
         try:
             await self._in_thread(lambda: self._writer.write(records))
         except OSError as exc:
             self._in_hand = 0
-            self._fail(exc, rows)
+            self._fail(exc, rows, records)
             return
         self._in_hand = 0
         self._written += rows
@@ -163,11 +203,11 @@ class Recorder:
         if self._writer.finished and trio.current_time() >= self._seal_after:
             await self._wait_and_tell(self._seal_finished)
 
-    def _fail(self, exc: OSError, rows: int) -> None:
+    def _fail(self, exc: OSError, rows: int, records: Sequence[Rows] = ()) -> None:
         if not self._is_failed:
             self._lost_at_failure = self._queue.lost
         self._is_failed = True
-        self._queue.lose(rows)
+        self._queue.lose(rows, records)
         self._failed_until = trio.current_time() + self._options.retry_s
         self._tell(JournalFailed(_reason(exc), rows, self._options.retry_s, self._wall_clock()))
 
@@ -190,6 +230,7 @@ class Recorder:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run ``work`` in the recorder's thread, and tell while it is slow. Cancelled, it is left behind."""
+        self._now_ns = self._wall_clock()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_slow)
             result = await _unwrapped(work, self._threads)
@@ -238,7 +279,7 @@ class Recorder:
         if days is None and size is None:
             return
         busy = {path.parent for path in self._writer.active}
-        for place in to_remove(survey(self._root), date_of(self._wall_clock()), days, size):
+        for place in to_remove(survey(self._root), date_of(self._now_ns), days, size):
             if place.folder(self._root) not in busy:
                 remove(self._root, place, self._disk)
 

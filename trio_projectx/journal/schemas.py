@@ -20,9 +20,22 @@ _KIND_KEY: Final = b"trio_projectx.kind"
 _INT: Final = pa.int64()
 _FLOAT: Final = pa.float64()
 _COLUMNS: Final[Mapping[Kind, Mapping[str, pa.DataType]]] = {
-    # A frame is the text as the hub sent it, whole records; a replay of frames is the same code from the decoder on.
-    "frames": {"ts_recv": _INT, "epoch": _INT, "text": pa.string()},
-    "trades": {"ts_event": _INT, "ts_recv": _INT, "price": _FLOAT, "volume": _INT, "side": pa.int8()},
+    # What a pipeline of market data was told, in its order. A frame is a text as the hub sent it; a mark, in JSON, is
+    # anything else that decides what becomes of frames (`flow.marks`). `now` is trio's clock of the recording.
+    "frames": {"ts_recv": _INT, "epoch": _INT, "now": _FLOAT, "what": pa.string(), "text": pa.string()},
+    # Batches of a contract are counted; a number left out, or a smaller one, says that trades are missing before it.
+    "trades": {
+        "ts_event": _INT,
+        "ts_recv": _INT,
+        "price": _FLOAT,
+        "volume": _INT,
+        "side": pa.int8(),
+        "batch": _INT,
+    },
+    # Rows of the order book, in their order; `price` is null where the row has none, `what` is a `DepthKind`.
+    "depth": {"ts_event": _INT, "ts_recv": _INT, "what": pa.int8(), "price": _FLOAT, "size": _INT},
+    # The grid of a contract's prices, once for each date of a recording and more: whole multiples of `num / den`.
+    "instruments": {"ts_recv": _INT, "num": _INT, "den": _INT},
     "quotes": {
         "ts_event": _INT,
         "ts_recv": _INT,

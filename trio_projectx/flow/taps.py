@@ -1,0 +1,75 @@
+"""Taps: where a recorder looks on at what comes, without being in its way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, Literal, Protocol
+
+from trio_projectx._events import Quote
+from trio_projectx.flow.marks import Mark
+from trio_projectx.market import PriceGrid, TradeBatch
+
+_log: Final = logging.getLogger("trio_projectx")
+
+
+class Tap(Protocol):
+    """Takes what it is shown and returns at once; what it has no use for it leaves."""
+
+    def instrument(self, contract_id: str, grid: PriceGrid) -> None:
+        """A contract was asked for, whose prices lie on ``grid``."""
+        ...
+
+    def text(self, hub: Literal["market", "user"], epoch: int, text: str, ts_recv: int, now: float) -> None:
+        """An epoch has read whole a text; ``now`` is trio's clock. It comes before what is made of it."""
+        ...
+
+    def mark(self, mark: Mark, now: float) -> None:
+        """The pipeline of market data was told something beside the data, or acted by the clock."""
+        ...
+
+    def valid(self, batch: TradeBatch, grid: PriceGrid) -> None:
+        """Trades were found valid, and go to the builders."""
+        ...
+
+    def missing(self, contract_id: str) -> None:
+        """Before the next trades of a contract some may be missing."""
+        ...
+
+    def merged(self, quote: Quote) -> None:
+        """A quote was merged, and goes to the streams."""
+        ...
+
+
+class Taps:
+    """The taps of one gateway. Nobody waits for one, and none that fails is asked again.
+
+    Where none is open a call costs a look at an empty tuple.
+    """
+
+    __slots__ = ("_open",)
+
+    def __init__(self) -> None:
+        self._open: tuple[Tap, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody looks on."""
+        return bool(self._open)
+
+    def attach(self, tap: Tap) -> None:
+        """Show everything to ``tap`` from now on."""
+        self._open = (*self._open, tap)
+
+    def detach(self, tap: Tap) -> None:
+        """Show it nothing more."""
+        self._open = tuple(each for each in self._open if each is not tap)
+
+    def show(self, look: Callable[[Tap], None]) -> None:
+        """Let each tap look; one that raises is not asked again."""
+        for tap in self._open:
+            try:
+                look(tap)
+            except Exception:  # noqa: BLE001  a recorder's bug must not cost a bar, and is logged in full
+                _log.exception("a recorder has failed, and records nothing more")
+                self.detach(tap)
