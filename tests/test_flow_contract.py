@@ -23,6 +23,7 @@ from trio_projectx import (
 from trio_projectx.bars import BarSet
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.ledger import LedgerRow
+from trio_projectx.flow.loss import Loss
 from trio_projectx.flow.outlets import BarOutlet, TradesOutlet
 from trio_projectx.flow.quotes import QuoteOutlet
 from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
@@ -86,9 +87,9 @@ async def test_a_loss_comes_behind_what_came_before_it_and_only_to_those_who_wer
     quotes: Pipe[Quote] = make_pipe(
         "quotes", 9, Overflow.CONFLATE, stamp=lambda q: q.ts_event, key=lambda q: 0
     )
-    pipeline.attach_quotes(QuoteOutlet(Feed(quotes)))
+    pipeline.quotes.attach(QuoteOutlet(Feed(quotes)))
     await receive(pipeline, [wire(1_000_000_000), wire(1_000_000_001)])
-    loss = pipeline.victims(ConnectionLost("gone"))
+    loss = Loss(ConnectionLost("gone"), pipeline, pipeline.outlets, pipeline.quotes.outlets)
     new, _ = bar_outlet(pipeline)
     await pipeline.lose(loss)
     async with trio.open_nursery() as nursery:
@@ -135,14 +136,14 @@ async def test_quotes_are_merged_and_given_whole() -> None:
     pipeline = ContractPipeline(ID, GRID, Limits())
     pipe: Pipe[Quote] = make_pipe("quotes", 9, Overflow.ERROR, stamp=lambda q: q.ts_event, key=lambda q: 0)
     outlet = QuoteOutlet(Feed(pipe))
-    pipeline.attach_quotes(outlet)
+    pipeline.quotes.attach(outlet)
     await pipeline.merge(WireQuote(best_bid=1.0, timestamp="2026-08-19T20:51:30Z"), 1)
     await pipeline.merge(WireQuote(best_ask=1.25), 2)
     assert [(q.bid, q.ask) for q in (pipe.take(), pipe.take()) if isinstance(q, Quote)] == [
         (1.0, None),
         (1.0, 1.25),
     ]
-    pipeline.detach_quotes(outlet)
+    pipeline.quotes.detach(outlet)
     await pipeline.merge(WireQuote(best_ask=1.5, timestamp="2026-08-19T20:51:31Z"), 3)
     with pytest.raises(trio.WouldBlock):
         pipe.take()
@@ -266,7 +267,7 @@ async def test_a_lost_streams_table_stays_as_it_was() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pipeline.run)
         await receive(pipeline, [wire(1_000_000_000), wire(1_000_000_001)])
-        await pipeline.lose(pipeline.victims(ConnectionLost("gone")))
+        await pipeline.lose(Loss(ConnectionLost("gone"), pipeline, pipeline.outlets, pipeline.quotes.outlets))
         await receive(pipeline, [wire(1_000_000_002), wire(1_000_000_003)])
         await wait_all_tasks_blocked()
         assert outlet.bars.table("1s").num_rows == 1
@@ -297,10 +298,10 @@ async def test_after_a_loss_no_old_field_of_a_quote_is_taken_for_a_new_one() -> 
     for _ in range(2):
         pipe: Pipe[Quote] = make_pipe("q", 9, Overflow.ERROR, stamp=lambda q: q.ts_event, key=lambda q: 0)
         pipes.append(pipe)
-    pipeline.attach_quotes(QuoteOutlet(Feed(pipes[0])))
+    pipeline.quotes.attach(QuoteOutlet(Feed(pipes[0])))
     await pipeline.merge(WireQuote(best_bid=1.0, best_ask=1.25, timestamp="2026-08-19T20:51:30Z"), 1)
-    pipeline.victims(ConnectionLost("gone")).tell()
-    pipeline.attach_quotes(QuoteOutlet(Feed(pipes[1])))
+    Loss(ConnectionLost("gone"), pipeline, pipeline.outlets, pipeline.quotes.outlets).tell()
+    pipeline.quotes.attach(QuoteOutlet(Feed(pipes[1])))
     await pipeline.merge(WireQuote(best_ask=2.5, timestamp="2026-08-19T20:59:30Z"), 2)
     quote = pipes[1].take()
     assert isinstance(quote, Quote)

@@ -34,6 +34,7 @@ LAYERS = [
     "composition",
     "gateway_statistics",
     "gateway",
+    "opening",
     "replaying",
     "replay",
     "simulator",

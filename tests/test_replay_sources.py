@@ -365,6 +365,8 @@ async def test_a_replay_has_every_method_of_a_gateway_or_refuses_it(tmp_path: Pa
         "history": lambda replay: replay.history("MNQ", "1m", count=1),
         "refresh_token": lambda replay: replay.refresh_token(),
         "health": lambda replay: replay.health(),
+        "coverage": lambda replay: replay.coverage("MNQ"),
+        "rest": lambda replay: replay.rest,
     }
     public = {name for name in vars(px.Gateway) if not name.startswith("_")}
     assert public == same | other | set(refused)

@@ -222,9 +222,6 @@ from trio_projectx.flow.stream import StreamStatistics as StreamStatistics
 from trio_projectx.gateway import (
     Gateway as Gateway,
 )
-from trio_projectx.gateway import (
-    open_gateway as open_gateway,
-)
 from trio_projectx.gateway_statistics import (
     GatewayStatistics as GatewayStatistics,
 )
@@ -246,5 +243,8 @@ from trio_projectx.history.fetch import (
 from trio_projectx.journal.options import JournalOptions as JournalOptions
 from trio_projectx.journal.queue import JournalStatistics as JournalStatistics
 from trio_projectx.journal.recorder import Recorder as Recorder
+from trio_projectx.opening import (
+    open_gateway as open_gateway,
+)
 from trio_projectx.replay import Replay as Replay
 from trio_projectx.replay import open_replay as open_replay

@@ -1,21 +1,19 @@
-"""`Gateway`: the one object that users hold, and `open_gateway`, which makes it."""
+"""`Gateway`: the one object that users hold; `opening.open_gateway` makes it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Literal, Unpack, overload
 
 import pyarrow as pa
 
-from trio_projectx._config import GatewayConfig, Overflow
-from trio_projectx._errors import ConfigError
+from trio_projectx._config import Overflow
 from trio_projectx._events import Bar, BarRevised, Dropped, Gap, GatewayEvent, Quote, Trade
-from trio_projectx._redact import install_redaction
 from trio_projectx._user_events import UserItem
 from trio_projectx.bars import Anchor
-from trio_projectx.composition import Parts, open_parts
+from trio_projectx.composition import Parts
 from trio_projectx.connection.health import Health
 from trio_projectx.connection.lists import Rest
 from trio_projectx.flow.bar_options import BarOptions
@@ -346,8 +344,8 @@ class Gateway:
         :raises ConfigError: for options that are wrong, or if somebody records into this folder already.
         :raises OSError: if the folder cannot be made.
         """
-        parts, streams = self._parts, self._streams
-        config, tell = parts.config, streams.board.tell
+        parts, streams, config = self._parts, self._streams, self._parts.config
+        tell = streams.board.tell
         return open_tapped(
             path, what, options, parts.taps, streams.market, config.limits, config.wall_clock, tell
         )
@@ -390,10 +388,8 @@ class Gateway:
     def coverage(self, contract: str, start: int | None = None, end: int | None = None) -> CoverageReport:
         """Return what is known of a contract's time, what is missing and why, and which bars were revised.
 
-        ``contract`` is as in `rejections`; of one that no stream of trades or bars was opened for, all is unknown.
-        Without ``start`` (int64 ns) it begins with the first subscription, without ``end`` it goes to now.
-
-        :raises ContractError: for a product that nobody knows.
+        ``contract`` is as in `rejections` (also in what it raises). Without ``start`` (int64 ns) it begins with the first
+        subscription, without ``end`` it goes to now.
         """
         found = self._streams.market.known(contract)
         return self._parts.fills.report(contract if found is None else found.contract_id, start, end)
@@ -401,20 +397,3 @@ class Gateway:
     def statistics(self) -> GatewayStatistics:
         """Return a snapshot of all counters."""
         return statistics_of(self._parts)
-
-
-@asynccontextmanager
-async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
-    """Log in and own everything behind a `Gateway` until the block is left.
-
-    Hubs connect with the first stream that needs them. Leaving the block ends all streams and tasks; what the block
-    raises comes out as it is. Cancellation is prompt: closing is shielded, and bounded by ``timeouts.close_s``.
-
-    :raises AuthError: if the service refuses the credentials.
-    :raises ConnectError: if no endpoint is reached within ``timeouts.rest_s``.
-    """
-    if not isinstance(config, GatewayConfig):
-        raise ConfigError(f"open_gateway takes a GatewayConfig, not a {type(config).__name__}")
-    install_redaction()
-    async with open_parts(config) as parts:
-        yield Gateway(parts)

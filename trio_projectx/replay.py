@@ -157,6 +157,21 @@ class Replay(Gateway):
         """
         _refuse("history: ask a gateway")
 
+    @property
+    def rest(self) -> NoReturn:
+        """Refuse: nobody can be asked.
+
+        :raises ConfigError: always.
+        """
+        _refuse("service to ask")
+
+    def coverage(self, *_: object, **__: object) -> NoReturn:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Refuse: what was missing then stands in the streams as `Gap`, what was filled as `BarRevised`.
+
+        :raises ConfigError: always.
+        """
+        _refuse("ledger of time: see its Gap and BarRevised")
+
     def open_recorder(self, *_: object, **__: object) -> NoReturn:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Refuse: what is replayed is recorded already.
 

@@ -197,13 +197,13 @@ class Streams:
         name = f"quotes of {pipeline.contract_id}"
         pipe: Pipe[Quote | Gap] = self._pipe(name, limit, overflow, stamp=quote_stamp, key=quote_key)
         outlet = QuoteOutlet(Feed(pipe), tell_gaps=events)
-        pipeline.attach_quotes(outlet)
+        pipeline.quotes.attach(outlet)
         try:
             async with self._subscribed(Kind.QUOTES, pipeline.contract_id):
                 outlet.is_open = True
                 yield Stream(pipe)
         finally:
-            pipeline.detach_quotes(outlet)
+            pipeline.quotes.detach(outlet)
             pipe.close()
 
     @asynccontextmanager

@@ -26,8 +26,9 @@ import trio.testing
 from trio_projectx._config import GatewayConfig
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import Side
-from trio_projectx.gateway import Gateway, open_gateway
+from trio_projectx.gateway import Gateway
 from trio_projectx.market.stamps import parse_stamp
+from trio_projectx.opening import open_gateway
 from trio_projectx.simulator import Simulator, open_simulator
 
 __all__ = [

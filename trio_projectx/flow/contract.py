@@ -10,18 +10,17 @@ import attrs
 import trio
 
 from trio_projectx._config import Limits
-from trio_projectx._errors import ConnectionLost, SubscriptionError, TrioProjectXError
+from trio_projectx._errors import ConnectionLost
 from trio_projectx.flow.contract_items import ContractStatistics as ContractStatistics
-from trio_projectx.flow.contract_items import Task, Valid
+from trio_projectx.flow.contract_items import Task, Valid, statistics_of
 from trio_projectx.flow.fills import Fills, NoFills
-from trio_projectx.flow.gaps import Broken, Covered, GapWatch, Left
+from trio_projectx.flow.gaps import Broken, Covered, GapWatch
 from trio_projectx.flow.ledger import TradeCounts
 from trio_projectx.flow.loss import Loss as Loss
 from trio_projectx.flow.marks import GapMark, Mark, WakeMark
-from trio_projectx.flow.mending import Begin, Mend
 from trio_projectx.flow.outlets import TradeOutlet
 from trio_projectx.flow.quiet import EventClock
-from trio_projectx.flow.quotes import QuoteFlow, QuoteOutlet
+from trio_projectx.flow.quotes import QuoteFlow
 from trio_projectx.flow.rules import make_validator
 from trio_projectx.flow.surroundings import Alone, Surroundings
 from trio_projectx.flow.taps import Taps
@@ -35,7 +34,7 @@ from trio_projectx.market import (
 )
 from trio_projectx.market.wire import TRADE
 
-_Item: TypeAlias = Valid | Task | Loss | Broken | Covered | Left | Mend | Begin | None
+_Item: TypeAlias = Valid | Task | Loss | Broken | Covered | None
 
 
 class ContractPipeline:
@@ -87,13 +86,10 @@ class ContractPipeline:
         """Give ``outlet`` nothing more."""
         self._outlets = tuple(each for each in self._outlets if each is not outlet)
 
-    def attach_quotes(self, outlet: QuoteOutlet) -> None:
-        """Give every quote from the next one on to ``outlet`` too."""
-        self.quotes.attach(outlet)
-
-    def detach_quotes(self, outlet: QuoteOutlet) -> None:
-        """Give ``outlet`` nothing more."""
-        self.quotes.detach(outlet)
+    @property
+    def has_gap(self) -> bool:
+        """Whether trades may be missing at this time."""
+        return self._gap.is_open
 
     @property
     def rejections(self) -> tuple[Rejection, ...]:
@@ -154,7 +150,7 @@ class ContractPipeline:
         if not self._lines:
             self._validator.expect_replay()
             if not self._outlets:
-                await self._post(Left())
+                await self.behind(self._left, trio.Event())
         if not is_covered and self._bringing:
             await self._post(Covered(trio.current_time()))
             await self._pass_on(self._validator.lead(min(self._bringing), ts_recv), self._serial)
@@ -235,14 +231,6 @@ class ContractPipeline:
 
     # -- the end of streams
 
-    def victims(self, error: TrioProjectXError) -> Loss:
-        """Return the end, by ``error``, of the streams that are open now; later ones have another."""
-        return Loss(error, self, self._outlets, self.quotes.outlets)
-
-    def refused(self, error: SubscriptionError, *, trades: bool) -> Loss:
-        """Return the end of the streams that need the trades, or of those that need the quotes."""
-        return Loss(error, self, self._outlets if trades else (), () if trades else self.quotes.outlets)
-
     async def lose(self, loss: Loss) -> None:
         """Tell the streams, behind everything that came before the loss."""
         if isinstance(loss.error, ConnectionLost):
@@ -274,13 +262,6 @@ class ContractPipeline:
                     self._break(item)
                 case Covered():
                     self._cover(item)
-                case Left():
-                    self._is_covered = False
-                    self._fills.left(self.contract_id, self._gap.last_ts)
-                case Mend():
-                    await item.act(may=item.outlet in self._outlets and not self._gap.is_open)
-                case Begin():
-                    await item.act(may=item.outlet in self._outlets)
                 case None:
                     await self._wake()
 
@@ -330,12 +311,13 @@ class ContractPipeline:
         """Close what is due ``until``, show what is to be shown ``now`` (trio's clock); in the contract task."""
         outlets = self._outlets
         if clock is not None and any(outlet.closes_at(clock) <= until for outlet in outlets):
-            self._show(WakeMark(self.contract_id, clock.ts_event, clock.seen_at, until))
+            self.show(WakeMark(self.contract_id, clock.ts_event, clock.seen_at, until))
         for outlet in outlets:
             if outlet.closes_at(clock) <= until or outlet.looks_at <= now:
                 await outlet.wake(clock, until)
 
-    def _show(self, mark: Mark) -> None:
+    def show(self, mark: Mark) -> None:
+        """Let recorders see what is done beside the data."""
         now = trio.current_time()
         self._taps.show(lambda tap: tap.mark(mark, now))
 
@@ -360,6 +342,11 @@ class ContractPipeline:
             self._fills.covered(self.contract_id, self._around.exchange_ns())
         self._is_covered = True
 
+    async def _left(self) -> None:
+        self._is_covered = False
+        self._fills.left(self.contract_id, self._gap.last_ts)
+        await trio.lowlevel.checkpoint()
+
     def _break(self, broken: Broken) -> None:
         self._gap.begin(broken)
         self._fills.broken(self.contract_id, self._gap.start, broken.cause)
@@ -369,7 +356,7 @@ class ContractPipeline:
     async def end_gap(self, ts_event: int) -> None:
         """End the gap, if there is one, though nothing has come; in the contract task."""
         if self._gap.is_open:
-            self._show(GapMark(self.contract_id, ts_event))
+            self.show(GapMark(self.contract_id, ts_event))
         await self._end_gap(ts_event)
 
     async def _end_gap(self, ts_event: int) -> None:
@@ -399,11 +386,6 @@ class ContractPipeline:
         for outlet in outlets:
             await outlet.take(item.batch, item.serial)
 
-    async def ask(self, item: Mend | Begin) -> None:
-        """Have the contract task do something between batches; returns when it is done, or cannot be."""
-        await self._post(item)
-        await item.done.wait()
-
     async def _post(self, item: _Item) -> None:
         try:
             self._send.send_nowait(item)  # a hop without waiting costs a twentieth of one with
@@ -412,15 +394,4 @@ class ContractPipeline:
 
     def statistics(self) -> ContractStatistics:
         """Return a snapshot of the counts."""
-        c = self.counts
-        return ContractStatistics(
-            contract_id=self.contract_id,
-            received=c.received,
-            accepted=self._validator.accepted,
-            rejected=self._validator.rejected,
-            in_flight=c.waiting_raw + c.held + c.unlevel + c.waiting_valid,
-            quotes=self.quotes.merged,
-            rejection_bursts=self._validator.rejection_bursts,
-            duplicates=c.duplicates,
-            gaps=self._gaps,
-        )
+        return statistics_of(self.contract_id, self.counts, self._validator, self.quotes.merged, self._gaps)

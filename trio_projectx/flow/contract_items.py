@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from trio_projectx.market import RejectedCounts, TradeBatch
+from trio_projectx.flow.ledger import TradeCounts
+from trio_projectx.market import RejectedCounts, TradeBatch, Validator
 
 
 @attrs.frozen(slots=True)
@@ -42,3 +43,20 @@ class ContractStatistics:
     """Trades that had come on another connection already."""
     gaps: int
     """Times at which no connection brought it."""
+
+
+def statistics_of(
+    contract_id: str, counts: TradeCounts, validator: Validator, quotes: int, gaps: int
+) -> ContractStatistics:
+    """Return a snapshot of the counts of a contract."""
+    return ContractStatistics(
+        contract_id=contract_id,
+        received=counts.received,
+        accepted=validator.accepted,
+        rejected=validator.rejected,
+        in_flight=counts.waiting_raw + counts.held + counts.unlevel + counts.waiting_valid,
+        quotes=quotes,
+        rejection_bursts=validator.rejection_bursts,
+        duplicates=counts.duplicates,
+        gaps=gaps,
+    )

@@ -30,11 +30,6 @@ class Covered:
     now: float
 
 
-@attrs.frozen(slots=True)
-class Left:
-    """Nobody wants it any more, and it was given up."""
-
-
 class GapWatch:
     """The gap of one contract that is open now, if any."""
 

@@ -32,5 +32,5 @@ class Loss:
             self.contract.detach(outlet)
             outlet.fail(self.error)
         for quote_outlet in self.quote_outlets:
-            self.contract.detach_quotes(quote_outlet)
+            self.contract.quotes.detach(quote_outlet)
             quote_outlet.feed.fail(self.error)

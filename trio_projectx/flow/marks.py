@@ -15,6 +15,7 @@ import msgspec
 
 from trio_projectx._config import Limits
 from trio_projectx._errors import ConfigError, ProtocolError
+from trio_projectx.bars.mending import Known
 
 _Plain: TypeAlias = "int | float | str | bool | None"
 
@@ -48,6 +49,16 @@ class GapMark(msgspec.Struct, frozen=True, tag="gap"):
     ts_event: int
 
 
+class MendMark(msgspec.Struct, frozen=True, tag="mend"):
+    """Bars of one timeframe were read again from the service's history, and put in between two batches."""
+
+    contract_id: str
+    frame: str
+    low: int
+    high: int
+    known: tuple[Known, ...]
+
+
 class LossMark(msgspec.Struct, frozen=True, tag="loss"):
     """The hub was lost for good, and every stream with it."""
 
@@ -70,7 +81,7 @@ class StateMark(msgspec.Struct, frozen=True, tag="state"):
     """What each line had been asked for ("join"), and of this what was acknowledged."""
 
 
-Mark: TypeAlias = LineMark | WakeMark | GapMark | LossMark | StateMark
+Mark: TypeAlias = LineMark | WakeMark | GapMark | MendMark | LossMark | StateMark
 
 _DECODER: Final = msgspec.json.Decoder[Mark](Mark)
 

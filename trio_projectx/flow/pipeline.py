@@ -272,7 +272,9 @@ class MarketPipeline:
         """Break the streams that need ``wanted``; the hub refuses it."""
         contract = self._contracts.get(wanted.contract_id)
         if contract is not None:
-            contract.refused(error, trades=wanted.kind is Kind.TRADES).tell()
+            is_trades = wanted.kind is Kind.TRADES
+            outlets = contract.outlets if is_trades else ()
+            Loss(error, contract, outlets, () if is_trades else contract.quotes.outlets).tell()
 
     def lose(self, error: ConnectionLost) -> Awaitable[None]:
         """Break the streams that are open now with ``error``, behind everything that was read before it.
@@ -281,7 +283,8 @@ class MarketPipeline:
         """
         mark, now = LossMark(str(error)), trio.current_time()
         self._taps.show(lambda tap: tap.mark(mark, now))
-        return self._lose(_Lost([contract.victims(error) for contract in self._contracts.values()]))
+        contracts = self._contracts.values()
+        return self._lose(_Lost([Loss(error, each, each.outlets, each.quotes.outlets) for each in contracts]))
 
     async def _lose(self, lost: _Lost) -> None:
         with trio.move_on_after(_TELL_S):

@@ -18,7 +18,7 @@ from trio_projectx.bars.mending import Mended
 from trio_projectx.connection.bell import Bell
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.flow.contract import ContractPipeline
-from trio_projectx.flow.mending import Mend
+from trio_projectx.flow.mending import Mend, ask
 from trio_projectx.flow.outlets import BarOutlet
 from trio_projectx.history.coverage import Coverage
 from trio_projectx.history.intervals import Interval
@@ -136,7 +136,7 @@ class Filling:
     async def _mend(self, outlet: BarOutlet, frame: Timeframe, piece: Piece) -> Mended | None:
         item = Mend(outlet, frame, piece.known, piece.low, piece.high)
         with trio.move_on_after(_MEND_S):
-            await self._contract.ask(item)
+            await ask(self._contract, item)
         return item.result
 
     def _note(self, frame: Timeframe, job: Job, span: Interval, doubts: list[Doubt], revised: int) -> None:

@@ -17,7 +17,7 @@ from trio_projectx.bars.mending import AFTER_ALL, Known
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.flow.contract import ContractPipeline
-from trio_projectx.flow.mending import Begin
+from trio_projectx.flow.mending import Begin, ask
 from trio_projectx.flow.outlets import BarOutlet
 from trio_projectx.flow.seam import Want, nothing
 from trio_projectx.history.coverage import Coverage, CoverageReport
@@ -120,7 +120,7 @@ class GapFiller:
         finally:
             outlet_is_told = Begin(outlet, found)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
-                await contract.ask(outlet_is_told)
+                await ask(contract, outlet_is_told)
         for frame in frames:
             if frame not in found:
                 self._miss(contract, frame, why)

@@ -22,11 +22,13 @@ from trio_projectx.flow.marks import (
     LineMark,
     LossMark,
     Mark,
+    MendMark,
     StateMark,
     WakeMark,
     limits_in_force,
     read_mark,
 )
+from trio_projectx.flow.mending import mend_again
 from trio_projectx.flow.notices import Notice, What
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.quiet import EventClock
@@ -174,6 +176,10 @@ class FramePlayer:
                 if contract is not None:
                     end_gap = contract.end_gap
                     await in_contract(self._market, contract, lambda: end_gap(mark.ts_event))
+            case MendMark():
+                contract = self._market.known(mark.contract_id)
+                if contract is not None:
+                    await in_contract(self._market, contract, partial(mend_again, contract, mark))
             case LossMark():
                 self._lost(mark)
             case StateMark():

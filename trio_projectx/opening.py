@@ -1,0 +1,29 @@
+"""`open_gateway`, which owns every task behind a `Gateway`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from trio_projectx._config import GatewayConfig
+from trio_projectx._errors import ConfigError
+from trio_projectx._redact import install_redaction
+from trio_projectx.composition import open_parts
+from trio_projectx.gateway import Gateway
+
+
+@asynccontextmanager
+async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
+    """Log in and own everything behind a `Gateway` until the block is left.
+
+    Hubs connect with the first stream that needs them. Leaving the block ends all streams and tasks; what the block
+    raises comes out as it is. Cancellation is prompt: closing is shielded, and bounded by ``timeouts.close_s``.
+
+    :raises AuthError: if the service refuses the credentials.
+    :raises ConnectError: if no endpoint is reached within ``timeouts.rest_s``.
+    """
+    if not isinstance(config, GatewayConfig):
+        raise ConfigError(f"open_gateway takes a GatewayConfig, not a {type(config).__name__}")
+    install_redaction()
+    async with open_parts(config) as parts:
+        yield Gateway(parts)
