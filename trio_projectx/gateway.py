@@ -388,8 +388,8 @@ class Gateway:
     def coverage(self, contract: str, start: int | None = None, end: int | None = None) -> CoverageReport:
         """Return what is known of a contract's time, what is missing and why, and which bars were revised.
 
-        ``contract`` is as in `rejections` (also in what it raises). Without ``start`` (int64 ns) it begins with the first
-        subscription, without ``end`` it goes to now.
+        ``contract`` is as in `rejections`. Without ``start`` (int64 ns) it begins with the first subscription, without
+        ``end`` it goes to now. Raises `ContractError` for a product that nobody knows.
         """
         found = self._streams.market.known(contract)
         return self._parts.fills.report(contract if found is None else found.contract_id, start, end)

@@ -127,9 +127,7 @@ class Chunk:
         for name, share in zip(FLAGS, shares, strict=False):
             arrays[name] = _array(pa.bool_(), rows, None, share)
         arrays["trade_date"] = _array(pa.date32(), rows, shares[_DATED], shared.slice(dates, 4 * rows))
-        arrays["source"] = pa.DictionaryArray.from_buffers(
-            _FIELDS["source"], rows, [None, shared.slice(sources, rows)], pa.array(SOURCES)
-        )
+        arrays["source"] = _coded(rows, shared.slice(sources, rows))
         self._batches: dict[Shown, pa.RecordBatch] = {"float": _batch("float", arrays)}
         self._whole: dict[Shown, pa.RecordBatch] = {}
         if in_ticks:
@@ -241,6 +239,12 @@ class Chunk:
 def _array(kind: pa.DataType, rows: int, validity: pa.Buffer | None, values: pa.Buffer) -> pa.Array[Any]:
     # How many are null changes as rows are written: each snapshot counts for itself (-1).
     return pa.Array.from_buffers(kind, rows, [validity, values], 0 if validity is None else -1)
+
+
+def _coded(rows: int, values: pa.Buffer) -> pa.Array[Any]:
+    names = pa.array(SOURCES)  # pyright: ignore[reportUnknownMemberType]
+    kind = _FIELDS["source"]
+    return pa.DictionaryArray.from_buffers(kind, rows, [None, values], names)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _batch(shown: Shown, arrays: dict[str, pa.Array[Any]]) -> pa.RecordBatch:
