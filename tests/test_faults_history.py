@@ -160,7 +160,7 @@ async def test_an_empty_answer_is_not_remembered(autojump_clock: MockClock) -> N
 # -- answers that are wrong (row 104)
 
 
-@pytest.mark.parametrize("timeframe", ["1m", "5m", "1h"])
+@pytest.mark.parametrize("timeframe", ["1m", "1h"])
 @pytest.mark.parametrize(
     "kind", ["doubled", "overlapping", "shuffled", "oldest_first", "forming", "behind", "begun", "unlimited"]
 )
@@ -213,8 +213,25 @@ async def test_a_bar_that_is_none_is_left_out_and_counted(autojump_clock: MockCl
         assert 60 - int(told(table)["rejected"]) <= table.num_rows < 60
 
 
+@pytest.mark.skipif(not hasattr(px.Gateway, "coverage"), reason="gap fill is not merged yet")
+@pytest.mark.parametrize("kind", ["off_grid", "crooked", "unaligned"])
+async def test_a_bar_that_lacks_a_part_that_was_left_out_says_so(
+    autojump_clock: MockClock, kind: str
+) -> None:
+    """Days and four hours are made of hours: one of them that is none makes them ``partial``."""
+    window = {"start": START_NS - 10 * 24 * HOUR, "end": START_NS - 2 * 24 * HOUR}
+    for timeframe in ("4h", "1d"):
+        async with open_sim() as sim:
+            wanted = await history(sim, timeframe, **window)
+            sim.inject(Fault("history_bars", kind=kind, n=6, count=0))
+            table = await history(sim, timeframe, **window)
+            found, right = rows(table), rows(wanted)
+            assert any(each[-1] for each in found)
+            assert all(each[-1] or each in right for each in found)
+
+
 @pytest.mark.parametrize("kind", ["behind", "begun", "forming"])
-@pytest.mark.parametrize("timeframe", ["1s", "5s", "1m"])
+@pytest.mark.parametrize("timeframe", ["1s", "1m"])
 async def test_up_to_the_present_nothing_is_given_that_is_not_whole(
     autojump_clock: MockClock, kind: str, timeframe: str
 ) -> None:
@@ -225,12 +242,13 @@ async def test_up_to_the_present_nothing_is_given_that_is_not_whole(
             options = {} if kind == "forming" else {"late_s": 4.0}
             sim.inject(Fault("history_bars", kind=kind, count=0, **options))
             found: list[tuple[object, ...]] = []
+            await rate(sim, 4)
             for wait_s in (150.3, 0.7, 2.9, 3.1, 1.0, 4.0, 60.0):
                 await trio.sleep(wait_s)
                 table = await gateway.history(CONTRACT, timeframe, start=START_NS + MINUTE)
                 found += rows(table)
                 newest = table["end"].cast("int64").to_pylist()[-1]
-                assert 0 < virtual_wall() - newest <= (10 + 2 * step) * SECOND
+                assert 0 < virtual_wall() - newest <= (14 + 2 * step) * SECOND
             await trio.sleep(70)
         truth = folded(truth_rows(sim.truth()), step)
         assert len(found) > 6
@@ -567,7 +585,7 @@ BAD_HISTORY = {
 
 
 @fills
-@pytest.mark.xfail(reason="as the next one, where a reset happens to strike there")
+@pytest.mark.xfail(strict=False, reason="as the next one, where a reset happens to strike there")
 async def test_two_gaps_at_once_and_one_in_the_midst_of_filling(autojump_clock: MockClock) -> None:
     async with open_sim() as sim, streaming(sim) as (gateway, stream):
         await lose(sim, stream, of_history("hang", count=1))
