@@ -1,7 +1,9 @@
-"""Stories of trades and outages, for the properties that bars with outages and a fill are those without.
+"""bars(outages + fill) == bars(uninterrupted), with the parts that are used live: gap watch, bar set, coverage, merge.
 
 Outages of any number and length, also of whole bars, at the ends, and touching; at the edges of sessions, where clocks
 change, on holidays; with trades at equal stamps, in closed hours, and late.
+
+And at every moment on the way, with some holes filled and others not: what says that it is whole, is.
 """
 
 from __future__ import annotations
@@ -11,13 +13,18 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 from history_tools import GRID, HOUR, MINUTE, MNQ, SECOND
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from trio_projectx import Bar, Timeframe
 from trio_projectx.bars import Anchor, BarSet, Sessions
+from trio_projectx.flow.gaps import Broken, GapWatch
 from trio_projectx.history.candles import Candle
+from trio_projectx.history.coverage import Coverage
+from trio_projectx.history.fold import fold
+from trio_projectx.history.merge import Merge, merged
 from trio_projectx.history.table import PastBar
-from trio_projectx.history.units import Source
+from trio_projectx.history.units import Source, source_of
 from trio_projectx.market import TradeBatch
 
 SESSIONS = Sessions.cme("EQ")
@@ -148,13 +155,53 @@ def batch_of(ticks: list[Tick]) -> TradeBatch:
     return TradeBatch(MNQ, *columns, [0] * len(ticks), ticks[-1].ts)
 
 
-def truth_of(story: Story, label: str) -> dict[int, Said]:
-    """What the bars of one timeframe say that a stream makes of all trades, by their start."""
-    bars = BarSet(MNQ, [Timeframe(label)], anchor=ANCHOR, grid=GRID, lateness_ns=story.late_ns)
-    closed: list[Bar] = []
-    for _, ticks in batches(story, whole=True):
-        closed += bars.update(batch_of(ticks)) if ticks else bars.flush()
-    return {bar.start: said(bar) for bar in closed}
+@attrs.define
+class Lived:
+    """What a stream has given, and where trades may be missing."""
+
+    bars: dict[int, Bar] = attrs.Factory(dict)
+    gaps: list[tuple[int, int]] = attrs.Factory(list)
+
+    def take(self, closed: list[Bar]) -> None:
+        for bar in closed:
+            assert bar.start not in self.bars
+            self.bars[bar.start] = bar
+
+
+def lived(story: Story, *, whole: bool) -> Lived:
+    """Live through a story as a contract's task does: gaps by `GapWatch`, bars that they touch by `rejoin`."""
+    found, watch = Lived(), GapWatch(MNQ)
+    bars = BarSet(
+        MNQ,
+        [Timeframe(story.label)],
+        anchor=ANCHOR,
+        grid=GRID,
+        lateness_ns=story.lateness_ns,
+        partial_first=True,
+        late="revise",
+    )
+    if whole:
+        bars.update(
+            batch_of([Tick(story.start - 30 * DAY, 80_000, 1)])
+        )  # nothing is missing before the first
+    else:
+        watch.begin(Broken("the subscription began", 0, story.start - 10 * DAY))
+    for was_broken, ticks in batches(story, whole=whole):
+        if was_broken:
+            watch.begin(Broken("an outage", 0, story.start))
+            bars.rejoin()
+        gap = watch.end(ticks[0].ts if ticks else story.end)
+        if gap is not None:
+            found.gaps.append((gap.start, gap.end))
+        if ticks:
+            found.take(bars.update(batch_of(ticks)))
+            found.bars.update((each.bar.start, each.bar) for each in bars.take_revised())
+            watch.last_ts = ticks[-1].ts
+    found.take(bars.flush())
+    if whole:
+        found.bars = {start: bar for start, bar in found.bars.items() if start > story.start - 20 * DAY}
+        assert not any(bar.partial for bar in found.bars.values())
+    return found
 
 
 def candles_of(story: Story, source: Source) -> list[Candle]:
@@ -190,3 +237,89 @@ def said(bar: Bar | PastBar) -> Said:
         bar.trade_date,
         bar.scheduled,
     )
+
+
+def touches(bar: Bar | PastBar, hole: tuple[int, int]) -> bool:
+    return hole[0] < bar.end and bar.start < hole[1]
+
+
+def holes_of(life: Lived, story: Story) -> list[tuple[int, int]]:
+    """Where trades may be missing: a trade that may come so late may be missing so far outside of a gap."""
+    return [(low - story.late_ns, high + story.late_ns + 1) for low, high in life.gaps]
+
+
+def history_of(story: Story) -> list[PastBar]:
+    source = source_of(Timeframe(story.label), ANCHOR, story.start, story.end)
+    folded = fold(
+        MNQ,
+        candles_of(story, source),
+        source.step_ns,
+        ANCHOR.edges(story.label),
+        now_ns=story.end + 40 * DAY,
+        known_from=story.start - 40 * DAY,
+    )
+    assert not any(bar.partial for bar in folded.bars)
+    return folded.bars
+
+
+def check_honest(result: Merge, truth: dict[int, Said]) -> None:
+    """What says that it is whole is the truth; nothing is there twice, or was never traded."""
+    starts = [each.bar.start for each in result.bars]
+    assert starts == sorted(set(starts))
+    assert set(starts) <= truth.keys()
+    for each in result.bars:
+        if each.is_complete:
+            assert said(each.bar) == truth[each.bar.start], each
+        else:
+            assert each.source == "live", each
+
+
+OUTAGES = st.randoms(use_true_random=False)
+
+
+@settings(max_examples=600, deadline=None)
+@given(story=stories(), rng=OUTAGES)
+def test_any_outages_and_their_fill_give_the_bars_without(story: Story, rng: random.Random) -> None:
+    truth = {start: said(bar) for start, bar in lived(story, whole=True).bars.items()}
+    life = lived(story, whole=False)
+    live = sorted(life.bars.values(), key=lambda bar: bar.start)
+    history = history_of(story)
+    assert {bar.start: said(bar) for bar in history} == truth
+    coverage = Coverage(MNQ)
+    coverage.saw(story.start - 40 * DAY, story.end + 40 * DAY)
+    holes = holes_of(life, story)
+    for number, hole in enumerate(holes):
+        coverage.lost(*hole, f"outage {number}")
+    check_honest(merged(live, [], coverage), truth)
+    if not story.late_ns:
+        for bar in live:
+            assert bar.partial is any(low < bar.end and bar.start <= high for low, high in life.gaps)
+    # Fills come in any order; one fails first, and one brings its bars twice and in disorder.
+    filled: list[PastBar] = []
+    rng.shuffle(holes)
+    for hole in holes:
+        coverage.failed(*hole, "it hung")
+        check_honest(merged(live, filled, coverage), truth)
+        part = [bar for bar in history if touches(bar, hole)]
+        filled += rng.sample(part * 2, 2 * len(part))
+        coverage.filled(*hole)
+        check_honest(merged(live, filled, coverage), truth)
+    result = merged(live, filled, coverage)
+    assert [said(each.bar) for each in result.bars] == [truth[start] for start in sorted(truth)]
+    assert all(each.is_complete for each in result.bars)
+    assert result.mismatches == 0
+    assert coverage.holes == ()
+    assert merged(live, filled * 2, coverage) == result
+    event(f"{len(holes)} gaps")
+    event("bars that no trade was seen of" if truth.keys() - life.bars.keys() else "all bars were begun")
+    event("revised" if story.lateness_ns < story.late_ns else "late" if story.late_ns else "in order")
+
+
+def test_stories_are_what_they_should_be() -> None:
+    """Edges of sessions on both sides of a change of the clocks, early closes, days without any trading."""
+    opens = {name: {(ts // MINUTE) % (24 * 60) for ts in turns} for name, turns in TURNS.items()}
+    assert {22 * 60, 23 * 60} <= opens["the clocks go forward"]
+    assert {22 * 60, 23 * 60} <= opens["the clocks go back"]
+    assert 17 * 60 in opens["Labor Day"]  # 12:00 in Chicago
+    assert 18 * 60 in opens["Thanksgiving"]
+    assert len(TURNS["Good Friday"]) < 2 * 4
