@@ -555,9 +555,6 @@ async def test_a_gap_can_be_seen_from_its_beginning_to_its_end(autojump_clock: M
 
 
 @fills
-@pytest.mark.xfail(
-    strict=True, reason="what is read again has to begin the lateness earlier: `BarOutlet.tell_gap`"
-)
 async def test_a_bar_that_is_over_and_only_waits_for_late_trades_is_read_again_too(
     autojump_clock: MockClock,
 ) -> None:
@@ -585,7 +582,6 @@ BAD_HISTORY = {
 
 
 @fills
-@pytest.mark.xfail(strict=False, reason="as the next one, where a reset happens to strike there")
 async def test_two_gaps_at_once_and_one_in_the_midst_of_filling(autojump_clock: MockClock) -> None:
     async with open_sim() as sim, streaming(sim) as (gateway, stream):
         await lose(sim, stream, of_history("hang", count=1))
