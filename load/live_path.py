@@ -48,8 +48,9 @@ _SECOND: Final = 1_000_000_000
 #: The disk of a journal that is to be full soon.
 _ROOM: Final = 1 << 20
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-#: A run may take so many times as long as a plain one, and so much more, at its median and at its 99th percentile:
-#: both share two cores with whatever else is there. Nothing may ever stand still for a second.
+#: A run may take so many times as long as a plain one, and so much more, at its median and at its 99th percentile.
+#: Other processes take their share of the machine: what this one waited for a processor comes on top (`Run.noise_ms`).
+#: Nothing may ever stand still for a second.
 SLOWER: Final = 2.0
 SLOWER_MS: Final = {"p50": 2.0, "p99": 50.0}
 STILL_MS: Final = 1000.0
@@ -100,7 +101,7 @@ class Live:
     late_ms: float = 0.0
     """How late trio's own timers were at most."""
     memory: list[float] = attrs.Factory(list)
-    tasks: int = 0
+    cpu_wait_s: float = 0.0
 
     def number(self, ts_ns: int) -> int:
         """Return which trade of the tape has this stamp."""
@@ -134,10 +135,18 @@ class Run:
     late_ms: float
     grown_mib: float
     exit_s: float
+    cpu_wait_s: float
+    """How long the thread that runs trio was ready to run and had no processor, in all."""
+    seconds: float
     is_balanced: bool
     beside: Beside
     """What became of that which was wrong."""
     wrong: tuple[str, ...] = ()
+
+    @property
+    def noise_ms(self) -> float:
+        """What the 99th percentile may owe to other processes: a share of the time is that share of a second."""
+        return 1000.0 * self.cpu_wait_s / self.seconds
 
     def faults(self, *plain: Run) -> list[str]:
         """Return what is wrong with it, and where it is slower than all of ``plain``."""
@@ -150,12 +159,13 @@ class Run:
             wrong.append(f"leaving took {self.exit_s:.1f} s")
         for what in ("trade_ms", "bar_ms"):
             mine = getattr(self, what)
-            if not mine.most <= STILL_MS:
+            if not mine.most <= STILL_MS + self.noise_ms:
                 wrong.append(f"{what}: {mine.most} ms at most")
             for share, more_ms in SLOWER_MS.items():
                 took = getattr(mine, share)
                 before = max((getattr(getattr(each, what), share) for each in plain), default=math.inf)
-                if not took <= SLOWER * before + more_ms:
+                noise_ms = self.noise_ms if share == "p99" else 0.0
+                if not took <= SLOWER * before + more_ms + noise_ms:
                     wrong.append(f"{what}: {share} is {took} ms, and {before} ms without")
         return wrong
 
@@ -207,7 +217,7 @@ async def _run(case: Case, seconds: float, trades_per_s: int, seed: int, folder:
     return Run(
         case, sound.trades, sound.missing, sound.gaps, len(live.bars), judge_bars(seconds_bars, truth),
         Spread.of(live.trade_ns), Spread.of(live.bar_ns), live.backlog, round(live.late_ms, 1), _grown(live.memory),
-        round(exit_s, 2), statistics.market.ledger.balanced, other.told(), tuple(wrong),
+        round(exit_s, 2), round(live.cpu_wait_s, 2), seconds, statistics.market.ledger.balanced, other.told(), tuple(wrong),
     )  # fmt: skip
 
 
@@ -228,6 +238,7 @@ def _grown(memory: list[float]) -> float:
 
 
 async def _stream(gateway: px.Gateway, sim: Simulator, live: Live, other: Other) -> px.GatewayStatistics:
+    waited_s = _cpu_wait_s()
     async with (
         gateway.open_trades(CONTRACT, events=True, capacity=1 << 17) as trades,
         gateway.open_bars(CONTRACT, *FRAMES, events=True, capacity=1 << 16) as bars,
@@ -241,6 +252,7 @@ async def _stream(gateway: px.Gateway, sim: Simulator, live: Live, other: Other)
             await trio.sleep(1.0)
         statistics = gateway.statistics()
         nursery.cancel_scope.cancel()
+    live.cpu_wait_s = _cpu_wait_s() - waited_s
     return statistics
 
 
@@ -282,6 +294,14 @@ async def _watch(sim: Simulator, live: Live) -> None:
             got = live.number(live.received.last_ts) + 1 if live.received.last_ts else 0
             live.backlog = max(live.backlog, state.sent - got) if got else live.backlog
             live.memory.append(_memory_mib())
+
+
+def _cpu_wait_s() -> float:
+    """Return how long this thread, the first of the process, has waited for a processor; 0 where nobody says."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / _SECOND
+    except (OSError, IndexError):
+        return 0.0
 
 
 def _memory_mib() -> float:

@@ -32,7 +32,9 @@ def test_what_fails_beside_the_live_path_costs_nothing(
 
 def fake(**changes: object) -> Run:
     spread = Spread(1.0, 10.0, 50.0, 100)
-    whole = Run("plain", 100, 0, 0, 10, 1, spread, spread, 5, 1.0, 0.0, 0.1, is_balanced=True, beside={})
+    whole = Run(
+        "plain", 100, 0, 0, 10, 1, spread, spread, 5, 1.0, 0.0, 0.1, 0.0, 30.0, is_balanced=True, beside={}
+    )
     return attrs.evolve(whole, **changes)  # type: ignore[arg-type]
 
 
@@ -45,6 +47,8 @@ def fake(**changes: object) -> Run:
         ({"bar_ms": Spread(1.0, 71.0, 50.0, 100)}, "bar_ms: p99 is 71.0 ms, and 10.0 ms without"),
         ({"bar_ms": Spread(1.0, 10.0, 1001.0, 100)}, "bar_ms: 1001.0 ms at most"),
         ({"bar_ms": Spread.of(array("q"))}, "bar_ms"),
+        ({"bar_ms": Spread(1.0, 71.0, 50.0, 100), "cpu_wait_s": 3.0}, ""),
+        ({"bar_ms": Spread(1.0, 171.0, 50.0, 100), "cpu_wait_s": 3.0}, "bar_ms: p99 is 171.0 ms"),
         ({"is_balanced": False}, "balance"),
         ({"grown_mib": 33.0}, "33.0 MiB"),
         ({"exit_s": 6.0}, "leaving took 6.0 s"),
