@@ -217,7 +217,8 @@ async def _run(case: Case, seconds: float, trades_per_s: int, seed: int, folder:
     return Run(
         case, sound.trades, sound.missing, sound.gaps, len(live.bars), judge_bars(seconds_bars, truth),
         Spread.of(live.trade_ns), Spread.of(live.bar_ns), live.backlog, round(live.late_ms, 1), _grown(live.memory),
-        round(exit_s, 2), round(live.cpu_wait_s, 2), seconds, statistics.market.ledger.balanced, other.told(), tuple(wrong),
+        round(exit_s, 2), round(live.cpu_wait_s, 2), seconds, statistics.market.ledger.balanced, other.told(),
+        tuple(wrong),
     )  # fmt: skip
 
 
