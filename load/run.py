@@ -1,7 +1,7 @@
 """The long proofs: `nox -s load`. Each prints a line of JSON with its figures, and PASS or FAIL.
 
-Virtual time but for `recovery`, which measures real sockets. The same seed goes the same way but for what real time
-decides. docs/load.md says what is proved.
+Virtual time but for `recovery`, which measures real sockets, and `hung-rest` and `full-disk`, which measure the live
+path. The same seed goes the same way but for what real time decides. docs/load.md says what is proved.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
+import live_path
 import reconnects
 import recovery
 import refreshes
@@ -119,6 +120,30 @@ def prove_replays(options: argparse.Namespace) -> Iterable[tuple[str, Figures, l
         yield f"replays {kind}", _plain(found), found.faults()
 
 
+def prove_hung_rest(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Let every request for history hang while gaps are to be filled."""
+    yield from _beside(options, "hung-rest")
+
+
+def prove_full_disk(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Let a recorder's disk be full, and hang; then a real one that is full."""
+    yield from _beside(options, "full-disk", "hung-disk")
+    small = live_path.run_on_small_disk(options.seconds, options.live_trades_per_s, options.seed)
+    if small is None:
+        print("no file system of 1 MB can be mounted here", flush=True)
+    else:
+        yield "full-disk, of 1 MB", *small
+
+
+def _beside(options: argparse.Namespace, *cases: live_path.Case) -> Iterable[tuple[str, Figures, list[str]]]:
+    how = options.seconds, options.live_trades_per_s, options.seed
+    plain = [live_path.run("plain", *how)]
+    found = [live_path.run(case, *how) for case in cases]
+    plain.append(live_path.run("plain", *how))
+    for each in (*plain, *found):
+        yield each.case, attrs.asdict(each), each.faults(*plain)
+
+
 PROOFS: Mapping[str, Proof] = {
     "refreshes": prove_refreshes,
     "reconnects": prove_reconnects,
@@ -128,6 +153,8 @@ PROOFS: Mapping[str, Proof] = {
     "storms": prove_storms,
     "recovery": prove_recovery,
     "replays": prove_replays,
+    "hung-rest": prove_hung_rest,
+    "full-disk": prove_full_disk,
 }
 
 
@@ -155,6 +182,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--replayed", type=int, default=10_000_000, help="trades of each long replay")
     parser.add_argument("--resets", type=int, default=100)
     parser.add_argument("--slow-resets", type=int, default=5, help="31 s apart, under default options")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each run of hung-rest and full-disk")
+    parser.add_argument("--live-trades-per-s", type=int, default=10_000, help="during these")
     options = parser.parse_args(arguments)
     if unknown := set(options.proofs) - set(PROOFS):
         parser.error(f"no such proof: {', '.join(sorted(unknown))}")

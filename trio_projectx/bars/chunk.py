@@ -244,7 +244,7 @@ def _array(kind: pa.DataType, rows: int, validity: pa.Buffer | None, values: pa.
 def _coded(rows: int, values: pa.Buffer) -> pa.Array[Any]:
     names = pa.array(SOURCES)  # pyright: ignore[reportUnknownMemberType]
     kind = _FIELDS["source"]
-    return pa.DictionaryArray.from_buffers(kind, rows, [None, values], names)  # pyright: ignore[reportUnknownMemberType]
+    return pa.DictionaryArray.from_buffers(kind, rows, [None, values], names)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def _batch(shown: Shown, arrays: dict[str, pa.Array[Any]]) -> pa.RecordBatch:
