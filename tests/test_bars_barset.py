@@ -292,18 +292,19 @@ def test_forming_is_a_snapshot_of_the_youngest_open_bar() -> None:
 
 def test_partial_marks_what_was_forming_when_the_first_trade_came() -> None:
     bars = make(["1s", "5s", "1m"], lateness=S, partial_first=True)
-    got = bars.update(batch([Tick(61 * S + 5), Tick(61 * S - 1), Tick(62 * S), Tick(200 * S)]))
+    got = bars.update(batch([Tick(61 * S + 5), Tick(61 * S - 1), Tick(62 * S), Tick(63 * S), Tick(200 * S)]))
     forming = bars.forming("1m")
     assert [(bar.timeframe, bar.start // S) for bar in got if bar.partial] == [
         ("1s", 60),
         ("1s", 61),
+        ("1s", 62),
         ("5s", 60),
         ("1m", 60),
     ]
-    assert [(bar.timeframe, bar.start // S) for bar in got if not bar.partial] == [("1s", 62)]
+    assert [(bar.timeframe, bar.start // S) for bar in got if not bar.partial] == [("1s", 63)]
     assert forming is not None
     assert not forming.partial
-    assert bars.table("1s").column("partial").to_pylist() == [True, True, False]
+    assert bars.table("1s").column("partial").to_pylist() == [True, True, True, False]
     sharp = make(["1s", "1m"], partial_first=True)
     sharp.update(batch([Tick(60 * S)]))
     assert [bar.partial for bar in sharp.flush()] == [True, True]

@@ -213,7 +213,6 @@ async def test_a_bar_that_is_none_is_left_out_and_counted(autojump_clock: MockCl
         assert 60 - int(told(table)["rejected"]) <= table.num_rows < 60
 
 
-@pytest.mark.skipif(not hasattr(px.Gateway, "coverage"), reason="gap fill is not merged yet")
 @pytest.mark.parametrize("kind", ["off_grid", "crooked", "unaligned"])
 async def test_a_bar_that_lacks_a_part_that_was_left_out_says_so(
     autojump_clock: MockClock, kind: str
@@ -311,7 +310,6 @@ async def test_live_bars_are_built_whatever_history_does(autojump_clock: MockClo
 
 # -- the filling of gaps (rows 103 to 105)
 
-fills = pytest.mark.skipif(not hasattr(px.Gateway, "coverage"), reason="gap fill is not merged yet")
 AT = 8.51
 """When the connection is lost; nobody gets in for `DOWN_S` after that."""
 DOWN_S = 4.0
@@ -447,7 +445,6 @@ FILL_FAULTS: list[tuple[str, tuple[Fault, ...]]] = [
 ]  # fmt: skip
 
 
-@fills
 @pytest.mark.parametrize("faults", [each[1] for each in FILL_FAULTS], ids=[each[0] for each in FILL_FAULTS])
 async def test_a_gap_is_filled_in_the_end_and_live_bars_go_on(
     autojump_clock: MockClock, faults: tuple[Fault, ...]
@@ -476,7 +473,6 @@ async def test_a_gap_is_filled_in_the_end_and_live_bars_go_on(
         assert gateway.statistics().market.ledger.balanced
 
 
-@fills
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
@@ -533,7 +529,6 @@ async def test_a_gap_that_cannot_be_filled_stays_to_be_seen(
             nursery.cancel_scope.cancel()
 
 
-@fills
 async def test_a_gap_can_be_seen_from_its_beginning_to_its_end(autojump_clock: MockClock) -> None:
     async with open_sim() as sim, streaming(sim) as (gateway, stream):
         await trio.sleep(AT - 1 - trio.current_time())
@@ -554,7 +549,6 @@ async def test_a_gap_can_be_seen_from_its_beginning_to_its_end(autojump_clock: M
         assert {each.timeframe for each in after.revisions} == {*FRAMES}
 
 
-@fills
 async def test_a_bar_that_is_over_and_only_waits_for_late_trades_is_read_again_too(
     autojump_clock: MockClock,
 ) -> None:
@@ -581,7 +575,6 @@ BAD_HISTORY = {
 }
 
 
-@fills
 async def test_two_gaps_at_once_and_one_in_the_midst_of_filling(autojump_clock: MockClock) -> None:
     async with open_sim() as sim, streaming(sim) as (gateway, stream):
         await lose(sim, stream, of_history("hang", count=1))
@@ -595,7 +588,6 @@ async def test_two_gaps_at_once_and_one_in_the_midst_of_filling(autojump_clock: 
         assert gateway.coverage(CONTRACT, stream.gaps[0].start, stream.gaps[-1].end).missing == ()
 
 
-@fills
 @pytest.mark.parametrize("fault", [None, *BAD_HISTORY.values()], ids=["good", *BAD_HISTORY])
 async def test_live_bars_come_with_and_without_the_history_before_them(
     autojump_clock: MockClock, fault: Fault | None

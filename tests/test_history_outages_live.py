@@ -274,10 +274,7 @@ def test_trades_that_are_lost_and_would_have_been_late_are_there_in_the_end(
     lives(attrs.evolve(story, lateness_ns=story.late_ns), (story.label,), rng, is_honest_meanwhile=False)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="`Standing.join` marks bars up to the next trade's stamp, not the lateness on"
-)
 def test_a_bar_of_a_trade_that_is_lost_and_would_have_been_late_says_so() -> None:
-    """The bar of 12 says that it is whole, until it is read again."""
+    """10 came, 12 was lost, 9 comes late: the bar of 12 is `partial` until it is read again."""
     for number in range(20):
         lives(LATE, ("1s",), random.Random(number))

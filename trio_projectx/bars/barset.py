@@ -62,8 +62,8 @@ class BarSet:
         into its bar, if that is one of the last 1,000 of its timeframe: the table changes, `take_revised` tells.
     :param fill: "previous" gives bars without trades, ``synthetic`` and at the close before them, for scheduled
         intervals in which nobody traded; it needs a session anchor. None gives none.
-    :param partial_first: mark the bars that began at or before the stamp of the first trade as ``partial``:
-        the feed was joined while they were forming.
+    :param partial_first: mark the bars that began at or before the stamp of the first trade, or less than the
+        lateness after it, as ``partial``: the feed was joined while they were forming.
     :param in_ticks: keep prices in whole ticks too, for ``table(prices="ticks")`` and ``"decimal"``.
     :raises TimeframeError: if a timeframe is not one, or the anchor does not offer it.
     :raises ConfigError: for any other option that is wrong.
@@ -101,7 +101,7 @@ class BarSet:
             edges = anchor.edges(frame, outside)
             builder = Builder(frame, edges, source, past, self._journal)
             filler = None if fill is None or sessions is None else Filler(edges, sessions)
-            standing = Standing(contract_id, frame, joins_late=partial_first)
+            standing = Standing(contract_id, frame, joins_late=partial_first, late_ns=lateness_ns)
             columns = BarColumns(bars_kept, in_ticks=in_ticks)
             return TimeRung(frame, rank, builder, columns, filler, standing, edges)
 

@@ -20,12 +20,14 @@ _NOBODY: Final = (0, 0, 0)
 class Standing:
     """The standing of one timeframe of one contract.
 
-    ``failed`` counts trades that its builder could not take; they are in none of its bars.
+    ``failed`` counts trades that its builder could not take; they are in none of its bars. ``late_ns`` is by how much
+    trades may be out of order: a missing one may be so much younger than the first that came after it.
     """
 
     __slots__ = (
         "_contract_id",
         "_joins_late",
+        "_late_ns",
         "_missed",
         "_missed_until",
         "_seen_from",
@@ -35,7 +37,8 @@ class Standing:
         "failed",
     )
 
-    def __init__(self, contract_id: str, timeframe: Timeframe, *, joins_late: bool) -> None:
+    def __init__(self, contract_id: str, timeframe: Timeframe, *, joins_late: bool, late_ns: int = 0) -> None:
+        self._late_ns = late_ns
         self.breaker = Breaker()
         self.failed = 0
         self._contract_id = contract_id
@@ -60,7 +63,7 @@ class Standing:
     def join(self, ts_ns: int, journal: Journal) -> None:
         """Note the stamp of the first trade."""
         if self._seen_from is None:
-            self._seen_from = max(ts_ns, self._missed_until)
+            self._seen_from = max(ts_ns, self._missed_until) + self._late_ns
             self._was_joined = True
             journal.note(self)
 
