@@ -20,8 +20,9 @@ from trio_projectx.journal.layout import Place, date_of, places
 from trio_projectx.journal.options import JournalOptions
 from trio_projectx.journal.retention import remove, survey, to_remove
 from trio_projectx.journal.scan import dataset
+from trio_projectx.journal.schemas import SCHEMAS
 from trio_projectx.journal.seal import Damage, Sealer
-from trio_projectx.journal.writer import JournalWriter, Rows
+from trio_projectx.journal.writer import JournalWriter, Rows, Value
 
 T0 = 1_787_172_660_000_000_000
 DAY = 86_400_000_000_000
@@ -119,11 +120,15 @@ class Sweeping(Disk):
 
 
 def rows(place: Place, first: int, count: int) -> Rows:
+    """Trades, in the columns that there are."""
     numbers = list(range(first, first + count))
-    return Rows(
-        place,
-        [[T0 + n for n in numbers], [T0] * count, [0.25 * n for n in numbers], [1] * count, [0] * count],
-    )
+    columns: dict[str, list[Value]] = {
+        "ts_event": [T0 + n for n in numbers],
+        "ts_recv": [T0] * count,
+        "price": [0.25 * n for n in numbers],
+        "volume": [1] * count,
+    }
+    return Rows(place, [columns.get(field.name, [0] * count) for field in SCHEMAS["trades"]])
 
 
 @attrs.define
