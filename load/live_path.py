@@ -49,13 +49,18 @@ _SECOND: Final = 1_000_000_000
 _ROOM: Final = 1 << 20
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 #: A run may take so many times as long as a plain one, and so much more, at its median and at its 99th percentile.
-#: Other processes take their share of the machine: what this one waited for a processor comes on top (`Run.noise_ms`).
 #: Nothing may ever stand still for a second.
 SLOWER: Final = 2.0
 SLOWER_MS: Final = {"p50": 2.0, "p99": 50.0}
 STILL_MS: Final = 1000.0
+#: Where the process waited for a processor for more than this share of the time, its figures say nothing.
+BUSY: Final = 0.2
 #: How much more memory there may be at the end (FAULTS.md, I5).
 GROWN_MIB: Final = 32.0
+
+_TOO_BUSY: Final = (
+    "other processes took too much of the machine: how long things take was not judged; run it again"
+)
 
 Case: TypeAlias = Literal["plain", "hung-rest", "full-disk", "hung-disk"]
 Beside: TypeAlias = "Mapping[str, object]"
@@ -94,8 +99,8 @@ class Live:
     """When each trade of the tape was read, by its number; 0 if it was not."""
     received: Received = attrs.Factory(Received)
     trade_ns: array[int] = attrs.Factory(lambda: array("q"))
-    bar_ns: array[int] = attrs.Factory(lambda: array("q"))
     bars: list[px.Bar] = attrs.Factory(list)
+    bars_at: array[int] = attrs.Factory(lambda: array("q"))
     backlog: int = 0
     """Trades that the simulator had sent and nobody had got yet, at most."""
     late_ms: float = 0.0
@@ -143,11 +148,6 @@ class Run:
     """What became of that which was wrong."""
     wrong: tuple[str, ...] = ()
 
-    @property
-    def noise_ms(self) -> float:
-        """What the 99th percentile may owe to other processes: a share of the time is that share of a second."""
-        return 1000.0 * self.cpu_wait_s / self.seconds
-
     def faults(self, *plain: Run) -> list[str]:
         """Return what is wrong with it, and where it is slower than all of ``plain``."""
         wrong = list(self.wrong)
@@ -157,15 +157,23 @@ class Run:
             wrong.append(f"{self.grown_mib:.1f} MiB more memory at the end than after a third")
         if self.exit_s > 5.0:
             wrong.append(f"leaving took {self.exit_s:.1f} s")
+        return wrong + ([_TOO_BUSY] if self.is_noisy else self._slow(plain))
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether other processes had too much of the machine."""
+        return self.cpu_wait_s > BUSY * self.seconds
+
+    def _slow(self, plain: Iterable[Run]) -> list[str]:
+        wrong: list[str] = []
         for what in ("trade_ms", "bar_ms"):
             mine = getattr(self, what)
-            if not mine.most <= STILL_MS + self.noise_ms:
+            if not mine.most <= STILL_MS:
                 wrong.append(f"{what}: {mine.most} ms at most")
             for share, more_ms in SLOWER_MS.items():
                 took = getattr(mine, share)
                 before = max((getattr(getattr(each, what), share) for each in plain), default=math.inf)
-                noise_ms = self.noise_ms if share == "p99" else 0.0
-                if not took <= SLOWER * before + more_ms + noise_ms:
+                if not took <= SLOWER * before + more_ms:
                     wrong.append(f"{what}: {share} is {took} ms, and {before} ms without")
         return wrong
 
@@ -177,6 +185,15 @@ def run(case: Case, seconds: float, trades_per_s: int, seed: int, folder: Path |
         return trio.run(_run, case, seconds, trades_per_s, seed, folder)
     with tempfile.TemporaryDirectory() as made:
         return trio.run(_run, case, seconds, trades_per_s, seed, Path(made))
+
+
+def run_quietly(case: Case, seconds: float, trades_per_s: int, seed: int) -> Run:
+    """Run one case, again (twice) where other processes had too much of the machine."""
+    found = run(case, seconds, trades_per_s, seed)
+    for _ in range(2):
+        if found.is_noisy:
+            found = run(case, seconds, trades_per_s, seed)
+    return found
 
 
 def tape(start_ns: int, seconds: float, trades_per_s: int, seed: int) -> pa.Table:
@@ -216,7 +233,7 @@ async def _run(case: Case, seconds: float, trades_per_s: int, seed: int, folder:
         wrong.append(f"{tail} trades at the end did not come")
     return Run(
         case, sound.trades, sound.missing, sound.gaps, len(live.bars), judge_bars(seconds_bars, truth),
-        Spread.of(live.trade_ns), Spread.of(live.bar_ns), live.backlog, round(live.late_ms, 1), _grown(live.memory),
+        Spread.of(live.trade_ns), Spread.of(_bar_ns(live)), live.backlog, round(live.late_ms, 1), _grown(live.memory),
         round(exit_s, 2), round(live.cpu_wait_s, 2), seconds, statistics.market.ledger.balanced, other.told(),
         tuple(wrong),
     )  # fmt: skip
@@ -273,15 +290,19 @@ async def _take_trades(trades: px.Stream[px.Trade | px.Gap], live: Live, other: 
 
 async def _take_bars(bars: px.Stream[px.Bar | px.BarRevised | px.Gap], live: Live) -> None:
     async for item in bars:
-        if not isinstance(item, px.Bar):
-            continue
-        now, number = time.time_ns(), live.closed_by(item)
-        live.bars.append(item)
-        if 0 <= number < len(live.read_at) and getattr(item, "source", "live") == "live":
-            # The stream of trades may come a step later; then its reader has not noted it yet.
-            await trio.lowlevel.checkpoint()
-            if live.read_at[number]:
-                live.bar_ns.append(now - live.read_at[number])
+        if isinstance(item, px.Bar):
+            live.bars.append(item)
+            live.bars_at.append(time.time_ns())
+
+
+def _bar_ns(live: Live) -> array[int]:
+    """Return how long each bar took from the read of the trade that closed it; those that a gap closed have none."""
+    found = array("q")
+    for bar, at in zip(live.bars, live.bars_at, strict=True):
+        number = live.closed_by(bar) if getattr(bar, "source", "live") == "live" else -1
+        if 0 <= number < len(live.read_at) and live.read_at[number]:
+            found.append(at - live.read_at[number])
+    return found
 
 
 async def _watch(sim: Simulator, live: Live) -> None:
@@ -562,9 +583,9 @@ def main(arguments: Iterable[str]) -> None:
     parser.add_argument("seed", type=int)
     options = parser.parse_args(list(arguments))
     how = options.seconds, options.trades_per_s, options.seed
-    before = run("plain", *how)
+    before = run_quietly("plain", *how)
     found = run("full-disk", *how, folder=options.folder)
-    after = run("plain", *how)
+    after = run_quietly("plain", *how)
     print(
         json.dumps({"figures": attrs.asdict(found), "wrong": found.faults(before, after)}, default=str),
         flush=True,

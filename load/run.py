@@ -137,9 +137,9 @@ def prove_full_disk(options: argparse.Namespace) -> Iterable[tuple[str, Figures,
 
 def _beside(options: argparse.Namespace, *cases: live_path.Case) -> Iterable[tuple[str, Figures, list[str]]]:
     how = options.seconds, options.live_trades_per_s, options.seed
-    plain = [live_path.run("plain", *how)]
-    found = [live_path.run(case, *how) for case in cases]
-    plain.append(live_path.run("plain", *how))
+    plain = [live_path.run_quietly("plain", *how)]
+    found = [live_path.run_quietly(case, *how) for case in cases]
+    plain.append(live_path.run_quietly("plain", *how))
     for each in (*plain, *found):
         yield each.case, attrs.asdict(each), each.faults(*plain)
 

@@ -20,6 +20,7 @@ from trio_projectx.journal.layout import Place, files, is_part, is_segment, segm
 from trio_projectx.journal.options import JournalOptions
 from trio_projectx.journal.recorder import open_recorder
 from trio_projectx.journal.scan import dataset
+from trio_projectx.journal.schemas import SCHEMAS
 from trio_projectx.journal.seal import Damage, Sealer, SealReport
 from trio_projectx.journal.segment import parse_segment
 from trio_projectx.journal.writer import JournalWriter, Rows
@@ -47,10 +48,16 @@ def test_a_clock_that_goes_back_does_not_turn_the_order_round(tmp_path: Path) ->
     options = JournalOptions(segment_bytes=1)
     writer = JournalWriter(tmp_path, options, Disk(), lambda: 0.0, lambda: now)
     for n in range(5):
-        writer.write([Rows(PLACE, [[T0 + n], [T0], [1.0], [1], [0]])])
+        writer.write([row(n)])
         now -= 10**9
     writer.close()
     assert stamps(tmp_path) == list(range(5))
+
+
+def row(number: int) -> Rows:
+    """One trade, in the columns that there are."""
+    values = {"ts_event": T0 + number, "ts_recv": T0, "price": 1.0, "volume": 1}
+    return Rows(PLACE, [[values.get(field.name, 0)] for field in SCHEMAS["trades"]])
 
 
 def damage(path: Path, row: int) -> int:
@@ -210,7 +217,7 @@ async def test_a_folder_whose_names_cannot_be_synced_costs_no_descriptor(tmp_pat
     writer = JournalWriter(tmp_path, JournalOptions(), NoSync(), lambda: 0.0, lambda: T0)
     for n in range(20):
         with pytest.raises(OSError, match="Input/output"):
-            writer.write([Rows(PLACE, [[T0 + n], [T0], [1.0], [1], [0]])])
+            writer.write([row(n)])
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
@@ -224,7 +231,7 @@ def test_a_descriptor_is_closed_once_whatever_close_says(tmp_path: Path) -> None
             raise OSError(errno.EIO, "Input/output error")
 
     writer = JournalWriter(tmp_path, JournalOptions(), Bad(), lambda: 0.0, lambda: T0)
-    writer.write([Rows(PLACE, [[T0], [T0], [1.0], [1], [0]])])
+    writer.write([row(0)])
     with pytest.raises(OSError, match="Input/output"):
         writer.close()
     assert len(closed) == len(set(closed)) == 1
@@ -255,20 +262,24 @@ def test_a_listing_that_misses_what_is_renamed_meanwhile_is_made_again(
 
 def test_a_reader_beside_a_process_that_seals_sees_each_row_once(tmp_path: Path) -> None:
     """For real, with threads: always a beginning of what was written, never less than the time before."""
-    done = threading.Event()
+    done, written = threading.Event(), 0
 
     def write() -> None:
-        options = JournalOptions(segment_bytes=1, sync_s=None)
-        writer, sealer = (
-            JournalWriter(tmp_path, options, Disk(), lambda: 0.0, lambda: T0),
-            Sealer(tmp_path, Disk()),
-        )
-        for n in range(60):
-            writer.write([Rows(PLACE, [[T0 + n], [T0], [1.0], [1], [0]])])
-            for place in writer.take_finished():
-                sealer.seal(place, writer.active)
-        writer.close()
-        done.set()
+        nonlocal written
+        try:
+            options = JournalOptions(segment_bytes=1, sync_s=None)
+            writer, sealer = (
+                JournalWriter(tmp_path, options, Disk(), lambda: 0.0, lambda: T0),
+                Sealer(tmp_path, Disk()),
+            )
+            for n in range(60):
+                writer.write([row(n)])
+                written = n + 1
+                for place in writer.take_finished():
+                    sealer.seal(place, writer.active)
+            writer.close()
+        finally:
+            done.set()
 
     thread = threading.Thread(target=write)
     thread.start()
@@ -281,6 +292,7 @@ def test_a_reader_beside_a_process_that_seals_sees_each_row_once(tmp_path: Path)
             seen = len(found)
     finally:
         thread.join(30)
+    assert written == 60
     assert stamps(tmp_path) == list(range(60))
 
 

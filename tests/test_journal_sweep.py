@@ -14,14 +14,19 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trio
+from test_journal_recorder import GRID, stamps, trades, until
 
+from trio_projectx import JournalEvent
 from trio_projectx.journal.disk import Disk
 from trio_projectx.journal.layout import Place, date_of, places
 from trio_projectx.journal.options import JournalOptions
+from trio_projectx.journal.recorder import open_recorder
 from trio_projectx.journal.retention import remove, survey, to_remove
 from trio_projectx.journal.scan import dataset
+from trio_projectx.journal.schemas import SCHEMAS
 from trio_projectx.journal.seal import Damage, Sealer
-from trio_projectx.journal.writer import JournalWriter, Rows
+from trio_projectx.journal.writer import JournalWriter, Rows, Value
 
 T0 = 1_787_172_660_000_000_000
 DAY = 86_400_000_000_000
@@ -119,11 +124,15 @@ class Sweeping(Disk):
 
 
 def rows(place: Place, first: int, count: int) -> Rows:
+    """Trades, in the columns that there are."""
     numbers = list(range(first, first + count))
-    return Rows(
-        place,
-        [[T0 + n for n in numbers], [T0] * count, [0.25 * n for n in numbers], [1] * count, [0] * count],
-    )
+    columns: dict[str, list[Value]] = {
+        "ts_event": [T0 + n for n in numbers],
+        "ts_recv": [T0] * count,
+        "price": [0.25 * n for n in numbers],
+        "volume": [1] * count,
+    }
+    return Rows(place, [columns.get(field.name, [0] * count) for field in SCHEMAS["trades"]])
 
 
 @attrs.define
@@ -301,3 +310,35 @@ def test_a_life_without_a_fault_is_what_it_seems(tmp_path: Path) -> None:
     assert life.expired == {Place("trades", each, date_of(T0)) for each in CONTRACTS}
     assert sum(map(len, found(tmp_path).values())) == 160
     assert datetime.date.fromisoformat("2026-08-19") == date_of(T0)
+
+
+@pytest.mark.slow
+async def test_a_recorder_that_meets_an_error_at_any_call(tmp_path: Path) -> None:
+    """Whatever fails: rows add up, what was acknowledged is read once, and something was told where rows were lost."""
+    options = JournalOptions(linger_s=0.0, retry_s=0.01, segment_bytes=2_000, sync_s=0.0)
+    for at in range(1, 60, 2):
+        root, disk, told = tmp_path / str(at), Sweeping(at, _eio, done=at % 4 == 1), list[JournalEvent]()
+        try:
+            async with open_recorder(root, options=options, tell=told.append, disk=disk) as recorder:
+                acknowledged: list[int] = []
+                for n in range(8):
+                    before = recorder.statistics().written
+                    recorder.trades(trades(n * 20, 20), GRID)
+                    await until(lambda: recorder.statistics().waiting + recorder.statistics().in_hand == 0)
+                    if recorder.statistics().written > before:
+                        acknowledged += range(n * 20, n * 20 + 20)
+                    await trio.sleep(0.005)
+        except OSError:
+            assert disk.names[at - 1] in ("make_folder", "sync_folder")  # it could not even begin
+            continue
+        counts = recorder.statistics()
+        assert counts.offered == counts.written + counts.lost == 160, at
+        assert counts.written == len(acknowledged), at
+        assert bool(told) or not counts.lost, at
+        numbers = stamps(root)
+        assert set(acknowledged) <= set(numbers), at
+        assert numbers == sorted(set(numbers)), at
+
+
+def _eio() -> OSError:
+    return OSError(5, "Input/output error")
