@@ -475,6 +475,37 @@ async def test_a_file_is_judged_by_what_it_holds_and_told(tmp_path: Path) -> Non
     assert all(each.reason for each in told)
 
 
+def test_the_ledger_on_disk_does_not_promise_what_is_damaged_any_more(tmp_path: Path) -> None:
+    store = BarStore(tmp_path)
+    STORES.append(store)
+    store.save(MNQ, MINUTES, Intervals([(T0, T0 + DAY)]), inside(T0, T0 + DAY))
+    (path,) = tmp_path.rglob("*.parquet")
+    path.write_bytes(path.read_bytes()[:-9])
+    assert store.load(MNQ, MINUTES, T0, T0 + DAY).candles == []
+    assert not covered(tmp_path)
+
+
+def test_a_hole_in_what_is_saved_is_one_also_where_something_was_known(tmp_path: Path) -> None:
+    store, end = BarStore(tmp_path), T0 + DAY
+    STORES.append(store)
+    store.save(MNQ, MINUTES, Intervals([(T0, end)]), inside(T0, end))
+    parts = Intervals([(T0, T0 + HOUR), (T0 + 2 * HOUR, T0 + 3 * HOUR)])
+    store.save(MNQ, MINUTES, parts, inside(T0, T0 + HOUR) + inside(T0 + 2 * HOUR, T0 + 3 * HOUR))
+    assert list(covered(tmp_path)) == [(T0, T0 + HOUR), (T0 + 2 * HOUR, end)]
+
+
+@pytest.mark.parametrize("month", ["2026-08", "2026-09", "2026-10"])
+async def test_one_damaged_month_of_several_leaves_no_hole(tmp_path: Path, month: str) -> None:
+    bars = [candle(T0 + n * HOUR) for n in range(60 * 24)]
+    service = FakeService(bars)
+    await get(fetcher(tmp_path, service), T0, T0 + 60 * DAY)
+    (path,) = tmp_path.rglob(f"{month}.parquet")  # noqa: ASYNC240
+    path.write_bytes(path.read_bytes()[:-9])
+    service.asked.clear()
+    assert await get(fetcher(tmp_path, service), T0, T0 + 60 * DAY) == bars
+    assert len(service.asked) in (1, 2)  # of that month alone
+
+
 async def test_who_may_not_write_leaves_a_damaged_file_where_it_is(tmp_path: Path) -> None:
     service = FakeService(BARS)
     await get(fetcher(tmp_path, service))
