@@ -12,7 +12,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -225,7 +225,7 @@ class BarStore:
         return bars if now else None
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[bool]:
+    def _writing(self) -> Generator[bool]:
         """For the length of a block have the right to write, and say whether that is so; it may be in another one."""
         if self._claim is not None:
             yield True
