@@ -104,7 +104,8 @@ async def test_of_a_time_that_goes_on_only_what_is_new_is_asked_for(autojump_clo
     later = FakeService(inside(T0, now + HOUR))
     source = CachedFetcher(Fetcher(later, live=False), source._levels, lambda: now + HOUR)
     assert await get(source, T0, now + HOUR) == later.bars
-    assert {question.start_ns for question in later.asked} == {known}
+    # The last quarter of an hour may have got a late trade since, as the very last bar has here.
+    assert {question.start_ns for question in later.asked} == {known - 15 * MINUTE}
 
 
 @settings(max_examples=60, deadline=None)
