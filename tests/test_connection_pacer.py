@@ -247,7 +247,7 @@ async def test_a_history_that_hangs_takes_no_connection_that_live_streams_need(
                 urgency = Urgency.FILL if number % 4 == 0 else Urgency.BULK
                 nursery.start_soon(rest.bars, QUESTION, TOKEN, urgency)
             await trio.testing.wait_all_tasks_blocked()
-            assert network.open_streams() == 6  # two for gaps, four for whoever asks for much
+            assert network.open_streams() == 6  # three for gaps, three for whoever asks for much
             start = trio.current_time()
             assert await rest.validate(TOKEN) == TOKEN
             assert trio.current_time() == start

@@ -126,10 +126,16 @@ async def test_what_is_not_final_is_asked_again(tmp_path: Path) -> None:
     fetcher = cached(tmp_path, service, now)
     await fetcher.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)
     newest = service.bars[-1]
-    assert covered(tmp_path).covers(T0, newest.start)
-    assert not covered(tmp_path).within(newest.start, T0 + DAY)
+    final = newest.start - 15 * MINUTE
+    assert covered(tmp_path).covers(T0, final)
+    assert not covered(tmp_path).within(final, T0 + DAY)
     whole = FakeService(
-        [*service.bars[:-1], candle(newest.start, volume=900), *[b for b in BARS if b.start > newest.start]]
+        [
+            *[bar for bar in service.bars if bar.start < final],
+            # Late trades: of each that was over, too.
+            *[candle(bar.start, volume=900) for bar in service.bars if bar.start >= final],
+            *[bar for bar in BARS if bar.start > newest.start],
+        ]
     )
     for again in (
         CachedFetcher(Fetcher(whole, live=False), fetcher._levels, lambda: now + DAY),
@@ -137,7 +143,7 @@ async def test_what_is_not_final_is_asked_again(tmp_path: Path) -> None:
     ):
         found = await again.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)
         assert found.candles == [bar for bar in whole.bars if bar.start < T0 + DAY]
-        assert all(q.start_ns >= newest.start for q in whole.asked)
+        assert all(q.start_ns >= final for q in whole.asked)
 
 
 @pytest.mark.parametrize("where", ["parquet", "json", "gone"])

@@ -119,6 +119,25 @@ async def test_an_account_that_changes_to_the_other_tier_is_noticed_and_told(
         await fixed.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)
 
 
+@pytest.mark.parametrize("wish", [None, False])
+async def test_an_empty_time_of_a_tier_that_has_bars_is_no_change_of_the_account(
+    autojump_clock: object, *, wish: bool | None
+) -> None:
+    """An account may see both tiers; what one lacks does not make it the wrong one."""
+    hole = (T0 + 300 * MINUTE, T0 + 310 * MINUTE)
+    ours = FakeService([bar for bar in day_of_minutes() if not hole[0] <= bar.start < hole[1]])
+    other = FakeService(day_of_minutes(), tier=True)
+
+    async def ask(question: BarsQuestion, urgency: Urgency) -> list[WireCandle]:
+        return await (other if question.live else ours)(question, urgency)
+
+    fetcher = Fetcher(ask, live=wish)
+    assert (await fetcher.fetch(INSTRUMENT, MINUTES, T0, T0 + DAY)).candles == ours.bars
+    assert (await fetcher.fetch(INSTRUMENT, MINUTES, *hole)).candles == []
+    assert fetcher.tier is False
+    assert len(other.asked) == 1
+
+
 async def test_an_empty_success_between_two_pages_is_asked_again(autojump_clock: object) -> None:
     service = FakeService(day_of_minutes(), cap=500)
 

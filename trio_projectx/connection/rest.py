@@ -58,7 +58,7 @@ Body: TypeAlias = Mapping[str, str | bool | int]
 _SECOND: Final = 1
 _DAY_NS: Final = 86_400_000_000_000
 #: Of the pool's ten connections so many for what can wait; the rest is for what live streams need.
-_AT_ONCE: Final = {Urgency.FILL: 2, Urgency.BULK: 4}
+_AT_ONCE: Final = {Urgency.FILL: 3, Urgency.BULK: 3}
 _NOT_REACHED: Final = (
     httpx2.HTTPError,
     httpx2.InvalidURL,

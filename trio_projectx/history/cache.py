@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 import trio
 
+from trio_projectx._timeframe import NS_PER_SECOND
 from trio_projectx.bars.edges import DAY_NS
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
@@ -21,6 +22,9 @@ from trio_projectx.history.units import Source
 
 #: No market that has bars is shut for longer; where there is none for longer, something else may be the reason.
 _SHUT_MOST_NS: Final = 4 * DAY_NS
+#: A bar of the last day is final when one has begun so long after its end: what is forming is not, nor what may get
+#: trades that the service learns of late.
+_SETTLED_NS: Final = 15 * 60 * NS_PER_SECOND
 #: So many bars, or bars of so many seconds, are kept at once: each time a file of up to a month is written anew.
 _KEEP_BARS: Final = 20_000
 _KEEP_S: Final = 5.0
@@ -65,11 +69,11 @@ class _Wanted:
 class CachedFetcher:
     """A `Fetcher` with memory, and perhaps disk, before it.
 
-    Only what is final and was shown is kept: bars of time that ended a day ago, or that a younger bar of the service's
-    shows to be over, and the time between bars. An answer without bars is kept by no level, nor is what lies more than
-    four days beyond the bars of one: perhaps the service, or the account, only did not show it. The time of a bar that
-    was left out for a fault is not kept either. Several may ask for the same time at once; each asks the service then,
-    and they keep the same.
+    Only what is final and was shown is kept: bars of time that ended a day ago, or a quarter of an hour before the
+    service's youngest bar, and the time between bars. An answer without bars is kept by no level, nor is what lies more
+    than four days beyond the bars of one: perhaps the service, or the account, only did not show it. The time of a bar
+    that was left out for a fault is not kept either. Several may ask for the same time at once; each asks the service
+    then, and they keep the same.
     """
 
     def __init__(self, fetcher: Fetcher, levels: Levels, wall_clock: Callable[[], int]) -> None:
@@ -221,7 +225,8 @@ class _Keeper:
         """Return until when what came is final."""
         newest = pager.newest
         if self._high > self._wall_clock() - DAY_NS:
-            return min(self._high, newest)  # that one may be forming
+            step = self._wanted.source.step_ns
+            return min(self._high, (newest - _SETTLED_NS) // step * step)
         if self._high - newest > _SHUT_MOST_NS:
             return newest + self._wanted.source.step_ns
         return self._high

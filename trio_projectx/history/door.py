@@ -29,7 +29,7 @@ _log: Final = logging.getLogger("trio_projectx")
 class HistoryDoor:
     """The history of one gateway, with its levels (`CachedFetcher`): memory, disk with a ``cache`` folder, service.
 
-    ``tell`` gets what is told of the cache. `close` it, so that another gateway may write into that folder.
+    ``tell`` gets what is told of the cache.
     """
 
     def __init__(

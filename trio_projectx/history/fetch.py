@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from trio_projectx._errors import GatewayError
+from trio_projectx._timeframe import NS_PER_SECOND
 from trio_projectx.connection.answers import BarsQuestion, WireCandle
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
@@ -30,6 +31,7 @@ _PATH: Final = "History/retrieveBars"
 _DOUBT_S: Final = 1.0
 #: How often, at most, it is looked whether bars have moved to the other tier: the account may have changed.
 _LOOK_S: Final = 60.0
+_WEEK_NS: Final = 7 * 86_400 * NS_PER_SECOND
 Ask: TypeAlias = Callable[[BarsQuestion, Urgency], Awaitable[list[WireCandle]]]
 
 
@@ -263,6 +265,9 @@ class Fetcher:
             self._looked_at = now if was else self._looked_at
             look = attrs.evolve(span, limit=1)
             found = await self._asked(instrument, source, look, urgency, live=not live)
+            if found and was:  # but perhaps only this time is empty here, and the tier is not
+                look = attrs.evolve(look, start=span.end - _WEEK_NS)
+                found = [] if await self._asked(instrument, source, look, urgency, live=live) else found
             if found and self._wish is not None:
                 raise WrongTier(
                     f"bars: live={self._wish} shows these credentials none of {instrument.contract_id}, "

@@ -43,7 +43,7 @@ def holdings(root: str | Path) -> Iterator[Holding]:
     root = Path(root)
     if not root.is_dir():
         raise ConfigError(f"there is no folder {root}")
-    for shelf in BarStore(root).shelves():
+    for shelf in BarStore(root, is_reader=True).shelves():
         size = sum(path.stat().st_size for path in shelf.folder.glob("*.parquet"))
         rows = dataset(root, shelf.contract_id, shelf.unit).count_rows()
         covered = tuple(shelf.ledger.covered)

@@ -50,9 +50,9 @@ class Levels:
         self._is_closed = False
 
     def close(self) -> None:
-        """Write nothing more. A call that is under way ends by itself, and then others may write."""
+        """Write nothing more. A call that is under way ends by itself."""
         self._is_closed = True
-        if self._store is not None and not self._threads.borrowed_tokens:
+        if self._store is not None:
             self._store.close()
 
     async def known(
@@ -132,8 +132,6 @@ class Levels:
             return work()
         finally:
             self._is_stuck = False
-            if self._is_closed and self._store is not None:
-                self._store.close()
 
     def _tell_damages(self) -> None:
         damages = [] if self._store is None else self._store.take_damages()

@@ -62,7 +62,7 @@ def dataset(root: str | Path, contract: str | None = None, unit: str | None = No
     format_ = ds.ParquetFileFormat(default_fragment_scan_options=checked)
     filesystem = pafs.LocalFileSystem()
     fragments: list[ds.Fragment] = []
-    for shelf in BarStore(Path(root)).shelves():
+    for shelf in BarStore(Path(root), is_reader=True).shelves():
         if wanted in (None, shelf.contract_id) and unit in (None, shelf.unit):
             where = (ds.field("contract") == shelf.contract_id) & (ds.field("unit") == shelf.unit)
             fragments += [

@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,9 @@ from trio_projectx.market import ContractId
 
 _log: Final = logging.getLogger("trio_projectx")
 BARS: Final = "bars"
+#: How often, and after what time each, it is tried to get the right to write.
+_TURNS: Final = 20
+_TURN_S: Final = 0.05
 _LABEL: Final = re.compile("[0-9]{1,5}[smh]")
 
 
@@ -39,7 +43,7 @@ class Damage:
     name: str
     reason: str
     is_moved: bool
-    """Whether it is in the quarantine; not where another process has the right to write."""
+    """Whether it is in the quarantine; not while another process writes."""
 
 
 @attrs.frozen(slots=True)
@@ -61,25 +65,24 @@ class Shelf:
 
 
 class BarStore:
-    """All bars below ``root``. For one call at a time; of several processes, one writes, and the others only read.
+    """All bars below ``root``. For one call at a time.
 
-    The right to write is claimed with the first write, and kept until `close`.
+    Several processes may have one each: they write in turns. One that finds another writing for longer than a second
+    leaves it at reading, that once, and says so in the log. With ``is_reader`` it never writes.
     """
 
-    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+    def __init__(self, root: Path, disk: Disk | None = None, *, is_reader: bool = False) -> None:
         self.root = root
         self._disk = Disk() if disk is None else disk
+        self._is_reader = is_reader
         self._claim: Claim | None = None
         self._is_closed = False
         self._told: set[str] = set()
         self._damages: list[Damage] = []
 
     def close(self) -> None:
-        """Write nothing more, and let another process write."""
+        """Write nothing more."""
         self._is_closed = True
-        if self._claim is not None:
-            self._claim.release()
-            self._claim = None
 
     def take_damages(self) -> list[Damage]:
         """Return what was found damaged since the last call."""
@@ -120,29 +123,34 @@ class BarStore:
     ) -> bool:
         """Put in all bars that open in ``covered``; they take the place of what was known from its start to its end.
 
-        False if that is not ours to do: another process writes, or a later version has written.
+        False if that is not ours to do: another process is writing, or a later version has written.
         """
-        folder, spans = self._folder(contract_id, source), list(covered)
-        if not spans or not self._may_write():
+        if not covered or self._is_closed:
             return False
+        folder = self._folder(contract_id, source)
+        with self._writing() as may_write:
+            try:
+                if may_write:
+                    self._save(folder, source, covered, sorted(bars, key=opening), live)
+            except NewerFormat:
+                self._tell_newer(folder)
+                return False
+        return may_write
+
+    def _save(self, folder: Path, source: Source, covered: Intervals, bars: list[Candle], live: bool) -> None:
+        spans = list(covered)
         start, end = spans[0][0], spans[-1][1]
-        try:
-            ledger = self._prepared(folder, live)
-            bars = sorted(bars, key=opening)
-            for span in chunks(source, start, end):
-                old = self._checked(folder, source, span, ledger) or []
-                kept = [bar for bar in old if not start <= bar.start < end]
-                new = [bar for bar in bars if max(span[0], start) <= bar.start < min(span[1], end)]
-                data = encoded(sorted([*kept, *new], key=opening), live=live)
-                self._replace(folder / file_name(source, span[0]), data)
-        except NewerFormat:
-            self._tell_newer(folder)
-            return False
+        ledger = self._prepared(folder, live)
+        for span in chunks(source, start, end):
+            old = self._checked(folder, source, span, ledger) or []
+            kept = [bar for bar in old if not start <= bar.start < end]
+            new = [bar for bar in bars if max(span[0], start) <= bar.start < min(span[1], end)]
+            data = encoded(sorted([*kept, *new], key=opening), live=live)
+            self._replace(folder / file_name(source, span[0]), data)
         ledger.covered.cut(start, end)
-        for span in spans:
-            ledger.covered.add(*span)
+        for each in spans:
+            ledger.covered.add(*each)
         self._replace(folder / LEDGER, ledger.encoded())
-        return True
 
     def shelves(self) -> Iterator[Shelf]:
         """Yield every folder that has a ledger, by contract and unit."""
@@ -190,30 +198,63 @@ class BarStore:
         path = folder / file_name(source, span[0])
         try:
             bars = read_bars(path, span, live=ledger.live)
-        except DamagedBars as exc:
-            bars = None
-            self._set_aside(path, str(exc))
-        if bars is None and ledger.covered.within(*span):
-            ledger.covered.cut(*span)
-            if self._may_write() and (fresh := self._ledger(folder)) is not None:
-                fresh.covered.cut(*span)  # not `ledger`: another process may have written since that was read
-                self._replace(folder / LEDGER, fresh.encoded())
+            is_damaged = False
+        except DamagedBars:
+            bars, is_damaged = None, True
+        if bars is None and (is_damaged or ledger.covered.within(*span)):
+            return self._mended(path, span, ledger)
         return bars
 
-    def _may_write(self) -> bool:
-        if self._claim is None and not self._is_closed:
+    def _mended(self, path: Path, span: Interval, ledger: Ledger) -> list[Candle] | None:
+        """Look once more, with the right to write: another process may have been at it. What is damaged goes."""
+        bars: list[Candle] | None = None
+        with self._writing():
+            fresh = self._ledger(path.parent)
             try:
-                self._claim = Claim(self.root / BARS, self._disk)
+                bars = read_bars(path, span, live=ledger.live)
+            except DamagedBars as exc:
+                self._set_aside(path, str(exc))
+            is_ours = fresh is not None and fresh.live is ledger.live
+            now = fresh.covered.within(*span) if fresh is not None and is_ours and bars is not None else []
+            ledger.covered.cut(*span)
+            for each in now:
+                ledger.covered.add(*each)
+            if fresh is not None and is_ours and bars is None and self._claim is not None:
+                fresh.covered.cut(*span)
+                self._replace(path.parent / LEDGER, fresh.encoded())
+        return bars if now else None
+
+    @contextlib.contextmanager
+    def _writing(self) -> Generator[bool]:
+        """For the length of a block have the right to write, and say whether that is so; it may be in another one."""
+        if self._claim is not None:
+            yield True
+            return
+        self._claim = self._claimed()
+        try:
+            yield self._claim is not None
+        finally:
+            if self._claim is not None:
+                self._claim.release()
+            self._claim = None
+
+    def _claimed(self) -> Claim | None:
+        """Wait for another process to have written, for a second."""
+        for _ in range(0 if self._is_reader else _TURNS):
+            try:
+                return Claim(self.root / BARS, self._disk)
             except ConfigError:
-                self._tell_once("another gateway writes into the cache of bars; this one only reads it")
-        return self._claim is not None
+                time.sleep(_TURN_S)  # in a thread
+        if not self._is_reader:
+            self._tell_once("another gateway writes into the cache of bars; this one only reads meanwhile")
+        return None
 
     def _set_aside(self, path: Path, reason: str) -> None:
         name = "/".join(path.relative_to(self.root).parts)
         _log.warning("the cached bars of %s are damaged (%s); they are asked for again", name, reason)
-        is_moved = self._may_write()
-        if is_moved:
-            self._quarantine(path)
+        with self._writing() as is_moved:
+            if is_moved:
+                self._quarantine(path)
         self._damages.append(Damage(name, reason, is_moved))
 
     def _quarantine(self, path: Path) -> None:
