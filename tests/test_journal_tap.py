@@ -157,7 +157,7 @@ async def test_a_full_disk_is_told_and_costs_no_trade_and_what_was_acknowledged_
             counts = recorder.statistics()
     assert not [item for item in items if isinstance(item, px.Gap)]  # the feed has not noticed
     failed = [event for event in told if isinstance(event, px.JournalFailed)]
-    assert failed[0].reason == os.strerror(errno.ENOSPC)
+    assert (failed[0].reason, failed[0].journal) == (os.strerror(errno.ENOSPC), str(tmp_path))
     assert any(isinstance(event, px.JournalRecovered) for event in told)
     assert counts.offered == counts.written + counts.lost
     assert counts.lost > 0

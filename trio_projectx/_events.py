@@ -228,6 +228,8 @@ class JournalFailed:
     lost: int
     retry_in_s: float
     at: int
+    journal: str = ""
+    """Its folder."""
 
 
 @attrs.frozen(slots=True)
@@ -236,6 +238,8 @@ class JournalRecovered:
 
     lost: int
     at: int
+    journal: str = ""
+    """Its folder."""
 
 
 @attrs.frozen(slots=True)
@@ -244,6 +248,8 @@ class JournalOverflowed:
 
     lost: int
     at: int
+    journal: str = ""
+    """Its folder."""
 
 
 @attrs.frozen(slots=True)
@@ -253,6 +259,8 @@ class JournalSlow:
     taken_s: float
     waiting_rows: int
     at: int
+    journal: str = ""
+    """Its folder."""
 
 
 @attrs.frozen(slots=True)
@@ -264,6 +272,8 @@ class JournalQuarantined:
     reason: str
     rows_saved: int
     at: int
+    journal: str = ""
+    """Its folder."""
 
 
 @attrs.frozen(slots=True)

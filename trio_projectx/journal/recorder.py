@@ -58,6 +58,7 @@ class Recorder:
         tell: Callable[[JournalEvent], None],
     ) -> None:
         self.root = self._root = root
+        self._name = str(root)
         self._options = options
         self._disk = disk
         self._wall_clock = wall_clock
@@ -183,7 +184,7 @@ class Recorder:
     async def _write(self) -> None:
         overflowed = self._queue.take_overflowed()
         if overflowed:
-            self._tell(JournalOverflowed(overflowed, self._wall_clock()))
+            self._tell(JournalOverflowed(overflowed, self._wall_clock(), self._name))
         records = self._queue.take()
         rows = sum(map(len, records))
         if trio.current_time() < self._failed_until and not self._is_closing:
@@ -210,11 +211,12 @@ class Recorder:
         self._queue.lose(rows, records)
         self._failed_until = trio.current_time() + self._options.retry_s
         reason = escape(exc.strerror or str(exc) or type(exc).__name__)
-        self._tell(JournalFailed(reason, rows, self._options.retry_s, self._wall_clock()))
+        self._tell(JournalFailed(reason, rows, self._options.retry_s, self._wall_clock(), self._name))
 
     def _recovered(self) -> None:
         self._is_failed = False
-        self._tell(JournalRecovered(self._queue.lost - self._lost_at_failure, self._wall_clock()))
+        lost = self._queue.lost - self._lost_at_failure
+        self._tell(JournalRecovered(lost, self._wall_clock(), self._name))
 
     # -- in the thread
 
@@ -226,7 +228,8 @@ class Recorder:
             self._fail(exc, 0)
             return
         for each in damaged:
-            self._tell(JournalQuarantined(each.name, each.reason, each.rows_saved, self._wall_clock()))
+            at = self._wall_clock()
+            self._tell(JournalQuarantined(each.name, each.reason, each.rows_saved, at, self._name))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run ``work`` in the recorder's thread, and tell while it is slow. Cancelled, it is left behind."""
@@ -244,7 +247,7 @@ class Recorder:
         while True:
             await trio.sleep(self._options.slow_s)
             taken_s = trio.current_time() - start
-            self._tell(JournalSlow(taken_s, self._queue.waiting, self._wall_clock()))
+            self._tell(JournalSlow(taken_s, self._queue.waiting, self._wall_clock(), self._name))
 
     def _recover(self) -> list[Damage]:
         """Seal what a process before us has left, and let go what is too old."""
