@@ -13,6 +13,12 @@ from trio_projectx import (
     Gap,
     HubState,
     HubStateChanged,
+    JournalDamaged,
+    JournalFailed,
+    JournalOverflowed,
+    JournalQuarantined,
+    JournalRecovered,
+    JournalSlow,
     MarketStalled,
     Quote,
     Side,
@@ -86,4 +92,22 @@ def test_what_replaces_what() -> None:
         TokenRefreshed(None, 1),
         ClockSkewed(1.0, True, 1),
         MarketStalled(MNQ, 30.0, 30.0, 1),
+    )
+
+
+def test_what_two_journals_tell_is_told_apart() -> None:
+    all_differ(
+        event_key,
+        JournalFailed("full", 1, 30.0, 5, "one"),
+        JournalFailed("full", 1, 30.0, 5, "two"),
+        JournalOverflowed(1, 5, "one"),
+        JournalRecovered(1, 5, "one"),
+        JournalSlow(1.0, 1, 5, "one"),
+        JournalQuarantined("a", "x", 1, 5, "one"),
+        JournalQuarantined("b", "x", 1, 5, "one"),
+        JournalDamaged("a", "x", 1, 5),
+        JournalDamaged("b", "x", 1, 5),
+    )
+    assert event_key(JournalFailed("full", 1, 30.0, 5, "one")) == event_key(
+        JournalFailed("io", 2, 3.0, 6, "one")
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import trio
 from replay_tools import OPTIONS, recording, replayed
@@ -155,7 +157,7 @@ async def test_a_full_disk_is_told_and_costs_no_trade_and_what_was_acknowledged_
             counts = recorder.statistics()
     assert not [item for item in items if isinstance(item, px.Gap)]  # the feed has not noticed
     failed = [event for event in told if isinstance(event, px.JournalFailed)]
-    assert failed[0].reason == os.strerror(errno.ENOSPC)
+    assert (failed[0].reason, failed[0].journal) == (os.strerror(errno.ENOSPC), str(tmp_path))
     assert any(isinstance(event, px.JournalRecovered) for event in told)
     assert counts.offered == counts.written + counts.lost
     assert counts.lost > 0
@@ -176,14 +178,57 @@ async def test_a_full_disk_is_told_and_costs_no_trade_and_what_was_acknowledged_
     assert [item.ts_event for item in both] == sorted(item.ts_event for item in both)
 
 
+async def test_a_disk_that_hangs_costs_no_trade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS.md row 108, in real time: a flood of 20,000 trades comes through while a write does not return."""
+    hold, write, count = threading.Event(), Disk.write, 20_000
+
+    def hung(disk: Disk, fd: int, data: bytes) -> int:
+        hold.wait(30)
+        return write(disk, fd, data)
+
+    monkeypatch.setattr(Disk, "write", hung)
+    contract = "CON.F.US.GCE.Z26"
+    tape = pa.table(
+        {
+            "ts_event": pa.array([T0 + n * 10_000_000 for n in range(count)], pa.int64()),
+            "price": [2000.0 + n % 7 / 10 for n in range(count)],
+            "volume": [1 + n % 3 for n in range(count)],
+        }
+    )
+    options = px.JournalOptions(linger_s=0.01, slow_s=0.05)
+    async with px.simulator.open_simulator(replay=tape, contract=contract, speed=0) as sim:
+        async with (
+            px.open_gateway(px.GatewayConfig.simulated(sim.url)) as gateway,
+            gateway.open_events() as events,
+        ):
+            async with gateway.open_recorder(tmp_path, options=options) as recorder:
+                async with gateway.open_trades(contract, capacity=count) as trades:
+                    seen = 0
+                    with trio.fail_after(20):
+                        while seen < count:
+                            await trio.sleep(0.01)
+                            seen = trades.statistics().queued
+                    assert recorder.statistics().written == 0
+                    hold.set()
+                    await until(lambda: recorder.statistics().written >= count)
+            told = [events.receive_nowait() for _ in range(events.statistics().queued)]
+    assert any(isinstance(event, px.JournalSlow) for event in told)
+    assert not any(isinstance(event, px.JournalOverflowed | px.JournalFailed) for event in told)
+    assert dataset(tmp_path, "trades").count_rows() == count
+
+
 async def test_a_file_that_was_damaged_is_quarantined_when_the_gateway_records_again(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     """FAULTS.md row 108: told, moved away, and the rows before the damage are played."""
     options = px.JournalOptions(linger_s=0.05, sync_s=None, slow_s=3600.0)
-    async with running() as (_, gateway), recording(gateway, tmp_path, autojump_clock, options=options):
+    async with (
+        running() as (_, gateway),
+        recording(gateway, tmp_path, autojump_clock, options=options) as recorder,
+    ):
         async with gateway.open_trades("MNQ"):
-            await trio.sleep(5.0123)
+            while recorder.statistics().written < 200:  # the disk works in real time
+                await trio.sleep(1.0123)
             (segment,) = (tmp_path / "frames").rglob("*.arrows")
             data = segment.read_bytes()
     for part in (tmp_path / "frames").rglob("*.parquet"):

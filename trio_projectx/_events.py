@@ -280,6 +280,8 @@ class JournalFailed:
     lost: int
     retry_in_s: float
     at: int
+    journal: str = ""
+    """Its folder."""
 
 
 @attrs.frozen(slots=True)
@@ -288,6 +290,8 @@ class JournalRecovered:
 
     lost: int
     at: int
+    journal: str = ""
+    """Its folder."""
 
 
 @attrs.frozen(slots=True)
@@ -296,6 +300,8 @@ class JournalOverflowed:
 
     lost: int
     at: int
+    journal: str = ""
+    """Its folder."""
 
 
 @attrs.frozen(slots=True)
@@ -305,6 +311,8 @@ class JournalSlow:
     taken_s: float
     waiting_rows: int
     at: int
+    journal: str = ""
+    """Its folder."""
 
 
 @attrs.frozen(slots=True)
@@ -316,6 +324,8 @@ class JournalQuarantined:
     reason: str
     rows_saved: int
     at: int
+    journal: str = ""
+    """Its folder."""
 
 
 @attrs.frozen(slots=True)

@@ -19,7 +19,11 @@ from trio_projectx._events import (
     HistoryMissing,
     HubStateChanged,
     JournalDamaged,
+    JournalFailed,
+    JournalOverflowed,
     JournalQuarantined,
+    JournalRecovered,
+    JournalSlow,
     Quote,
     RejectionBurst,
     Trade,
@@ -69,7 +73,7 @@ def event_stamp(item: GatewayEvent) -> int:
 
 
 def event_key(item: GatewayEvent) -> Hashable:
-    """Return its kind, and whose it is: of which hub, of which bars, of which records, which file."""
+    """Return its kind, and whose it is: of which hub, of which bars, of which records, which journal and file."""
     match item:
         case HubStateChanged():
             return type(item), item.hub
@@ -86,7 +90,11 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.name
         case RejectionBurst():
             return type(item), item.contract_id, item.what
-        case JournalQuarantined() | JournalDamaged():
+        case JournalQuarantined():
+            return type(item), item.journal, item.name
+        case JournalDamaged():
             return type(item), item.name
+        case JournalFailed() | JournalRecovered() | JournalOverflowed() | JournalSlow():
+            return type(item), item.journal
         case _:
             return type(item), None

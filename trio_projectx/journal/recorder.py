@@ -58,6 +58,7 @@ class Recorder:
         tell: Callable[[JournalEvent], None],
     ) -> None:
         self.root = self._root = root
+        self._name = str(root)
         self._options = options
         self._disk = disk
         self._wall_clock = wall_clock
@@ -183,7 +184,7 @@ class Recorder:
     async def _write(self) -> None:
         overflowed = self._queue.take_overflowed()
         if overflowed:
-            self._tell(JournalOverflowed(overflowed, self._wall_clock()))
+            self._tell(JournalOverflowed(overflowed, self._wall_clock(), self._name))
         records = self._queue.take()
         rows = sum(map(len, records))
         if trio.current_time() < self._failed_until and not self._is_closing:
@@ -209,11 +210,13 @@ class Recorder:
         self._is_failed = True
         self._queue.lose(rows, records)
         self._failed_until = trio.current_time() + self._options.retry_s
-        self._tell(JournalFailed(_reason(exc), rows, self._options.retry_s, self._wall_clock()))
+        at = self._wall_clock()
+        self._tell(JournalFailed(_reason(exc), rows, self._options.retry_s, at, self._name))
 
     def _recovered(self) -> None:
         self._is_failed = False
-        self._tell(JournalRecovered(self._queue.lost - self._lost_at_failure, self._wall_clock()))
+        lost = self._queue.lost - self._lost_at_failure
+        self._tell(JournalRecovered(lost, self._wall_clock(), self._name))
 
     # -- in the thread
 
@@ -224,9 +227,11 @@ class Recorder:
             await self._in_thread(lambda: work(damaged))
         except OSError as exc:
             self._seal_after = trio.current_time() + self._options.retry_s
-            self._tell(JournalFailed(_reason(exc), 0, self._options.retry_s, self._wall_clock()))
+            at = self._wall_clock()
+            self._tell(JournalFailed(_reason(exc), 0, self._options.retry_s, at, self._name))
         for each in damaged:
-            self._tell(JournalQuarantined(each.name, each.reason, each.rows_saved, self._wall_clock()))
+            at = self._wall_clock()
+            self._tell(JournalQuarantined(each.name, each.reason, each.rows_saved, at, self._name))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run ``work`` in the recorder's thread, and tell while it is slow. Cancelled, it is left behind."""
@@ -244,7 +249,7 @@ class Recorder:
         while True:
             await trio.sleep(self._options.slow_s)
             taken_s = trio.current_time() - start
-            self._tell(JournalSlow(taken_s, self._queue.waiting, self._wall_clock()))
+            self._tell(JournalSlow(taken_s, self._queue.waiting, self._wall_clock(), self._name))
 
     def _recover(self, damaged: list[Damage]) -> None:
         """Seal what a process before us has left, and let go what is too old."""

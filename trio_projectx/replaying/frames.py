@@ -93,6 +93,7 @@ class FramePlayer:
         self.hub = RecordedHub(self._wished)
         self.counts = ReadCounts()
         self._run = ""
+        self._is_torn = False  # marks are missing: the next `StateMark` says what is so
         self._shift = self._highest = 0
         self._readers: dict[int, EpochReader] = {}
         self._lines: dict[_Key, int | None] = {}  # where each was acknowledged
@@ -192,11 +193,12 @@ class FramePlayer:
             self._market.act(Behind(self._market.serial, partial(contract.lose, loss)))
 
     def _state(self, mark: StateMark, at_ns: int) -> None:
-        if mark.run == self._run and not mark.lost:
+        if mark.run == self._run and not (mark.lost or self._is_torn):
             return
         if self._run:
             why = f"{mark.lost} frames are missing in the record" if mark.lost else "another recording begins"
-            self._leave_all(why, at_ns)
+            self._leave_all("the record is damaged" if self._is_torn else why, at_ns)
+        self._is_torn = False
         if dict(mark.limits) != dict(limits_in_force(self._limits)):
             _log.warning("replay: the record was made with other limits; bars may differ from those of then")
         self._run = mark.run
@@ -215,6 +217,7 @@ class FramePlayer:
         at = self._times.ts_recv
         _log.warning("replay: %s: %s; what follows is behind a gap", damage.name, damage.reason)
         self._tell(JournalDamaged(damage.name, damage.reason, damage.rows_saved, at))
+        self._is_torn = True
         before = dict(self._lines)
         for line, wanted in before:
             self._line(What.LEAVE, line, wanted, f"the record is damaged: {damage.reason}", at, 0)
