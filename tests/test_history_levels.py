@@ -23,6 +23,7 @@ from trio_projectx import AuthError, CacheQuarantined
 from trio_projectx.connection.answers import BarsQuestion, WireCandle
 from trio_projectx.connection.pacer import Urgency
 from trio_projectx.history import levels as levels_module
+from trio_projectx.history import store as store_module
 from trio_projectx.history.cache import CachedFetcher
 from trio_projectx.history.candles import Candle
 from trio_projectx.history.fetch import Fetcher, Progress
@@ -363,7 +364,10 @@ async def test_several_that_ask_for_the_same_time_do_no_harm(tmp_path: Path) -> 
     assert service.asked == []
 
 
-async def test_two_gateways_write_in_turns_and_lose_nothing_of_each_other(tmp_path: Path) -> None:
+async def test_two_gateways_write_in_turns_and_lose_nothing_of_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_TURNS", 500)  # however busy this machine is
     service = FakeService(BARS)
     stores = [BarStore(tmp_path), BarStore(tmp_path)]
     sources = [
@@ -386,8 +390,9 @@ async def test_two_gateways_write_in_turns_and_lose_nothing_of_each_other(tmp_pa
 
 
 async def test_who_finds_another_writing_only_reads_and_says_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(store_module, "_TURNS", 2)
     service = FakeService(BARS)
     assert BarStore(tmp_path).save(MNQ, MINUTES, Intervals([(T0, T0 + DAY)]), inside(T0, T0 + DAY))
     other = Claim(tmp_path / "bars", Disk())  # in the middle of writing
@@ -424,7 +429,10 @@ time.sleep(60)
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_while_it_writes_leaves_the_right_to_others(tmp_path: Path) -> None:
+def test_a_process_that_is_killed_while_it_writes_leaves_the_right_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_TURNS", 2)
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", CHILD, str(tmp_path)],
@@ -535,7 +543,10 @@ async def test_one_damaged_month_of_several_leaves_no_hole(tmp_path: Path, month
     assert len(service.asked) in (1, 2)  # of that month alone
 
 
-async def test_who_may_not_write_leaves_a_damaged_file_where_it_is(tmp_path: Path) -> None:
+async def test_who_may_not_write_leaves_a_damaged_file_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_TURNS", 2)
     service = FakeService(BARS)
     await get(fetcher(tmp_path, service))
     (path,) = tmp_path.rglob("*.parquet")  # noqa: ASYNC240

@@ -31,7 +31,7 @@ from trio_projectx.market import ContractId
 _log: Final = logging.getLogger("trio_projectx")
 BARS: Final = "bars"
 #: How often, and after what time each, it is tried to get the right to write.
-_TURNS: Final = 20
+_TURNS: Final = 100
 _TURN_S: Final = 0.05
 _LABEL: Final = re.compile("[0-9]{1,5}[smh]")
 
@@ -67,7 +67,7 @@ class Shelf:
 class BarStore:
     """All bars below ``root``. For one call at a time.
 
-    Several processes may have one each: they write in turns. One that finds another writing for longer than a second
+    Several processes may have one each: they write in turns. One that finds others writing for longer than five seconds
     leaves it at reading, that once, and says so in the log. With ``is_reader`` it never writes.
     """
 
@@ -239,7 +239,7 @@ class BarStore:
             self._claim = None
 
     def _claimed(self) -> Claim | None:
-        """Wait for another process to have written, for a second."""
+        """Wait for another process to have written, for five seconds."""
         for _ in range(0 if self._is_reader else _TURNS):
             try:
                 return Claim(self.root / BARS, self._disk)
