@@ -57,9 +57,12 @@ async def stream(
     history: int = 0,
     anchor: px.bars.Anchor | None = None,
     history_options: px.HistoryOptions | None = None,
+    seen: list[px.Gateway] | None = None,
 ) -> None:
+    seen = [] if seen is None else seen
     options = history_options or px.HistoryOptions()
     async with px.open_gateway(config_for(sim, history=options)) as gateway:
+        seen.append(gateway)
         async with (
             gateway.open_events(capacity=100_000) as events,
             gateway.open_bars(CONTRACT, *frames, history=history, events=True, anchor=anchor) as bars,
@@ -76,6 +79,7 @@ async def stream(
             got.tables = {frame: bars.table(frame) for frame in frames}
             got.coverage = gateway.coverage("MNQ")
             assert gateway.statistics().market.ledger.balanced
+            seen.clear()
             nursery.cancel_scope.cancel()
 
 
@@ -214,7 +218,7 @@ async def test_a_fill_that_fails_is_tried_again_and_shows_until_then(
                 looks.extend(gateway.coverage("MNQ") for gateway in gateway_of)
 
         seen: list[px.Gateway] = []
-        nursery.start_soon(stream_and_show, sim, 190.0, got, seen)
+        nursery.start_soon(lambda: stream(sim, 190.0, got, seen=seen))
         nursery.start_soon(look, seen)
         await trio.sleep(10)
         sim.inject(Fault(name, hub="rest", path="/api/history/*", count=0, duration_s=70.0, **options))
@@ -242,27 +246,6 @@ async def test_a_fill_that_fails_is_tried_again_and_shows_until_then(
     assert got.told(px.GapFilled)
     during = [i for i in got.items if isinstance(i, px.Bar) and gap.end <= i.start < gap.end + 60 * NS]
     assert len([bar for bar in during if bar.timeframe == "1s"]) >= 58, "live bars went on"
-
-
-async def stream_and_show(sim: Simulator, seconds: float, got: Got, seen: list[px.Gateway]) -> None:
-    async with px.open_gateway(config_for(sim)) as gateway:
-        seen.append(gateway)
-        async with (
-            gateway.open_events(capacity=100_000) as events,
-            gateway.open_bars(CONTRACT, *FRAMES, events=True) as bars,
-            trio.open_nursery() as nursery,
-        ):
-
-            async def collect(stream: trio.abc.ReceiveChannel[object], into: list) -> None:
-                async for item in stream:
-                    into.append(item)
-
-            nursery.start_soon(collect, bars, got.items)
-            nursery.start_soon(collect, events, got.events)
-            await trio.sleep(seconds)
-            got.tables = {frame: bars.table(frame) for frame in FRAMES}
-            nursery.cancel_scope.cancel()
-    seen.clear()
 
 
 async def test_it_can_be_switched_off(autojump_clock: MockClock) -> None:

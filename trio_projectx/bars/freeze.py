@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import attrs
 
 from trio_projectx._events import Bar
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.market.grid import PriceGrid
+
+_OfTrades: TypeAlias = tuple[int | None, int | None, int | None, float | None, int | None, int | None]
 
 
 @attrs.frozen(slots=True)
@@ -19,43 +23,8 @@ class Freezer:
 
     def bar(self, timeframe: Timeframe, bar: OpenBar, *, partial: bool, closed: bool = True) -> Bar:
         """Return ``bar`` as it is now."""
-        if bar.source != "live":
-            return self._of_service(timeframe, bar, partial=partial)
         num, den = self.grid.num, self.grid.den
-        close = bar.close * num / den
-        if bar.volume:
-            first_ts, last_ts = bar.first_ts, bar.last_ts
-            # Exact but for this one, correctly rounded, division.
-            vwap = bar.notional * num / (den * bar.volume)
-        else:
-            # Nobody traded, or (a brick) a trade only passed through, whose stamp it has.
-            first_ts = last_ts = bar.start
-            vwap = close
-        return Bar(
-            contract_id=self.contract_id,
-            timeframe=timeframe,
-            start=bar.start,
-            end=bar.end,
-            open=bar.open * num / den,
-            high=bar.high * num / den,
-            low=bar.low * num / den,
-            close=close,
-            volume=bar.volume,
-            trades=bar.trades,
-            trade_date=bar.trade_date,
-            buy_volume=bar.buy_volume,
-            sell_volume=bar.sell_volume,
-            vwap=vwap,
-            first_ts=first_ts,
-            last_ts=last_ts,
-            partial=partial,
-            scheduled=bar.is_scheduled,
-            synthetic=not bar.volume,
-            closed=closed,
-        )
-
-    def _of_service(self, timeframe: Timeframe, bar: OpenBar, *, partial: bool) -> Bar:
-        num, den = self.grid.num, self.grid.den
+        trades, buy_volume, sell_volume, vwap, first_ts, last_ts = self._of_trades(bar)
         return Bar(
             contract_id=self.contract_id,
             timeframe=timeframe,
@@ -66,17 +35,31 @@ class Freezer:
             low=bar.low * num / den,
             close=bar.close * num / den,
             volume=bar.volume,
-            trades=None,
+            trades=trades,
             trade_date=bar.trade_date,
-            buy_volume=None,
-            sell_volume=None,
-            vwap=None,
-            first_ts=None,
-            last_ts=None,
+            buy_volume=buy_volume,
+            sell_volume=sell_volume,
+            vwap=vwap,
+            first_ts=first_ts,
+            last_ts=last_ts,
             partial=partial,
             scheduled=bar.is_scheduled,
+            synthetic=not bar.volume,
+            closed=closed,
             source=bar.source,
         )
+
+    def _of_trades(self, bar: OpenBar) -> _OfTrades:
+        """Return the number of trades, bought, sold, mean price, first and last stamp; None where nobody knows."""
+        num, den = self.grid.num, self.grid.den
+        if bar.source != "live":
+            return None, None, None, None, None, None
+        if bar.volume:
+            # Exact but for this one, correctly rounded, division.
+            vwap = bar.notional * num / (den * bar.volume)
+            return bar.trades, bar.buy_volume, bar.sell_volume, vwap, bar.first_ts, bar.last_ts
+        # Nobody traded, or (a brick) a trade only passed through, whose stamp it has.
+        return bar.trades, bar.buy_volume, bar.sell_volume, bar.close * num / den, bar.start, bar.start
 
 
 def ticks_of(bar: OpenBar) -> tuple[int, int, int, int]:
