@@ -8,11 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-import attrs
 import trio
 
 from trio_projectx._events import (
-    JournalDamaged,
     JournalEvent,
     JournalFailed,
     JournalOverflowed,
@@ -60,10 +58,11 @@ class Recorder:
         tell: Callable[[JournalEvent], None],
     ) -> None:
         self.root = self._root = root
+        self._name = str(root)
         self._options = options
         self._disk = disk
         self._wall_clock = wall_clock
-        self._tell = _signed(tell, str(root))
+        self._tell = tell
         self._queue = Queue(options)
         self._numbers: dict[str, int] = {}
         self._bell = Bell()
@@ -185,7 +184,7 @@ class Recorder:
     async def _write(self) -> None:
         overflowed = self._queue.take_overflowed()
         if overflowed:
-            self._tell(JournalOverflowed(overflowed, self._wall_clock()))
+            self._tell(JournalOverflowed(overflowed, self._wall_clock(), self._name))
         records = self._queue.take()
         rows = sum(map(len, records))
         if trio.current_time() < self._failed_until and not self._is_closing:
@@ -212,11 +211,12 @@ class Recorder:
         self._queue.lose(rows, records)
         self._failed_until = trio.current_time() + self._options.retry_s
         reason = escape(exc.strerror or str(exc) or type(exc).__name__)
-        self._tell(JournalFailed(reason, rows, self._options.retry_s, self._wall_clock()))
+        self._tell(JournalFailed(reason, rows, self._options.retry_s, self._wall_clock(), self._name))
 
     def _recovered(self) -> None:
         self._is_failed = False
-        self._tell(JournalRecovered(self._queue.lost - self._lost_at_failure, self._wall_clock()))
+        lost = self._queue.lost - self._lost_at_failure
+        self._tell(JournalRecovered(lost, self._wall_clock(), self._name))
 
     # -- in the thread
 
@@ -228,7 +228,8 @@ class Recorder:
             self._fail(exc, 0)
             return
         for each in damaged:
-            self._tell(JournalQuarantined(each.name, each.reason, each.rows_saved, self._wall_clock()))
+            at = self._wall_clock()
+            self._tell(JournalQuarantined(each.name, each.reason, each.rows_saved, at, self._name))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run ``work`` in the recorder's thread, and tell while it is slow. Cancelled, it is left behind."""
@@ -246,7 +247,7 @@ class Recorder:
         while True:
             await trio.sleep(self._options.slow_s)
             taken_s = trio.current_time() - start
-            self._tell(JournalSlow(taken_s, self._queue.waiting, self._wall_clock()))
+            self._tell(JournalSlow(taken_s, self._queue.waiting, self._wall_clock(), self._name))
 
     def _recover(self) -> list[Damage]:
         """Seal what a process before us has left, and let go what is too old."""
@@ -279,15 +280,6 @@ class Recorder:
     def compact(self, place: Place) -> list[Damage]:
         """Make one file of all sealed files of a place; for a thread, while nothing of that place is recorded."""
         return self._sealer.seal(place, self._writer.active, compact=True).damaged
-
-
-def _signed(tell: Callable[[JournalEvent], None], journal: str) -> Callable[[JournalEvent], None]:
-    """Return ``tell`` for events that say whose they are."""
-
-    def tell_signed(event: JournalEvent) -> None:
-        tell(event if isinstance(event, JournalDamaged) else attrs.evolve(event, journal=journal))
-
-    return tell_signed
 
 
 async def _unwrapped(work: Callable[[], T], threads: trio.CapacityLimiter) -> T | OSError:
