@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_projectx import ConnectionLost, Limits, Overflow, Trade
 from trio_projectx.flow.background import open_background_tasks
 from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.contract_items import Task
 from trio_projectx.flow.outlets import TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.stream import Feed, Pipe, make_pipe
@@ -101,3 +102,25 @@ async def test_a_loss_breaks_every_stream_that_was_open() -> None:
             with pytest.raises(ConnectionLost, match="gone"):
                 pipe.take()
         market.end()
+
+
+async def test_what_is_done_between_batches_waits_for_trades_that_were_read_before_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """They are in a record before it: a replay does it behind them, and so must the live pipeline."""
+    seen: list[str] = []
+    async with open_background_tasks() as tasks:
+        market = MarketPipeline(Limits(), tasks)
+        contract = market.contract(MNQ, PriceGrid.from_tick_size("0.25"))
+        decoder = Decoder()
+        await market.deliver(decoder.invocation("GatewayTrade", record(MNQ, 1.0)), 1)
+        done = trio.Event()
+
+        async def work() -> None:
+            seen.append(f"{contract.counts.built} built")
+            await trio.lowlevel.checkpoint()
+
+        contract._send.send_nowait(Task(work, done))  # before the validator has had a turn
+        await done.wait()
+        tasks.nursery.cancel_scope.cancel()
+    assert seen == ["1 built"]

@@ -12,7 +12,7 @@ import trio
 from trio_projectx._config import Limits
 from trio_projectx._errors import ConnectionLost
 from trio_projectx.flow.contract_items import ContractStatistics as ContractStatistics
-from trio_projectx.flow.contract_items import Task, Valid, statistics_of
+from trio_projectx.flow.contract_items import Task, Tasks, Valid, statistics_of
 from trio_projectx.flow.fills import Fills, NoFills
 from trio_projectx.flow.gaps import Broken, Covered, GapWatch
 from trio_projectx.flow.ledger import TradeCounts
@@ -60,6 +60,7 @@ class ContractPipeline:
         self._around = around or Alone()
         self._taps = taps or Taps()
         self._fills = fills or NoFills()
+        self._tasks = Tasks()
         self._is_covered = False
         self._validator = make_validator(contract_id, grid, limits, self._around.tell)
         self.quotes = QuoteFlow(contract_id, grid, limits, self._around, self._taps)
@@ -249,6 +250,7 @@ class ContractPipeline:
     async def run(self) -> None:
         """The contract task: build bars, fill streams, and close the bars of a market that has gone quiet."""
         while True:
+            await self._tasks.do(self._is_coming)
             item = await self._next()
             match item:
                 case Valid():
@@ -256,8 +258,7 @@ class ContractPipeline:
                 case Loss():
                     item.tell()
                 case Task():
-                    await item.work()
-                    item.done.set()
+                    self._tasks.put(item)
                 case Broken():
                     self._break(item)
                 case Covered():
@@ -276,7 +277,7 @@ class ContractPipeline:
         return None
 
     async def behind(self, work: Callable[[], Awaitable[None]], done: trio.Event) -> None:
-        """Have the contract task do something behind all that was passed on; ``done`` is set when it has."""
+        """Have the contract task do something when nothing is on its way; ``done`` is set when it has."""
         await self._post(Task(work, done))
 
     def _wake_at(self) -> float:
@@ -294,8 +295,10 @@ class ContractPipeline:
     @property
     def _gap_ends_at(self) -> float:
         """When to end a gap without a trade: not while one is on its way, which ends it better."""
-        is_coming = self.counts.waiting_raw or self.counts.waiting_valid
-        return math.inf if is_coming or not self._around.has_clock else self._gap.due_at
+        return math.inf if self._is_coming() or not self._around.has_clock else self._gap.due_at
+
+    def _is_coming(self) -> bool:
+        return bool(self.counts.waiting_raw or self.counts.waiting_valid)
 
     async def _wake(self) -> None:
         if self._receive.statistics().current_buffer_used:
@@ -323,8 +326,7 @@ class ContractPipeline:
 
     def _quiet_clock(self) -> EventClock | None:
         """Return the event clock, unless trades are on their way, or missing: then it closes no bar."""
-        counts = self.counts
-        is_busy = counts.waiting_raw or counts.waiting_valid or counts.unlevel or self._gap.is_open
+        is_busy = self._is_coming() or self.counts.unlevel or self._gap.is_open
         return None if is_busy else self._clock
 
     def proved(self) -> None:

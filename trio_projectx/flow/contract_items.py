@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -17,6 +18,24 @@ class Task:
 
     work: Callable[[], Awaitable[None]]
     done: trio.Event
+
+
+class Tasks:
+    """What is to be done between batches, until no trade is on its way: so a record can say exactly where it was."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Task] = deque()
+
+    def put(self, task: Task) -> None:
+        """Have it done at the next quiet moment."""
+        self._waiting.append(task)
+
+    async def do(self, is_busy: Callable[[], bool]) -> None:
+        """Do what waits, while the moment lasts."""
+        while self._waiting and not is_busy():
+            task = self._waiting.popleft()
+            await task.work()
+            task.done.set()
 
 
 @attrs.frozen(slots=True)
