@@ -127,16 +127,16 @@ def cut(sim: Simulator, seconds: float, kind: str = "tcp_reset") -> None:
 SESSION = px.bars.Anchor.session(px.bars.Sessions.for_product("MNQ"))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 async def test_bars_with_outages_and_fill_are_those_without(autojump_clock: MockClock, seed: int) -> None:
     """Random outages, some of them while the one before is being filled."""
     rng, got = random.Random(seed), Got()
     print("seed", seed)
     async with open_sim(seed) as sim, trio.open_nursery() as nursery:
-        nursery.start_soon(stream, sim, 700.0, got)
+        nursery.start_soon(stream, sim, 460.0, got)
         for _ in range(rng.randrange(2, 6)):
-            await trio.sleep(rng.choice([1.0, 7.0, 40.0, 100.0]) * rng.random() + 1)
-            cut(sim, rng.choice([0.0, 2.0, 30.0, 100.0]) * rng.random())
+            await trio.sleep(rng.choice([1.0, 7.0, 40.0, 60.0]) * rng.random() + 1)
+            cut(sim, rng.choice([0.0, 2.0, 30.0, 60.0]) * rng.random())
     assert_true(sim, got, FRAMES, SESSION)
     assert got.coverage is not None
     assert not got.coverage.missing
@@ -147,14 +147,14 @@ async def test_bars_with_outages_and_fill_are_those_without(autojump_clock: Mock
     assert got.coverage.revised == len([i for i in got.items if isinstance(i, px.BarRevised)])
 
 
-@pytest.mark.parametrize("after", [0.2, 3.4, 29.9, 57.0, 59.99])
+@pytest.mark.parametrize("after", [0.2, 29.9, 57.0, 59.99])
 async def test_the_seam_has_no_hole_and_no_double(autojump_clock: MockClock, after: float) -> None:
     """At any place in a second and a minute; what was forming at connect is read again when it has closed."""
     got = Got()
     async with open_sim(11) as sim, trio.open_nursery() as nursery:
-        nursery.start_soon(stream, sim, 270.0, Got(), ("1m",))  # so that the truth begins before
+        nursery.start_soon(stream, sim, 200.0, Got(), ("1m",))  # so that the truth begins before
         await trio.sleep(after)
-        await stream(sim, 200.0, got, ("1s", "1m"), history=20)
+        await stream(sim, 130.0, got, ("1s", "1m"), history=20)
         nursery.cancel_scope.cancel()
     for frame, step in (("1s", NS), ("1m", 60 * NS)):
         bars = [item for item in got.items if isinstance(item, px.Bar) and item.timeframe == frame]
@@ -274,7 +274,7 @@ async def test_a_reader_without_events_gets_the_bars_that_were_missing_in_their_
                 px.open_gateway(config_for(sim)) as gateway,
                 gateway.open_bars(CONTRACT, "1m") as bars,
             ):
-                with trio.move_on_after(1200):
+                with trio.move_on_after(600):
                     async for bar in bars:
                         got.append(bar)
                 table = bars.table("1m")
@@ -283,7 +283,7 @@ async def test_a_reader_without_events_gets_the_bars_that_were_missing_in_their_
 
         nursery.start_soon(read)
         await trio.sleep(100)
-        cut(sim, 400.0)
+        cut(sim, 200.0)
     starts = [bar.start for bar in got]
     assert starts == list(range(starts[0], starts[-1] + 1, 60 * NS))
     assert {bar.source for bar in got} == {"live", "history"}

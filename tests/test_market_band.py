@@ -10,6 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_projectx import ConfigError, ConnectionLost, Limits, Overflow, Trade
 from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.loss import Loss
 from trio_projectx.flow.outlets import TradesOutlet
 from trio_projectx.flow.stream import Feed, Pipe, make_pipe
 from trio_projectx.market import PriceGrid, TradeBatch, Validator, WireQuote, WireTrade, format_stamp
@@ -265,7 +266,7 @@ async def test_the_quarantine_is_in_the_ledger_and_a_quote_or_a_reconnect_emptie
         await wait_all_tasks_blocked()
         assert taken() == [17_000]
         assert pipeline.statistics().in_flight == 0
-        await pipeline.lose(pipeline.victims(ConnectionLost("gone")))
+        await pipeline.lose(Loss(ConnectionLost("gone"), pipeline, pipeline.outlets, pipeline.quotes.outlets))
         await wait_all_tasks_blocked()
         again: Pipe[Trade] = make_pipe("t", 99, Overflow.ERROR, stamp=lambda t: t.ts_event, key=lambda t: 0)
         pipe = again

@@ -19,6 +19,7 @@ FOREIGN_LOGGERS: Final = (
     "httpcore2.connection",
     "httpcore2.http11",
     "httpcore2.http2",
+    "stamina",
 )
 _HIDDEN: Final = "[redacted]"
 #: Characters by which a part of a secret is known; a secret of less than twice as many is looked for as a whole.
