@@ -171,6 +171,9 @@ async def test_the_seam_has_no_hole_and_no_double(autojump_clock: MockClock, aft
         assert not any(table["partial"].to_pylist())
     ends = [item.end for item in got.items[:40] if isinstance(item, px.Bar)]
     assert ends == sorted(ends)
+    assert got.coverage is not None
+    assert got.coverage.is_complete
+    assert got.coverage.history[0][0] == min(item.start for item in got.items if isinstance(item, px.Bar))
     # What was live is the truth, also of the bar whose beginning nobody of us had seen.
     assert_true(sim, got, ("1s", "1m"), SESSION)
 

@@ -115,9 +115,9 @@ async def test_a_bar_that_came_in_a_good_version_too_is_good(autojump_clock: obj
 
 
 async def test_a_long_time_comes_in_pieces(autojump_clock: object) -> None:
-    around = Around(FakeService(minutes(*range(650))), T0 + 700 * MINUTE, T0 + 650 * MINUTE)
-    reading = await read(around, 0, 650)
-    assert spans(reading) == [(0, 200, 200), (200, 400, 200), (400, 600, 200), (600, 650, 50)]
+    around = Around(FakeService(minutes(*range(170))), T0 + 700 * MINUTE, T0 + 650 * MINUTE)
+    reading = await read(around, 0, 170)
+    assert spans(reading) == [(0, 50, 50), (50, 100, 50), (100, 150, 50), (150, 170, 20)]
 
 
 async def test_a_refusal_is_raised_at_once(autojump_clock: object) -> None:

@@ -155,6 +155,12 @@ class Coverage:
         for from_, to in self._live.missing(start, end):
             self._history.add(from_, to)
 
+    def had(self, start: int, end: int) -> None:
+        """Note that bars of ``[start, end)`` were had from history, where nobody has told of that time yet."""
+        for from_, to in self._not_missing(start, end):
+            for s, e in self._live.missing(from_, to):
+                self._history.add(s, e)
+
     def revised(self, bars: Sequence[BarRevised], at: int) -> None:
         """Note bars that changed after they had closed."""
         self._revised += len(bars)

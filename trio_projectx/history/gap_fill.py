@@ -124,6 +124,8 @@ class GapFiller:
         for frame in frames:
             if frame not in found:
                 self._miss(contract, frame, why)
+            elif found[frame]:
+                self._coverage(contract.contract_id).had(found[frame][0].start, found[frame][-1].end)
 
     async def _settle(self, outlet: BarOutlet, frames: Sequence[Timeframe]) -> None:
         """Wait until every bar before the first live one can be read; twice ``settle_s`` at most."""

@@ -184,7 +184,7 @@ class History:
         """Gather the bars that open in ``[start_ns, end_ns)``, each whole."""
         if start_ns >= end_ns:
             return
-        source = source_of(wanted.frame, wanted.anchor, start_ns, end_ns)
+        source = await _source(wanted, start_ns, end_ns)
         low, high = wanted.opening(start_ns), wanted.opening(end_ns)
         pager = await self._fetched(wanted, source, low, high, None)
         gathered.add(await self._folded(wanted, source, pager, low), pager)
@@ -195,7 +195,7 @@ class History:
         floor, back = max(0, high - _FAR_BACK_NS), (count + 1) * length + 10 * DAY_NS
         while True:
             low = wanted.opening(max(floor, high - back))
-            source = source_of(wanted.frame, wanted.anchor, low, high)
+            source = await _source(wanted, low, high)
             # Two more than wanted: one that is not over yet, and one that is cut where the answer ends.
             parts = (count + 2) * -(-length // source.step_ns)
             pager = await self._fetched(wanted, source, low, high, parts)
@@ -234,6 +234,12 @@ class History:
             )
 
         return await aside(work, len(candles))
+
+
+async def _source(wanted: _Wanted, low: int, high: int) -> Source:
+    """Choose the service's bars; where the edges of many have to be looked at, in a thread."""
+    edges = (high - low) // length_ns(wanted.frame)
+    return await aside(lambda: source_of(wanted.frame, wanted.anchor, low, high), edges)
 
 
 def session_of(instrument: Instrument) -> Anchor:

@@ -14,7 +14,7 @@ import attrs
 
 from trio_projectx._timeframe import NS_PER_SECOND, Timeframe
 from trio_projectx.bars import Anchor
-from trio_projectx.bars.edges import Edges, enclosing
+from trio_projectx.bars.edges import DAY_NS, Edges, enclosing
 from trio_projectx.bars.mending import Known
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
@@ -29,7 +29,7 @@ from trio_projectx.market import PriceGrid
 Newest: TypeAlias = Callable[[str, int], Awaitable[int | None]]
 _QUIET_NS: Final = 60 * NS_PER_SECOND
 #: Bars put in at once, between two batches of live trades.
-_PIECE: Final = 200
+_PIECE: Final = 50
 NOT_YET: Final = "the service shows nothing newer yet, so its bars may still grow"
 _DAMAGED: Final = "the service's bars of this time are no bars (see the log)"
 
@@ -77,7 +77,9 @@ class BarReader:
         :raises TrioProjectXError: as `Fetcher.fetch`.
         """
         first = min(low, edges.locate(low).low)  # trades of closed hours may belong to it
-        source = source_of(frame, anchor, first, high)
+        # Edges of a zone are looked at one by one.
+        edges_most = (high - first) // (frame.step_ns or DAY_NS)
+        source = await aside(lambda: source_of(frame, anchor, first, high), edges_most)
         found = await self._fetcher.fetch(instrument, source, first, high, urgency=Urgency.FILL)
         if found.has_undated:
             return Reading((), (Doubt(low, high, _DAMAGED),))
