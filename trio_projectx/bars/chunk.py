@@ -59,6 +59,7 @@ _DATED: Final = len(FLAGS)
 _TRADED: Final = len(FLAGS) + 1
 _BITS: Final = len(FLAGS) + 2
 _START: Final = _WIDE.index("start")
+_CLOSE_TICKS: Final = len(_WIDE) + PRICES.index("close")
 _END: Final = _WIDE.index("end")
 _values: Final = operator.attrgetter(*_WIDE)
 MIN_ROWS: Final = 64  # keeps every column of a chunk on an Arrow boundary of 64 bytes
@@ -192,6 +193,10 @@ class Chunk:
     def start_at(self, at: int) -> int:
         """Return the start of a row."""
         return int(self._columns[_START][at])
+
+    def close_at(self, at: int) -> int | None:
+        """Return the close of a row in ticks; None where they are not kept."""
+        return int(self._columns[_CLOSE_TICKS][at]) if self._in_ticks else None
 
     def row(self, at: int, contract_id: str, frame: Timeframe) -> Row:
         """Return a row as it was written."""

@@ -69,6 +69,14 @@ class BarColumns:
         """Return the start of the oldest bar held; None if there is none."""
         return self._chunks[0].start_at(0) if self._length else None
 
+    def close_before(self, ts_ns: int) -> int | None:
+        """Return the close, in ticks, of the last bar that ends by ``ts_ns``; None if there is none."""
+        for chunk in reversed(self._chunks):
+            at = chunk.place(ts_ns + 1)
+            if at:
+                return chunk.close_at(at - 1)
+        return None
+
     def rows(self, low: int, high: int, contract_id: str, frame: Timeframe) -> list[Row]:
         """Return the bars with ``low <= start`` and ``end <= high``, as they were written."""
         found: list[Row] = []

@@ -93,25 +93,38 @@ class Mender:
             row.bar.start: row for row in rung.columns.rows(low, high, self._freezer.contract_id, frame)
         }
         rows: list[Row] = []
-        changed: list[OpenBar] = []
         revised: list[BarRevised] = []
         conflicts: list[tuple[int, int]] = []
+        close = rung.columns.close_before(low)
+        last: OpenBar | None = None
         for start in sorted(best.keys() | stored.keys()):
             row, bar = stored.get(start), best.get(start)
             if row is not None and _holds_more(row, bar):
                 conflicts += [(row.bar.start, row.bar.end)] if row.bar.source == "live" else []
-            elif row is None or (bar is not None and not _is_same(row, bar)):
-                assert bar is not None
-                made = _made(bar, "history" if row is None or _is_all_history(row.bar) else "mixed")
-                changed.append(made)
-                rows.append(Row(self._freezer.bar(frame, made, partial=False), ticks_of(made)))
-                revised.append(BarRevised(rows[-1].bar, 0, row is None or row.bar.synthetic))
-            elif row.bar.partial:
-                rows.append(Row(attrs.evolve(row.bar, partial=False), row.ticks))
-                revised.append(BarRevised(rows[-1].bar, 0))
+                now = row
+            else:
+                now = self._mended(frame, row, bar, close)
+            if now is not row:
+                rows.append(now)
+                is_new = row is None or (row.bar.synthetic and bar is not None)
+                revised.append(BarRevised(now.bar, 0, is_new))
+            close = now.ticks[-1]
+            last = _open(now)
         if rows:
-            revised += self._write(rung, rows, changed)
+            revised += self._write(rung, rows, last)
         return Mended(tuple(revised), tuple(conflicts))
+
+    def _mended(self, frame: Timeframe, row: Row | None, bar: Known | None, close: int | None) -> Row:
+        """Return what takes the place of ``row``: itself, where nothing changes."""
+        if bar is not None and (row is None or not _is_same(row, bar)):
+            made = _made(bar, "history" if row is None or _is_all_history(row.bar) else "mixed")
+            return Row(self._freezer.bar(frame, made, partial=False), ticks_of(made))
+        assert row is not None
+        if row.bar.synthetic and close is not None and row.ticks[-1] != close:
+            # Nobody has traded in it: it has the close of the bar before it.
+            made = OpenBar(row.bar.start, row.bar.end, close, row.bar.trade_date, row.bar.scheduled)
+            return Row(self._freezer.bar(frame, made, partial=False), ticks_of(made))
+        return Row(attrs.evolve(row.bar, partial=False), row.ticks) if row.bar.partial else row
 
     def lead(self, frame: Timeframe, known: Iterable[Known], count: int) -> list[Bar]:
         """Put the last ``count`` of ``known`` before the first bar there is, and return them."""
@@ -120,7 +133,7 @@ class Mender:
         made = [_made(best[start], "history") for start in sorted(best)[-count:]]
         rows = [Row(self._freezer.bar(frame, bar, partial=False), ticks_of(bar)) for bar in made]
         if rows:
-            self._write(rung, rows, [])
+            self._write(rung, rows, None)
         return [row.bar for row in rows]
 
     def _best(self, known: Iterable[Known], low: int, high: int) -> dict[int, Known]:
@@ -132,9 +145,9 @@ class Mender:
                 best[bar.start] = bar
         return best
 
-    def _write(self, rung: TimeRung, rows: list[Row], changed: list[OpenBar]) -> list[BarRevised]:
+    def _write(self, rung: TimeRung, rows: list[Row], last: OpenBar | None) -> list[BarRevised]:
         try:
-            followers = rung.mend(rows, changed, self._freezer, self._journal)
+            followers = rung.mend(rows, last, self._freezer, self._journal)
         except BaseException:  # Ctrl-C may strike anywhere: readers see all of it, or nothing
             self._journal.undo()
             raise
@@ -166,6 +179,11 @@ def _is_all_history(bar: Bar) -> bool:
 
 def _is_same(row: Row, bar: Known) -> bool:
     return (row.bar.volume, *row.ticks) == (bar.volume, bar.open, bar.high, bar.low, bar.close)
+
+
+def _open(row: Row) -> OpenBar:
+    """Return a row as far as the bars behind it have to do with it."""
+    return OpenBar(row.bar.start, row.bar.end, row.ticks[-1], row.bar.trade_date, row.bar.scheduled)
 
 
 def _made(bar: Known, source: Literal["history", "mixed"]) -> OpenBar:

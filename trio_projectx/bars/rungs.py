@@ -146,9 +146,9 @@ class TimeRung:
         return revised
 
     def mend(
-        self, rows: Sequence[Row], changed: Sequence[OpenBar], freezer: Freezer, journal: Journal
+        self, rows: Sequence[Row], last: OpenBar | None, freezer: Freezer, journal: Journal
     ) -> list[BarRevised]:
-        """Write bars that are known to be whole now; return the synthetic ones that changed with ``changed``.
+        """Write bars that are known to be whole now; return the synthetic ones behind ``last`` that change with it.
 
         Trades that come for them after that are late, whatever the policy: they may be in these bars already.
         """
@@ -158,17 +158,16 @@ class TimeRung:
         if past is not None:
             past.finish([row.bar.start for row in rows])
         revised: list[BarRevised] = []
-        if self.filler is not None and changed:
+        if self.filler is not None and last is not None:
             self.filler.touch(journal)
-            for bar in changed:
-                self.filler.revised(bar)
-                revised += self._carry_on(bar, freezer)
+            self.filler.revised(last)
+            revised += self._carry_on(last, freezer, _FOLLOWERS)
         return revised
 
-    def _carry_on(self, bar: OpenBar, freezer: Freezer) -> list[BarRevised]:
+    def _carry_on(self, bar: OpenBar, freezer: Freezer, most: int = REVISABLE) -> list[BarRevised]:
         """Give the synthetic bars behind a revised one its close: that is what they are."""
         rows: list[Row] = []
-        for each in self.columns.synthetic_after(bar.end, REVISABLE):
+        for each in self.columns.synthetic_after(bar.end, most):
             made = OpenBar(each.start, each.end, bar.close, each.trade_date)
             row = Row(freezer.bar(self.timeframe, made, partial=each.partial), ticks_of(made))
             if row.bar.close == each.close:
@@ -240,6 +239,8 @@ def _by_end(bar: OpenBar) -> int:
     return bar.end
 
 
+#: Synthetic bars behind one that was read again that change with it, at most.
+_FOLLOWERS: Final = 5_000
 _USUAL_DAYS: Final = {"d": 1, "w": 7, "M": 30}
 
 

@@ -24,7 +24,7 @@ from trio_projectx.history.fetch import Fetches, Found, Tell
 from trio_projectx.history.fold import Folded, fold
 from trio_projectx.history.rolls import Leg
 from trio_projectx.history.table import PastBar, to_table
-from trio_projectx.history.units import Source, source_of
+from trio_projectx.history.units import Source, edges_looked_at, source_of
 
 _log: Final = logging.getLogger("trio_projectx")
 Instant: TypeAlias = int | datetime.datetime
@@ -238,8 +238,8 @@ class History:
 
 async def _source(wanted: _Wanted, low: int, high: int) -> Source:
     """Choose the service's bars; where the edges of many have to be looked at, in a thread."""
-    edges = (high - low) // length_ns(wanted.frame)
-    return await aside(lambda: source_of(wanted.frame, wanted.anchor, low, high), edges)
+    looks = edges_looked_at(wanted.frame, wanted.anchor, low, high)
+    return await aside(lambda: source_of(wanted.frame, wanted.anchor, low, high), looks)
 
 
 def session_of(instrument: Instrument) -> Anchor:

@@ -14,7 +14,7 @@ import attrs
 
 from trio_projectx._timeframe import NS_PER_SECOND, Timeframe
 from trio_projectx.bars import Anchor
-from trio_projectx.bars.edges import DAY_NS, Edges, enclosing
+from trio_projectx.bars.edges import Edges, enclosing
 from trio_projectx.bars.mending import Known
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
@@ -22,7 +22,7 @@ from trio_projectx.history.aside import aside
 from trio_projectx.history.fetch import Fetches, Found
 from trio_projectx.history.fold import fold
 from trio_projectx.history.table import PastBar
-from trio_projectx.history.units import Source, source_of
+from trio_projectx.history.units import Source, edges_looked_at, source_of
 from trio_projectx.market import PriceGrid
 
 #: Newest of the service's bars of a contract since an instant, with volume; None if there is none.
@@ -77,9 +77,8 @@ class BarReader:
         :raises TrioProjectXError: as `Fetcher.fetch`.
         """
         first = min(low, edges.locate(low).low)  # trades of closed hours may belong to it
-        # Edges of a zone are looked at one by one.
-        edges_most = (high - first) // (frame.step_ns or DAY_NS)
-        source = await aside(lambda: source_of(frame, anchor, first, high), edges_most)
+        looks = edges_looked_at(frame, anchor, first, high)
+        source = await aside(lambda: source_of(frame, anchor, first, high), looks)
         found = await self._fetcher.fetch(instrument, source, first, high, urgency=Urgency.FILL)
         if found.has_undated:
             return Reading((), (Doubt(low, high, _DAMAGED),))

@@ -15,6 +15,7 @@ import attrs
 from trio_projectx._errors import TimeframeError
 from trio_projectx._timeframe import NS_PER_SECOND, BarKind, Timeframe
 from trio_projectx.bars import Anchor
+from trio_projectx.bars.edges import DAY_NS
 
 _MINUTE: Final = 60 * NS_PER_SECOND
 _HOUR: Final = 60 * _MINUTE
@@ -58,6 +59,14 @@ def source_of(timeframe: Timeframe, anchor: Anchor, start_ns: int, end_ns: int) 
         if all(edge % source.step_ns == 0 for edge in edges):
             return source
     return SECOND
+
+
+def edges_looked_at(timeframe: Timeframe, anchor: Anchor, start_ns: int, end_ns: int) -> int:
+    """Return how many edges `source_of` looks at, about: those of a zone one by one, of sessions a few each day."""
+    step = timeframe.step_ns
+    if step is None or anchor.zone is None:
+        return 2 * (end_ns - start_ns) // DAY_NS
+    return (end_ns - start_ns) // step
 
 
 def _candidates(timeframe: Timeframe) -> tuple[Source, ...]:
