@@ -202,9 +202,7 @@ async def test_without_history_live_bars_come_and_it_is_told(autojump_clock: Moc
     ("name", "options"),
     [
         ("http_status", {"status": 500}),
-        ("http_status", {"status": 429}),
         ("http_status", {"status": 429, "retry_after_s": 3}),
-        ("http_body", {"kind": "html"}),
         ("hang", {"phase": "rest"}),
     ],
 )

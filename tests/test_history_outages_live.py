@@ -198,7 +198,7 @@ def frames_of(story: Story, rng: random.Random, most: str) -> tuple[str, ...]:
     return tuple(frames)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     case=st.one_of(
         stories(late=False, labels=LABELS[:-1]).map(lambda story: (story, "4h")),
@@ -260,13 +260,13 @@ def test_bars_in_doubt_that_no_gap_touches_are_read_again(story: Story) -> None:
         lives(story, (story.label,), random.Random(number))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(stories(late=False, labels=["1s", "5s", "1m"]), st.randoms(use_true_random=False))
 def test_bars_that_wait_for_late_trades_when_a_gap_begins(story: Story, rng: random.Random) -> None:
     lives(attrs.evolve(story, lateness_ns=3 * SECOND), (story.label,), rng)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(stories(labels=["1s", "1m", "15m"]), st.randoms(use_true_random=False))
 def test_trades_that_are_lost_and_would_have_been_late_are_there_in_the_end(
     story: Story, rng: random.Random

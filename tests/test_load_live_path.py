@@ -11,7 +11,7 @@ from live_path import CONTRACT, Case, Run, Spread, run
 
 import trio_projectx as px
 
-CASES: list[tuple[Case, float]] = [("plain", 1.0), ("hung-rest", 2.5), ("full-disk", 1.5), ("hung-disk", 2.0)]
+CASES: list[tuple[Case, float]] = [("plain", 1.0), ("hung-rest", 2.5), ("full-disk", 1.5)]
 
 
 @pytest.mark.slow

@@ -377,7 +377,7 @@ WRONG: list[tuple[str, dict[str, object]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", [29, 37, 103, 5])
+@pytest.mark.parametrize("seed", [29, 103])
 async def test_whatever_goes_wrong_at_random(tmp_path: Path, autojump_clock: MockClock, seed: int) -> None:
     """A hundred other seeds were tried when this was written."""
     rng, then = random.Random(seed), All()
