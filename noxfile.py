@@ -81,6 +81,17 @@ def interop(session: nox.Session) -> None:
 
 
 @nox.session
+def whole(session: nox.Session) -> None:
+    """Take every step and every byte in the sweeps of which the suite takes some."""
+    install(session, "test")
+    session.env |= {"PYTHONSAFEPATH": "1", "TRIO_PROJECTX_WHOLE": "1"}
+    sweeps = ["connection_sweep", "simulator_faults_sweep", "journal_sweep", "gateway"]
+    session.run(
+        "python", "-m", "pytest", *TWO, *(f"tests/test_{name}.py" for name in sweeps), *session.posargs
+    )
+
+
+@nox.session
 def kill(session: nox.Session) -> None:
     """Kill a recording process a thousand times, and look for rows that are missing. Argument: how many times."""
     install(session, "test")

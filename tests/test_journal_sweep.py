@@ -15,6 +15,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from sweeps import IS_WHOLE, every
 from test_journal_recorder import GRID, stamps, trades, until
 
 from trio_projectx import JournalEvent
@@ -251,7 +252,7 @@ def lives(
     """Live once for each call to the disk (every third, where it is done all the same), until a life ends."""
     at = 0
     while True:
-        at += 3 if done else 1
+        at += 3 if done else every(2)
         disk = Sweeping(at, error, done=done)
         life = Life(folder / str(at), disk)
         try:
@@ -272,17 +273,22 @@ def test_dying_at_any_call(tmp_path: Path, *, done: bool) -> None:
         judge(next_process(life), at)
         if disk.calls == at:
             struck[disk.names[-1]] += 1
-    assert done or struck.keys() == {
-        "make_folder",
-        "create",
-        "write",
-        "sync",
-        "close",
-        "sync_folder",
-        "rename",
-        "remove",
-    }
-    assert sum(struck.values()) > (29 if done else 90)
+    assert (
+        not IS_WHOLE
+        or done
+        or struck.keys()
+        == {
+            "make_folder",
+            "create",
+            "write",
+            "sync",
+            "close",
+            "sync_folder",
+            "rename",
+            "remove",
+        }
+    )
+    assert sum(struck.values()) > (90 if IS_WHOLE and not done else 29)
 
 
 @pytest.mark.parametrize("done", [False, pytest.param(True, marks=pytest.mark.slow)])
