@@ -38,7 +38,9 @@ def test_items_wait_as_long_as_there_is_room() -> None:
     items = closed(bars, 0, 1, 2, 3)
     assert seam.hold(items[:1])
     assert seam.hold(items[1:2])
+    assert not seam.is_full
     assert not seam.hold(items[2:])
+    assert seam.is_full
     assert seam.take_held() == items[:2]
     assert not seam.hold(items[2:])
 

@@ -79,12 +79,6 @@ def test_every_instant_is_in_one_state(
     assert missing == {n for n in span if model[n] == "missing"}
     assert sum(hole.end - hole.start for hole in report.missing) == len(missing)  # none twice
     assert report.is_complete is all(model[n] in ("live", "history") for n in span)
-    states = {model[n] for n in span}
-    expected = "mixed" if states == {"live", "history"} else next(iter(states), None)
-    if states and states <= {"live", "history"}:
-        assert ledger.source(*asked) == expected
-    elif states:
-        assert ledger.source(*asked) is None
 
 
 def revised() -> BarRevised:
@@ -106,8 +100,6 @@ def test_a_hole_that_cannot_be_filled_stays_and_says_why() -> None:
     assert (hole.start, hole.end, hole.attempts, hole.cause) == (55, 60, 2, "the connection was lost")
     ledger.filled(50, 70)
     assert ledger.holes == ()
-    assert ledger.source(30, 65) == "mixed"
-    assert ledger.source(60, 65) == "live"
     assert ledger.report(0, 200).is_complete
     ledger.revised([revised(), revised(), revised()], 7)
     assert ledger.report(0, 200).revised == len(ledger.report(0, 200).revisions) == 3

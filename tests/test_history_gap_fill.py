@@ -288,3 +288,26 @@ async def test_a_reader_without_events_gets_the_bars_that_were_missing_in_their_
     starts = [bar.start for bar in got]
     assert starts == list(range(starts[0], starts[-1] + 1, 60 * NS))
     assert {bar.source for bar in got} == {"live", "history"}
+
+
+async def test_a_history_that_comes_after_more_live_bars_than_there_is_room_for_is_told(
+    autojump_clock: MockClock,
+) -> None:
+    """They wait for it as long as they can; the stream goes on without it, and says so."""
+    async with open_sim(4) as sim:
+        sim.inject(Fault("hang", phase="rest", hub="rest", path="/api/history/*", count=0, duration_s=12.0))
+        async with px.open_gateway(config_for(sim)) as gateway, gateway.open_events() as events:
+            overflow = px.Overflow.DROP_OLDEST
+            async with gateway.open_bars(CONTRACT, "1s", history=5, capacity=3, overflow=overflow) as bars:
+                first = await bars.receive()
+                assert isinstance(first, px.Bar)
+                assert first.source == "live"
+            told = []
+            while True:
+                try:
+                    told.append(events.receive_nowait())
+                except trio.WouldBlock:
+                    break
+    (missing,) = [event for event in told if isinstance(event, px.HistoryMissing)]
+    assert missing.reason
+    assert missing.timeframe == "1s"

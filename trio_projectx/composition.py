@@ -111,15 +111,7 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
 
     watch = MarketWatch(config, service.newest_bar_ns, tasks, board.tell)
     door = HistoryDoor(service, watch.exchange_ns, config.history, board.tell)
-    fills = GapFiller(
-        door.history_of,
-        BarReader(door.fresh, door.newest_bar_ns, watch.exchange_ns),
-        tasks,
-        config.history,
-        watch.exchange_ns,
-        config.wall_clock,
-        board.tell,
-    )
+    fills = _fills(config, door, watch, tasks, board)
     market = MarketPipeline(config.limits, tasks, watch, taps, fills)
     user = UserPipeline(config.limits, tasks, config.wall_clock)
     market_hub = Hub(tools("market", market, market.proved), tasks, board.tell)
@@ -142,6 +134,14 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     return Parts(
         config, streams, market_hub, user_hub, watch, taps, sites, tuple(refreshers), door, fills, rest
     )
+
+
+def _fills(
+    config: GatewayConfig, door: HistoryDoor, watch: MarketWatch, tasks: BackgroundTasks, board: EventBoard
+) -> GapFiller:
+    reader = BarReader(door.fresh, door.newest_bar_ns, watch.exchange_ns)
+    clocks = watch.exchange_ns, config.wall_clock
+    return GapFiller(door.history_of, reader, tasks, config.history, *clocks, board.tell)
 
 
 def _nothing() -> None:

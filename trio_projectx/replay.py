@@ -276,7 +276,10 @@ async def open_replay(
     :raises OSError: if it cannot be read.
     """
     pace = _speed(speed)
-    script = await trio.to_thread.run_sync(_script, Path(path), source, contract, tick_size, limits)
+    # It only reads: cancelled, it is left behind, and a disk that hangs holds nobody.
+    script = await trio.to_thread.run_sync(
+        _script, Path(path), source, contract, tick_size, limits, abandon_on_cancel=True
+    )
     async with open_background_tasks("replay") as tasks:
         replay = Replay(script, pace, tasks, autostart=autostart)
         tasks.start_soon(replay.run, name="replay")

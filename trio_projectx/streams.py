@@ -18,6 +18,7 @@ from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.wants import Wants
 from trio_projectx.flow.bar_options import (
     BarOptions,
+    BarPolicy,
     bar_policy,
     check_anchor,
     check_history,
@@ -138,19 +139,8 @@ class Streams:
             raise ConfigError("a replay has no history before its record: leave history= at 0")
         instrument = await self.service.contract(contract)
         pipeline = self.market.contract(instrument.contract_id, instrument.grid)
-        limits, contract_id = self.limits, pipeline.contract_id
-        bars = BarSet(
-            contract_id,
-            frames,
-            anchor=session_of(contract_id) if anchor is None else anchor,
-            grid=pipeline.grid,
-            lateness_ns=round(limits.lateness_ms * 1_000_000),
-            bars_kept=limits.bars_kept,
-            partial_first=True,
-            outside=policy.outside,
-            late=policy.late,
-            fill=policy.fill,
-        )
+        contract_id = pipeline.contract_id
+        bars = self._bar_set(pipeline, frames, anchor, policy)
         name = f"bars of {contract_id} ({', '.join(frames)})"
         pipe: Pipe[Bar | BarRevised | Gap] = self._pipe(name, limit, overflow, stamp=bar_stamp, key=bar_key)
         outlet = BarOutlet(
@@ -159,7 +149,7 @@ class Streams:
             before=pipeline.counts.built,
             since=self.market.serial,
             update_every_s=every_s,
-            quiet_s=limits.quiet_ms / 1000,
+            quiet_s=self.limits.quiet_ms / 1000,
             skip_first=policy.skip_first,
             tell_events=events,
             tell=self.board.tell,
@@ -172,6 +162,27 @@ class Streams:
                 if self.fills is not None and history:
                     await self.fills.begin(pipeline, instrument, outlet, history)
                 yield BarStream(pipe, bars, contract_id)
+
+    def _bar_set(
+        self,
+        pipeline: ContractPipeline,
+        frames: tuple[Timeframe, ...],
+        anchor: Anchor | None,
+        policy: BarPolicy,
+    ) -> BarSet:
+        limits, contract_id = self.limits, pipeline.contract_id
+        return BarSet(
+            contract_id,
+            frames,
+            anchor=session_of(contract_id) if anchor is None else anchor,
+            grid=pipeline.grid,
+            lateness_ns=round(limits.lateness_ms * 1_000_000),
+            bars_kept=limits.bars_kept,
+            partial_first=True,
+            outside=policy.outside,
+            late=policy.late,
+            fill=policy.fill,
+        )
 
     @asynccontextmanager
     async def trades(

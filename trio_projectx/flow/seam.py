@@ -31,13 +31,18 @@ class Seam:
     room: int
     held: list[Item] | None = attrs.field(factory=list[Item])
     """Live items that wait; None when they do not wait any more."""
+    is_full: bool = False
+    """Whether live items had no room to wait any longer: the history comes too late for this stream."""
     first_ts: int | None = None
     """The stamp of the first trade that was received without anything missing before it."""
     _ends: dict[Timeframe, int] = attrs.field(factory=dict[Timeframe, int])
 
     def hold(self, items: Sequence[Item]) -> bool:
         """Let ``items`` wait; False if they are not to, or there is no room for them."""
-        if self.held is None or len(self.held) + len(items) > self.room:
+        if self.held is None:
+            return False
+        if len(self.held) + len(items) > self.room:
+            self.is_full = True
             return False
         self.held += items
         return True

@@ -173,15 +173,6 @@ class Coverage:
         """All that is missing, oldest first."""
         return tuple(self._holes)
 
-    def source(self, start: int, end: int) -> BarSource | None:
-        """Return what a bar of ``[start, end)`` is made of; None if some of it is missing or unknown."""
-        live, history = self._live.within(start, end), self._history.within(start, end)
-        if sum(e - s for s, e in (*live, *history)) != end - start:
-            return None
-        if live and history:
-            return "mixed"
-        return "live" if live else "history"
-
     @property
     def first(self) -> int | None:
         """The earliest instant that anything was told of; None if nothing was."""

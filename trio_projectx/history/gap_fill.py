@@ -26,6 +26,7 @@ from trio_projectx.history.history import History
 from trio_projectx.history.reading import BarReader, known_of
 
 _NONE: Final = "the service has no bars"
+_FULL: Final = "more live bars came before it than the stream has capacity for"
 #: How often it is looked whether live trades have begun.
 _LOOK_S: Final = 0.1
 
@@ -121,6 +122,8 @@ class GapFiller:
             outlet_is_told = Begin(outlet, found)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
                 await ask(contract, outlet_is_told)
+        if outlet.seam is not None and outlet.seam.is_full:
+            found, why = {}, _FULL
         for frame in frames:
             if frame not in found:
                 self._miss(contract, frame, why)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias, cast
@@ -137,7 +136,6 @@ class _Connection(Protocol):
     def execute(self, query: str) -> object: ...
     def sql(self, query: str, *, params: object = None) -> _Relation | None: ...
     def interrupt(self) -> None: ...
-    def close(self) -> None: ...
 
 
 class _DuckDB(Protocol):
@@ -172,7 +170,6 @@ class _Job:
         self._connection: _Connection | None = None
         self._has_begun = self._is_stopped = False
         self._ended = trio.Event()
-        self._door = threading.Lock()
 
     @property
     def has_ended(self) -> bool:
@@ -197,19 +194,11 @@ class _Job:
                 await self._ended.wait()
 
     def _interrupt(self) -> None:
-        if self._door.acquire(
-            blocking=False
-        ):  # else it is being closed, which is not to be met in the middle
-            try:
-                if self._connection is not None:
-                    self._connection.interrupt()
-            finally:
-                self._door.release()
-
-    def _close(self, connection: _Connection) -> None:
-        with self._door:
-            self._connection = None
-            connection.close()
+        # What is looked at here lives on for this call, also if the thread is done with it in this moment: a connection
+        # is closed when nobody holds it any more, so that no lock is needed around that.
+        connection = self._connection
+        if connection is not None:
+            connection.interrupt()
 
     def _rows(self) -> pa.Table:
         connection = self._duckdb.connect(":memory:", config=self._settings())
@@ -225,7 +214,8 @@ class _Job:
                 raise QueryError("a query is a SELECT, or something else that gives rows")
             return found.to_arrow_table()
         finally:
-            self._close(connection)
+            self._connection = None
+            del connection
 
     def _settings(self) -> dict[str, str]:
         return {

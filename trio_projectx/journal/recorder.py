@@ -320,10 +320,12 @@ async def open_recorder(
     the block already runs. Leaving it writes what waits, for ``options.close_s`` at most, also where it is cancelled.
 
     :raises ConfigError: if another process, or journal, writes there.
-    :raises OSError: if the folder cannot be made or claimed.
+    :raises OSError: if the folder cannot be made or claimed. A disk that hangs is waited for: set a deadline of
+        your own, entering can be cancelled.
     """
     folder = Path(root)
-    claim = await trio.to_thread.run_sync(Claim, folder, disk)
+    # Cancelled where the disk hangs, it is left behind: what it gets in the end nobody holds, and so it lets go of it.
+    claim = await trio.to_thread.run_sync(Claim, folder, disk, abandon_on_cancel=True)
     recorder = Recorder(folder, options, disk, wall_clock, tell)
     try:
         async with open_background_tasks() as tasks:
