@@ -147,3 +147,24 @@ async def test_help_names_every_command_and_version_is_the_packages() -> None:
     from importlib.metadata import version
 
     assert (await run("--version")).stdout.decode().strip() == version("trio-projectx")
+
+
+def test_ctrl_c_strikes_at_a_checkpoint_and_not_in_the_middle_of_anything() -> None:
+    """In between, it may leave a context manager half entered, which the garbage collector complains of later."""
+    script = """
+import signal, sys, trio
+from trio_projectx.cli.app import app, run
+
+@app.command
+async def struck():
+    signal.raise_signal(signal.SIGINT)
+    print("went on", flush=True)
+    await trio.lowlevel.checkpoint()
+    print("and on")
+
+sys.exit(run(["struck"]))
+"""
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, timeout=50, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"went on\n", b"")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import trio
 from cyclopts import App, Parameter
 
 import trio_projectx as px
@@ -164,8 +167,14 @@ async def history(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return the exit code."""
+    command, bound, _ = app.parse_args(list(arguments))
     try:
-        return int(app(list(arguments), backend="trio", result_action="return_value") or 0)
+        if not inspect.iscoroutinefunction(command):
+            return int(command(*bound.args, **bound.kwargs) or 0)
+        # Ctrl-C between any two instructions could leave a context manager half entered, to be found by the garbage
+        # collector when the run is over.
+        main = partial(command, *bound.args, **bound.kwargs)
+        return int(trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True) or 0)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except (px.TrioProjectXError, OSError) as exc:
