@@ -31,6 +31,7 @@ LAYERS = [
     "journal",
     "history",
     "streams",
+    "market_data",
     "composition",
     "gateway_statistics",
     "gateway",

@@ -243,6 +243,7 @@ from trio_projectx.history.fetch import (
 from trio_projectx.journal.options import JournalOptions as JournalOptions
 from trio_projectx.journal.queue import JournalStatistics as JournalStatistics
 from trio_projectx.journal.recorder import Recorder as Recorder
+from trio_projectx.market_data import MarketData as MarketData
 from trio_projectx.opening import (
     open_gateway as open_gateway,
 )

@@ -23,6 +23,7 @@ from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.gateway import Gateway
 from trio_projectx.gateway_statistics import GatewayStatistics
 from trio_projectx.market import ContractId, PriceGrid, find_product
+from trio_projectx.market_data import MarketData
 from trio_projectx.replaying.ahead import Ahead, Pace
 from trio_projectx.replaying.files import Piece, Record, first_state, instruments, recorded
 from trio_projectx.replaying.frames import FramePlayer, in_contract
@@ -79,7 +80,7 @@ class Replay(Gateway):
         is_frames = script.source == "frames"
         self._hub = self._player.hub if is_frames else RecordedHub(lambda wanted: self._market.serial)
         self._speed = speed
-        self._streams = Streams(
+        streams = Streams(
             script.limits,
             RecordedDirectory(script.grids),
             self._hub,
@@ -91,6 +92,7 @@ class Replay(Gateway):
             in_force=_in_force,
             on_wait=self.start if autostart else _nothing,
         )
+        MarketData.__init__(self, streams)
 
     def start(self) -> None:
         """Begin to play, if it has not begun."""
