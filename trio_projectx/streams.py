@@ -38,6 +38,8 @@ from trio_projectx.flow.keys import (
     trade_key,
     trade_stamp,
 )
+from trio_projectx.flow.ledger import Ledger
+from trio_projectx.flow.open_pipes import OpenPipes
 from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.quotes import QuoteOutlet
@@ -114,6 +116,11 @@ class Streams:
     """The policy that a stream has for the one that was asked for."""
     on_wait: Callable[[], None] = _nobody
     """Called when a reader waits for an item."""
+    pipes: OpenPipes = attrs.field(factory=OpenPipes)
+
+    def ledger(self) -> Ledger:
+        """Return where every trade and every item is now."""
+        return attrs.evolve(self.market.ledger(), streams=self.pipes.rows(), closed=self.pipes.closed())
 
     @asynccontextmanager
     async def bars(
@@ -154,6 +161,7 @@ class Streams:
             tell_events=events,
             tell=self.board.tell,
             seam=Seam(history, limit) if history else None,
+            timings=self.market.timings,
         )
         if self.fills is not None:
             outlet.want = self.fills.wants(pipeline, instrument, outlet)
@@ -261,6 +269,7 @@ class Streams:
     ) -> Pipe[T]:
         pipe = make_pipe(name, limit, self.in_force(overflow), stamp=stamp, key=key)
         pipe.on_wait = self.on_wait
+        self.pipes.add(pipe)
         return pipe
 
     async def _pipeline(self, contract: str) -> ContractPipeline:
