@@ -54,7 +54,7 @@ class LedgerWatch(trio.abc.Instrument):
         if self.steps >= self._next:
             self._next = self.steps + self._stride()
             self.looks += 1
-            watched = self._watched[trio.lowlevel.current_trio_token()]
+            watched = self._watched.get(trio.lowlevel.current_trio_token(), [])
             self._look(watched, f"after step {self.steps}, of {task.name}")
 
     def _stride(self) -> int:

@@ -39,12 +39,12 @@ from trio_projectx.flow.keys import (
     trade_stamp,
 )
 from trio_projectx.flow.ledger import Ledger
-from trio_projectx.flow.open_pipes import OpenPipes
+from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.quotes import QuoteOutlet
 from trio_projectx.flow.seam import Seam
-from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
+from trio_projectx.flow.stream import Feed, Pipe, Stream
 from trio_projectx.flow.subscriptions import Kind, Subscription
 from trio_projectx.flow.user_outlet import UserOutlet, item_key, item_stamp
 from trio_projectx.flow.user_pipeline import UserPipeline
@@ -110,17 +110,17 @@ class Streams:
     user: UserPipeline
     watch: Watch
     board: EventBoard
+    opened: OpenStreams
     fills: GapFiller | None = None
     """Who fills gaps, and knows what was before; None in a replay, which has what was recorded."""
     in_force: Callable[[Overflow], Overflow] = lambda asked: asked
     """The policy that a stream has for the one that was asked for."""
     on_wait: Callable[[], None] = _nobody
     """Called when a reader waits for an item."""
-    pipes: OpenPipes = attrs.field(factory=OpenPipes)
 
     def ledger(self) -> Ledger:
         """Return where every trade and every item is now."""
-        return attrs.evolve(self.market.ledger(), streams=self.pipes.rows(), closed=self.pipes.closed())
+        return attrs.evolve(self.market.ledger(), streams=self.opened.rows(), closed=self.opened.closed)
 
     @asynccontextmanager
     async def bars(
@@ -249,7 +249,9 @@ class Streams:
         if overflow is Overflow.BLOCK:
             raise ConfigError("events cannot wait for a reader: choose another overflow than BLOCK")
         limit = self._capacity(capacity, overflow)
-        pipe: Pipe[GatewayEvent] = self._pipe("events", limit, overflow, stamp=event_stamp, key=event_key)
+        pipe: Pipe[GatewayEvent] = self._pipe(
+            "events", limit, overflow, stamp=event_stamp, key=event_key, is_told=False
+        )
         feed = Feed(pipe)
         self.board.attach(feed)
         try:
@@ -266,10 +268,11 @@ class Streams:
         *,
         stamp: Callable[[T], int],
         key: Callable[[T], Hashable],
+        is_told: bool = True,
     ) -> Pipe[T]:
-        pipe = make_pipe(name, limit, self.in_force(overflow), stamp=stamp, key=key)
+        policy = self.in_force(overflow)
+        pipe = self.opened.make(name, limit, policy, stamp=stamp, key=key, is_told=is_told)
         pipe.on_wait = self.on_wait
-        self.pipes.add(pipe)
         return pipe
 
     async def _pipeline(self, contract: str) -> ContractPipeline:

@@ -15,7 +15,7 @@ import trio
 from trio_projectx._events import GatewayEvent, LedgerBroken
 from trio_projectx._redact import escape
 from trio_projectx.flow.background import TaskCounts
-from trio_projectx.flow.ledger import ContractRow, Ledger, LedgerRow, StreamRow
+from trio_projectx.flow.ledger import Ledger
 from trio_projectx.flow.sampler import RateStatistics, Sampler, Totals
 from trio_projectx.flow.sketch import Distribution, Rotating
 from trio_projectx.flow.timings import LatencyStatistics, Timings
@@ -77,7 +77,7 @@ class Books:
 
     def _check(self) -> None:
         """Tell of rows that do not balance, once for as long as it lasts."""
-        broken = {_name(row): row for row in self._ledger().broken}
+        broken = {row.name: row for row in self._ledger().broken}
         for name in broken.keys() - self._broken:
             row = broken[name]
             _log.error("the ledger does not balance: %s", escape(str(row)))
@@ -95,13 +95,3 @@ class Books:
     def rates(self) -> RateStatistics:
         """Return what comes per second."""
         return self._sampler.statistics(trio.current_time(), self._totals())
-
-
-def _name(row: LedgerRow | ContractRow | StreamRow) -> str:
-    match row:
-        case LedgerRow():
-            return f"{row.timeframe} bars of {row.contract_id}"
-        case ContractRow():
-            return f"trades of {row.contract_id}"
-        case StreamRow():
-            return row.name

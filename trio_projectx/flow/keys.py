@@ -24,8 +24,11 @@ from trio_projectx._events import (
     JournalQuarantined,
     JournalRecovered,
     JournalSlow,
+    LedgerBroken,
     Quote,
     RejectionBurst,
+    StreamEased,
+    StreamFilling,
     Trade,
     TradesLate,
 )
@@ -90,6 +93,10 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.name
         case RejectionBurst():
             return type(item), item.contract_id, item.what
+        case LedgerBroken():
+            return type(item), item.row
+        case StreamFilling() | StreamEased():
+            return type(item), item.stream
         case JournalQuarantined():
             return type(item), item.journal, item.name
         case JournalDamaged():

@@ -12,6 +12,7 @@ stream's row balances by itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import attrs
 
@@ -74,11 +75,26 @@ class LedgerRow:
     """In closed hours, and left out for that (``outside="drop"``)."""
 
     @property
-    def balanced(self) -> bool:
-        """Whether every trade received is accounted for."""
+    def name(self) -> str:
+        """What the row is of."""
+        return f"{self.timeframe} bars of {self.contract_id}"
+
+    @property
+    def came(self) -> int:
+        """The left side of the equation."""
+        return self.received
+
+    @property
+    def accounted(self) -> int:
+        """The right side."""
         built = self.in_bars + self.forming + self.late + self.outside
         left_out = self.rejected + self.duplicates + self.builder_failed
-        return self.received == self.before + built + left_out + self.in_flight
+        return self.before + built + left_out + self.in_flight
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every trade received is accounted for."""
+        return self.received == self.accounted
 
 
 @attrs.frozen(slots=True)
@@ -95,9 +111,24 @@ class ContractRow:
     """Between reader and streams, or in the validator's quarantine."""
 
     @property
+    def name(self) -> str:
+        """What the row is of."""
+        return f"trades of {self.contract_id}"
+
+    @property
+    def came(self) -> int:
+        """The left side of the equation."""
+        return self.received
+
+    @property
+    def accounted(self) -> int:
+        """The right side."""
+        return self.given + self.rejected + self.duplicates + self.in_flight
+
+    @property
     def balanced(self) -> bool:
         """Whether every trade received is accounted for."""
-        return self.received == self.given + self.rejected + self.duplicates + self.in_flight
+        return self.received == self.accounted
 
 
 @attrs.frozen(slots=True)
@@ -113,9 +144,19 @@ class StreamRow:
     queued: int = 0
 
     @property
+    def came(self) -> int:
+        """The left side of the equation."""
+        return self.offered
+
+    @property
+    def accounted(self) -> int:
+        """The right side."""
+        return self.delivered + self.conflated + self.dropped + self.queued
+
+    @property
     def balanced(self) -> bool:
         """Whether every item offered is accounted for."""
-        return self.offered == self.delivered + self.conflated + self.dropped + self.queued
+        return self.offered == self.accounted
 
     def plus(self, other: StreamRow) -> StreamRow:
         """Return the sums, under this one's name."""
@@ -127,6 +168,10 @@ class StreamRow:
             self.dropped + other.dropped,
             self.queued + other.queued,
         )
+
+
+Row: TypeAlias = LedgerRow | ContractRow | StreamRow
+"""Any row: ``name``, ``came``, ``accounted`` and ``balanced`` are the same of each."""
 
 
 @attrs.frozen(slots=True)
@@ -151,8 +196,8 @@ class Ledger:
         return next(iter(self.broken), None) is None
 
     @property
-    def broken(self) -> Iterator[LedgerRow | ContractRow | StreamRow]:
+    def broken(self) -> Iterator[Row]:
         """The rows that are not balanced."""
-        every: tuple[LedgerRow | ContractRow | StreamRow, ...]
+        every: tuple[Row, ...]
         every = (*self.rows, *self.contracts, *self.streams, self.closed)
         return (row for row in every if not row.balanced)

@@ -22,6 +22,7 @@ from trio_projectx.flow.marks import LineMark, LossMark
 from trio_projectx.flow.notices import Notice, Order, What
 from trio_projectx.flow.pipeline_items import PipelineCounts
 from trio_projectx.flow.pipeline_items import PipelineStatistics as PipelineStatistics
+from trio_projectx.flow.room import Room
 from trio_projectx.flow.sampler import Totals
 from trio_projectx.flow.subscriptions import Kind, Subscription
 from trio_projectx.flow.surroundings import Alone, Surroundings
@@ -43,7 +44,6 @@ from trio_projectx.signalr import JsonValue
 
 #: How long streams wait for what was read before a loss, before they are told of it without that.
 _TELL_S: Final = 1.0
-_HELD_BACK_S: Final = 5.0
 
 _log = logging.getLogger("trio_projectx")
 
@@ -76,6 +76,7 @@ class MarketPipeline:
         around: Surroundings | None = None,
         taps: Taps | None = None,
         fills: Fills | None = None,
+        room: Room | None = None,
     ) -> None:
         self._fills = fills
         self._limits = limits
@@ -94,8 +95,7 @@ class MarketPipeline:
         # Without a limit of its own: a reader that is cancelled while it waits for room has lost nothing, and what
         # was read is judged in its order, before what became of lines after it.
         self._send, self._receive = trio.open_memory_channel[_Read | _Lost | None](math.inf)
-        self._queued = 0  # reads that the validator has not taken yet
-        self._room = trio.lowlevel.ParkingLot()
+        self.room = room or Room("market", limits.batches_in_flight)
         tasks.start_soon(self._validate, name="validator")
 
     def contract(self, contract_id: str, grid: PriceGrid) -> ContractPipeline:
@@ -149,28 +149,10 @@ class MarketPipeline:
         self._count(found)
         if not (found.trades or found.quotes or found.refusals):
             return
-        self._queued += 1
+        self.room.put()
         self._send.send_nowait(self._route(found, ts_recv, line, trio.current_time() if now is None else now))
-        if self._is_full:
-            await self._wait_for_room()
-
-    @property
-    def _is_full(self) -> bool:
-        return self._queued > self._limits.batches_in_flight
-
-    async def _wait_for_room(self) -> None:
-        with trio.move_on_after(_HELD_BACK_S):
-            while self._is_full:
-                await self._room.park()
-            return
-        self._counts.held_back += 1
-        _log.warning(
-            "the market feed is held back for %g s already: a stream opened with overflow=BLOCK is not read; "
-            "every stream of the hub waits for it",
-            _HELD_BACK_S,
-        )
-        while self._is_full:
-            await self._room.park()
+        if self.room.is_full:
+            await self.room.wait()
 
     # -- what becomes of lines: noted here, and acted on by the validator behind the reads that came before
 
@@ -292,8 +274,14 @@ class MarketPipeline:
 
     def statistics(self) -> PipelineStatistics:
         """Return a snapshot of all counts."""
-        contracts = tuple([contract.statistics() for contract in self._contracts.values()])
-        return PipelineStatistics(contracts, self.ledger(), **attrs.asdict(self._counts))
+        contracts = self._contracts.values()
+        return PipelineStatistics(
+            tuple([contract.statistics() for contract in contracts]),
+            self.ledger(),
+            **attrs.asdict(self._counts),
+            held_back=self.room.held_back,
+            buffers=(self.room.statistics(), *(contract.inbox.statistics() for contract in contracts)),
+        )
 
     def _count(self, decoded: Decoded) -> None:
         counts = self._counts
@@ -347,8 +335,7 @@ class MarketPipeline:
                 for loss in read.losses:
                     await loss.contract.lose(loss)
             elif read is not None:
-                self._queued -= 1
-                self._room.unpark_all()
+                self.room.taken()
                 await self._judge(read)
                 self._judged = read.serial
             while self._notices and self._notices[0].serial <= self._judged:

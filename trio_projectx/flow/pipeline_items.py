@@ -6,6 +6,7 @@ import attrs
 
 from trio_projectx.flow.contract_items import ContractStatistics
 from trio_projectx.flow.ledger import Ledger
+from trio_projectx.flow.room import BufferStatistics
 
 
 @attrs.frozen(slots=True)
@@ -27,6 +28,8 @@ class PipelineStatistics:
     unknown_targets: int
     held_back: int
     """How often the socket waited for more than five seconds for a stream with ``overflow=BLOCK``."""
+    buffers: tuple[BufferStatistics, ...]
+    """Between the reader and the validator, in reads; between it and each contract's builders, in batches."""
 
 
 @attrs.define(slots=True)
@@ -41,4 +44,3 @@ class PipelineCounts:
     user_events: int = 0
     logouts: int = 0
     unknown_targets: int = 0
-    held_back: int = 0
