@@ -38,7 +38,7 @@ class OpenStreams:
 
     def __init__(self, tell: _Tell | None, wall_clock: Callable[[], int], warn_share: float) -> None:
         self._tell = tell
-        self._wall_clock = wall_clock
+        self.wall_clock = wall_clock
         self._warn_share = warn_share
         self._open: dict[int, _Open] = {}
         self.closed = StreamRow("closed streams")
@@ -83,7 +83,7 @@ class OpenStreams:
             self.closed = self.closed.plus(pipe.row())  # it changes no more
 
     def _level(self, now: StreamStatistics, *, is_high: bool) -> None:
-        at = self._wall_clock()
+        at = self.wall_clock()
         if self._tell is None:
             return
         if is_high:

@@ -6,6 +6,7 @@ plain integers, whatever was added before.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import attrs
@@ -78,13 +79,19 @@ class Histogram:
         self.least = min(self.least, other.least) if self.count else other.least
         self.most = max(self.most, other.most) if self.count else other.most
         self.count += other.count
-        self._buckets = [a + b for a, b in zip(self._buckets, other._buckets, strict=True)]
+        mine, theirs = self._buckets, other._buckets
+        for bucket in other._used():
+            mine[bucket] += theirs[bucket]
+
+    def _used(self) -> range:
+        """Return the buckets between the least and the greatest: the others are empty."""
+        return range(bucket_of(self.least), bucket_of(self.most) + 1)
 
     def quantile(self, share: float) -> int:
         """Return a number that ``share`` (0 to 1) of all are not above; 0 if there are none."""
-        left = max(1, -int(-share * self.count // 1))
-        for bucket, n in enumerate(self._buckets):
-            left -= n
+        left = max(1, math.ceil(share * self.count))
+        for bucket in self._used():
+            left -= self._buckets[bucket]
             if left <= 0:
                 return max(min(upper_edge(bucket), self.most), self.least)
         return 0
