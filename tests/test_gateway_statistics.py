@@ -9,8 +9,8 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from test_faults_rows import rate
 from ledger_watch import LedgerWatch
+from test_faults_rows import rate
 from test_gateway import running
 from trio.testing import MockClock
 

@@ -120,7 +120,7 @@ class Streams:
 
     def ledger(self) -> Ledger:
         """Return where every trade and every item is now."""
-        return attrs.evolve(self.market.ledger(), streams=self.opened.rows(), closed=self.opened.closed)
+        return attrs.evolve(self.market.ledger(), streams=self.opened.rows(), closed=self.opened.closed())
 
     @asynccontextmanager
     async def bars(

@@ -158,6 +158,11 @@ class StreamRow:
         """Whether every item offered is accounted for."""
         return self.offered == self.accounted
 
+    @property
+    def kind(self) -> str:
+        """What kind of stream it is: "bars", "trades" and their like."""
+        return self.name.partition(" of ")[0]
+
     def plus(self, other: StreamRow) -> StreamRow:
         """Return the sums, under this one's name."""
         return StreamRow(
@@ -187,8 +192,8 @@ class Ledger:
     """In trades, for each contract that a stream was ever opened for."""
     streams: tuple[StreamRow, ...] = ()
     """In items, for each open stream."""
-    closed: StreamRow = attrs.field(factory=lambda: StreamRow("closed streams"))
-    """In items, all streams together that were closed."""
+    closed: tuple[StreamRow, ...] = ()
+    """In items, the sums of the streams that were closed, by their kind."""
 
     @property
     def balanced(self) -> bool:
@@ -199,5 +204,5 @@ class Ledger:
     def broken(self) -> Iterator[Row]:
         """The rows that are not balanced."""
         every: tuple[Row, ...]
-        every = (*self.rows, *self.contracts, *self.streams, self.closed)
+        every = (*self.rows, *self.contracts, *self.streams, *self.closed)
         return (row for row in every if not row.balanced)

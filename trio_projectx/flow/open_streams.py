@@ -41,8 +41,7 @@ class OpenStreams:
         self.wall_clock = wall_clock
         self._warn_share = warn_share
         self._open: dict[int, _Open] = {}
-        self.closed = StreamRow("closed streams")
-        """The sums of those that were closed."""
+        self._past: dict[str, StreamRow] = {}
 
     def make(
         self,
@@ -71,6 +70,10 @@ class OpenStreams:
         """Return the row of each in the ledger."""
         return tuple([pipe.row() for pipe in self._open.values()])
 
+    def closed(self) -> tuple[StreamRow, ...]:
+        """Return the sums of those that were closed, a row for each kind of streams."""
+        return tuple(self._past.values())
+
     def blocking(self) -> str:
         """Name the streams for which the feed waits."""
         names = [repr(pipe.name) for pipe in self._open.values() if pipe.blocks]
@@ -80,7 +83,8 @@ class OpenStreams:
     def _closed(self, which: int) -> None:
         pipe = self._open.pop(which, None)
         if pipe is not None:
-            self.closed = self.closed.plus(pipe.row())  # it changes no more
+            row = pipe.row()  # it changes no more
+            self._past[row.kind] = self._past.get(row.kind, StreamRow(row.kind)).plus(row)
 
     def _level(self, now: StreamStatistics, *, is_high: bool) -> None:
         at = self.wall_clock()
