@@ -22,7 +22,9 @@ class PipelineStatistics:
     unrouted_quotes: int
     null_entries: int
     """``null`` where a trade or quote could have been; the service sends these (GATEWAY.md section 4)."""
+    unrouted_depths: int
     depths: int
+    """Records of depth."""
     user_events: int
     logouts: int
     unknown_targets: int
@@ -40,6 +42,7 @@ class PipelineCounts:
     unrouted_trades: int = 0
     unrouted_quotes: int = 0
     null_entries: int = 0
+    unrouted_depths: int = 0
     depths: int = 0
     user_events: int = 0
     logouts: int = 0
