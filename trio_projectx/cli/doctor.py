@@ -92,10 +92,10 @@ async def _examine(gateway: px.Gateway, command: DoctorCommand, findings: Findin
         await _stream(gateway, command, findings)
     except px.TrioProjectXError as exc:
         findings.failed("data", exc)
-    findings.counted = gateway.statistics()
+    counted = findings.counted = findings.counted or gateway.statistics()
     _check_clock(gateway, findings)
-    _check_speed(findings)
-    _check_ledger(findings)
+    _check_speed(counted, findings)
+    _check_ledger(counted, findings)
 
 
 def _check_token(gateway: px.Gateway, findings: Findings) -> None:
@@ -149,6 +149,7 @@ async def _stream(gateway: px.Gateway, command: DoctorCommand, findings: Finding
                 async for item in trades:
                     if first.trade_s is None and isinstance(item, px.Trade):
                         first.trade_s = trio.current_time() - first.began
+        findings.counted = gateway.statistics()
         _check_data(gateway, bars.contract_id, command.seconds, first, findings)
 
 
@@ -194,10 +195,8 @@ def _check_clock(gateway: px.Gateway, findings: Findings) -> None:
     findings.add("clock", verdict, f"{ahead}; as the system says, {said}")
 
 
-def _check_speed(findings: Findings) -> None:
-    assert findings.counted is not None
-    wire, loop = findings.counted.latency.wire_to_bar, findings.counted.loop
-    trip = findings.counted.round_trip_s
+def _check_speed(counted: px.GatewayStatistics, findings: Findings) -> None:
+    wire, loop, trip = counted.latency.wire_to_bar, counted.loop, counted.round_trip_s
     if trip is not None:
         findings.add("round trip", Verdict.OK if trip < 1 else Verdict.WARN, "by WebSocket ping", trip)
     if not wire.count:
@@ -212,10 +211,9 @@ def _check_speed(findings: Findings) -> None:
         findings.add("loop", verdict, f"a task was woken {late / _MS:.1f} ms late at most")
 
 
-def _check_ledger(findings: Findings) -> None:
-    assert findings.counted is not None
-    if findings.counted.ledger.balanced:
+def _check_ledger(counted: px.GatewayStatistics, findings: Findings) -> None:
+    if counted.ledger.balanced:
         findings.add("ledger", Verdict.OK, "every trade and every item is accounted for")
     else:
-        broken = ", ".join(row.name for row in findings.counted.ledger.broken)
+        broken = ", ".join(row.name for row in counted.ledger.broken)
         findings.add("ledger", Verdict.FAIL, f"not accounted for: {broken}; please report this")
