@@ -72,7 +72,7 @@ async def test_what_is_shown_is_what_was_counted(autojump_clock: MockClock) -> N
                 assert shown["trio_projectx.ledger.broken"] == {(): 0}
                 assert shown["trio_projectx.stream.delivered"][(("stream", "bars"),)] == 20
                 assert shown["trio_projectx.hub.live"] == {MARKET: 1, (("hub", "user"),): 0}
-                assert shown["trio_projectx.hub.io"][MARKET] == counted.hubs.market.bytes > 1000
+                assert shown["trio_projectx.hub.io"][MARKET] == counted.hubs.market.received_bytes > 1000
                 assert shown["trio_projectx.tasks.alive"] == {(): counted.tasks.alive}
                 assert {labels[0][1] for labels in shown["trio_projectx.latency"]} == {"0.5", "0.99", "1"}
                 assert shown["trio_projectx.token.lifetime"][()] > 3600

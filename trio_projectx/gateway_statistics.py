@@ -35,7 +35,7 @@ class HubStatistics:
     """Texts received; one may hold many records."""
     bulk_texts: int = 0
     """Those of them that were decoded in one pass."""
-    bytes: int = 0
+    received_bytes: int = 0
     """Characters of these texts (of JSON: bytes)."""
     malformed: int = 0
     """Records that could not be read and were left out."""
@@ -139,7 +139,7 @@ def _hub(hub: Hub[D]) -> HubStatistics:
         outages=hub.machine.outages,
         texts=counts.texts,
         bulk_texts=counts.bulk_texts,
-        bytes=counts.text_rate.total,
+        received_bytes=counts.text_rate.total,
         malformed=counts.malformed,
         ignored=counts.ignored,
         subscriptions=len(hub.wants),

@@ -257,7 +257,7 @@ INSTRUMENTS: Final[tuple[Instrument, ...]] = (
         "Times that a live hub was lost",
         lambda v: v.by_hub(lambda h: h.outages),
     ),
-    Instrument(_P + "hub.io", _C, "By", "Text received", lambda v: v.by_hub(lambda h: h.bytes)),
+    Instrument(_P + "hub.io", _C, "By", "Text received", lambda v: v.by_hub(lambda h: h.received_bytes)),
     Instrument(
         _P + "hub.malformed",
         _C,

@@ -24,7 +24,7 @@ class Totals(NamedTuple):
     """Quotes that were merged."""
     bars: int = 0
     """Bars that closed, of all streams and timeframes."""
-    bytes: int = 0
+    received_bytes: int = 0
     """Characters (of JSON: bytes) of both hubs."""
 
 
@@ -38,7 +38,7 @@ class Rates:
     trades: float
     quotes: float
     bars: float
-    bytes: float
+    received_bytes: float
 
 
 @attrs.frozen(slots=True)
