@@ -10,6 +10,12 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from trio_projectx._handler_events import HandlerEvent as HandlerEvent
+from trio_projectx._handler_events import HandlerFailed as HandlerFailed
+from trio_projectx._handler_events import HandlerRecovered as HandlerRecovered
+from trio_projectx._handler_events import HandlerSkipped as HandlerSkipped
+from trio_projectx._handler_events import HandlerSlow as HandlerSlow
+from trio_projectx._handler_events import HandlerStopped as HandlerStopped
 from trio_projectx._items import Bar as Bar
 from trio_projectx._items import BarRevised as BarRevised
 from trio_projectx._items import BarSource as BarSource
@@ -358,5 +364,5 @@ class CacheQuarantined:
     at: int
 
 
-GatewayEvent: TypeAlias = ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined
+GatewayEvent: TypeAlias = ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | HandlerEvent
 """What ``gateway.open_events()`` streams."""
