@@ -19,6 +19,7 @@ LAYERS = [
     "_timeframe",
     "_items",
     "_handler_events",
+    "_flow_events",
     "_events",
     "_user_events",
     "_credentials",

@@ -117,24 +117,6 @@ from trio_projectx._events import (
     GatewayEvent as GatewayEvent,
 )
 from trio_projectx._events import (
-    HandlerEvent as HandlerEvent,
-)
-from trio_projectx._events import (
-    HandlerFailed as HandlerFailed,
-)
-from trio_projectx._events import (
-    HandlerRecovered as HandlerRecovered,
-)
-from trio_projectx._events import (
-    HandlerSkipped as HandlerSkipped,
-)
-from trio_projectx._events import (
-    HandlerSlow as HandlerSlow,
-)
-from trio_projectx._events import (
-    HandlerStopped as HandlerStopped,
-)
-from trio_projectx._events import (
     HistoryMissing as HistoryMissing,
 )
 from trio_projectx._events import (
@@ -197,6 +179,15 @@ from trio_projectx._events import (
 from trio_projectx._events import (
     to_datetime as to_datetime,
 )
+from trio_projectx._flow_events import FlowEvent as FlowEvent
+from trio_projectx._flow_events import StreamEased as StreamEased
+from trio_projectx._flow_events import StreamFilling as StreamFilling
+from trio_projectx._handler_events import HandlerEvent as HandlerEvent
+from trio_projectx._handler_events import HandlerFailed as HandlerFailed
+from trio_projectx._handler_events import HandlerRecovered as HandlerRecovered
+from trio_projectx._handler_events import HandlerSkipped as HandlerSkipped
+from trio_projectx._handler_events import HandlerSlow as HandlerSlow
+from trio_projectx._handler_events import HandlerStopped as HandlerStopped
 from trio_projectx._timeframe import BarKind as BarKind
 from trio_projectx._timeframe import Timeframe as Timeframe
 from trio_projectx._user_events import (
@@ -236,6 +227,7 @@ from trio_projectx.connection.lists import Account as Account
 from trio_projectx.connection.lists import Contract as Contract
 from trio_projectx.connection.lists import Rest as Rest
 from trio_projectx.flow.bar_stream import BarStream as BarStream
+from trio_projectx.flow.room import BufferStatistics as BufferStatistics
 from trio_projectx.flow.stream import Stream as Stream
 from trio_projectx.flow.stream import StreamStatistics as StreamStatistics
 from trio_projectx.gateway import (

@@ -10,12 +10,10 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from trio_projectx._flow_events import FlowEvent as FlowEvent
+from trio_projectx._flow_events import StreamEased as StreamEased
+from trio_projectx._flow_events import StreamFilling as StreamFilling
 from trio_projectx._handler_events import HandlerEvent as HandlerEvent
-from trio_projectx._handler_events import HandlerFailed as HandlerFailed
-from trio_projectx._handler_events import HandlerRecovered as HandlerRecovered
-from trio_projectx._handler_events import HandlerSkipped as HandlerSkipped
-from trio_projectx._handler_events import HandlerSlow as HandlerSlow
-from trio_projectx._handler_events import HandlerStopped as HandlerStopped
 from trio_projectx._items import Bar as Bar
 from trio_projectx._items import BarRevised as BarRevised
 from trio_projectx._items import BarSource as BarSource
@@ -39,6 +37,8 @@ class HubState(enum.Enum):
     """Connected, and every subscription acknowledged."""
     STALE = "stale"
     """Connected, but market data that should come do not; this is being looked into."""
+    BLOCKED = "blocked"
+    """Connected, but nothing is read: a stream that was opened with ``overflow=BLOCK`` is not."""
     RECONNECTING = "reconnecting"
     """It was live, and some subscription has no connection now."""
     CLOSED = "closed"
@@ -364,5 +364,7 @@ class CacheQuarantined:
     at: int
 
 
-GatewayEvent: TypeAlias = ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | HandlerEvent
+GatewayEvent: TypeAlias = (
+    ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | FlowEvent | HandlerEvent
+)
 """What ``gateway.open_events()`` streams."""

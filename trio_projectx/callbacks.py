@@ -39,7 +39,7 @@ class Callbacks(MarketData):
         super().__init__(streams)
         self._is_replay = streams.in_force(Overflow.ERROR) is Overflow.BLOCK
         self._handlers = Handlers(
-            lambda: streams.events(Overflow.DROP_NEWEST, 1),
+            lambda: streams.events(Overflow.DROP_OLDEST, None),
             streams.board.tell,
             wall_clock,
             grace_s=grace_s,

@@ -16,11 +16,6 @@ from trio_projectx._events import (
     GapFilled,
     GapFillFailed,
     GatewayEvent,
-    HandlerFailed,
-    HandlerRecovered,
-    HandlerSkipped,
-    HandlerSlow,
-    HandlerStopped,
     HistoryMissing,
     HubStateChanged,
     JournalDamaged,
@@ -31,8 +26,17 @@ from trio_projectx._events import (
     JournalSlow,
     Quote,
     RejectionBurst,
+    StreamEased,
+    StreamFilling,
     Trade,
     TradesLate,
+)
+from trio_projectx._handler_events import (
+    HandlerFailed,
+    HandlerRecovered,
+    HandlerSkipped,
+    HandlerSlow,
+    HandlerStopped,
 )
 
 
@@ -95,6 +99,8 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.name
         case RejectionBurst():
             return type(item), item.contract_id, item.what
+        case StreamFilling() | StreamEased():
+            return type(item), item.stream
         case JournalQuarantined():
             return type(item), item.journal, item.name
         case JournalDamaged():
