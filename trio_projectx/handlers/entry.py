@@ -77,7 +77,8 @@ class Entry:
         self.breaker = CallBreaker(options)
         per_s = options.rate_per_s
         self.rate = None if per_s is None else CallRate(per_s, options.rate_burst)
-        self.batch = BatchSize(options.batch_most, options.batch_aim_s) if wish.batch else None
+        most, aim_s = options.batch_most, options.batch_aim_s
+        self.batch = BatchSize(most, aim_s, is_limited=per_s is not None) if wish.batch else None
         self.counts = Counts()
         self.failures = FailureBook()
         self.notices = Notices(name, wish.kind, tell, wall_clock)

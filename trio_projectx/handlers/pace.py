@@ -33,14 +33,17 @@ class CallRate:
 
 
 class BatchSize:
-    """How many items the next batch may hold: twice as many while items wait, half as many after a slow call."""
+    """How many items the next batch may hold: twice as many while items wait, half as many after a slow call.
+
+    It begins with 1, or with ``most`` where calls are few because they are limited.
+    """
 
     __slots__ = ("_aim_s", "_most", "size")
 
-    def __init__(self, most: int, aim_s: float) -> None:
+    def __init__(self, most: int, aim_s: float, *, is_limited: bool = False) -> None:
         self._most = most
         self._aim_s = aim_s
-        self.size = 1
+        self.size = most if is_limited else 1
 
     def note(self, took_s: float, *, items: int, are_waiting: bool) -> None:
         """Note a call with ``items``, and whether more were waiting behind them."""
