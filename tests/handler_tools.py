@@ -88,11 +88,14 @@ class Desk:
         how = px.HandlerOptions(**options)  # type: ignore[arg-type]
         return self.handlers.add(Wish(kind, source, stamp, handler, fallback, on_skipped, how, batch, weak))
 
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        await self.handlers.run(task_status.started)
+
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Run the handlers; the block begins when all streams are open."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self.handlers.run)
+            await nursery.start(self.run)
             yield
             nursery.cancel_scope.cancel()
 

@@ -128,7 +128,7 @@ class Played:
 
     async def one_run(self) -> None:
         try:
-            await self.desk.handlers.run(trio.TASK_STATUS_IGNORED)
+            await self.desk.handlers.run()
         except (px.ConnectionLost, px.SlowConsumer):
             self.check()
 

@@ -163,7 +163,7 @@ async def test_error_breaks_that_one_and_the_run_when_the_others_have_what_waits
     two = desk.add(steady, stream="steady")
     with pytest.raises(px.SlowConsumer, match="slow: the reader fell 3 items"):
         async with open_background_tasks() as tasks:
-            tasks.start_soon(desk.handlers.run, trio.TASK_STATUS_IGNORED)
+            tasks.start_soon(desk.handlers.run)
             await settle()
             for item in range(10):
                 desk.feeds["steady"].offer(item)
@@ -190,7 +190,7 @@ async def test_who_takes_too_long_at_the_end_is_left_after_the_grace(autojump_cl
     desk.add(lambda _: None, stream="y")
     with pytest.raises(px.ConnectionLost, match="gone"):
         async with open_background_tasks() as tasks:
-            tasks.start_soon(desk.handlers.run, trio.TASK_STATUS_IGNORED)
+            tasks.start_soon(desk.handlers.run)
             await settle()
             desk.feeds["x"].offer(1)
             desk.feeds["x"].offer(2)
@@ -351,7 +351,7 @@ async def test_one_that_is_removed_while_its_stream_opens_opens_none(autojump_cl
     desk = Desk()
     one = desk.add(lambda _: None, wait_s=5)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(desk.handlers.run, trio.TASK_STATUS_IGNORED)
+        nursery.start_soon(desk.handlers.run)
         await settle(1)
         assert one.statistics().state == "opening"
         one.remove()
@@ -440,7 +440,7 @@ async def test_what_nothing_may_hide_comes_out_as_it_is(
     two = desk.add(lambda _: None, stream="y")
     with pytest.raises(error):
         async with open_background_tasks() as tasks:
-            tasks.start_soon(desk.handlers.run, trio.TASK_STATUS_IGNORED)
+            tasks.start_soon(desk.handlers.run)
             await settle()
             desk.feeds["x"].offer(1)
             await trio.sleep_forever()
@@ -482,9 +482,9 @@ async def test_it_ends_with_the_gateway_when_what_waits_was_handled_and_may_run_
     one = desk.add(handler)
     for run in range(2):
         async with trio.open_nursery() as nursery:
-            await nursery.start(desk.handlers.run)
+            await nursery.start(desk.run)
             with pytest.raises(trio.BusyResourceError):
-                await desk.handlers.run(trio.TASK_STATUS_IGNORED)
+                await desk.handlers.run()
             for item in range(3):
                 desk.feeds["x"].offer(item)
             if run == 0:
@@ -501,7 +501,7 @@ async def test_it_ends_with_the_gateway_when_what_waits_was_handled_and_may_run_
 async def test_without_handlers_it_waits_for_some_or_for_the_end(autojump_clock: MockClock) -> None:
     desk, got = Desk(), list[int]()
     async with trio.open_nursery() as nursery:
-        await nursery.start(desk.handlers.run)
+        await nursery.start(desk.run)
         await settle(100)
         desk.add(got.append)
         await settle()
@@ -516,7 +516,7 @@ async def test_together_means_that_no_stream_is_read_before_all_are_open(autojum
     desk.add(lambda _: got.append(("fast", trio.current_time())), stream="fast")
     desk.add(lambda _: got.append(("slow", trio.current_time())), stream="slow", wait_s=3)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(desk.handlers.run, trio.TASK_STATUS_IGNORED)
+        nursery.start_soon(desk.handlers.run)
         await settle()
         desk.feeds["fast"].offer(1)
         await settle(4)
@@ -536,7 +536,7 @@ async def test_a_stream_that_cannot_be_opened_is_told_and_raised(autojump_clock:
 
     two._entry.source = refuse  # type: ignore[assignment]
     with pytest.raises(px.ContractError, match="nobody knows it"):
-        await desk.handlers.run(trio.TASK_STATUS_IGNORED)
+        await desk.handlers.run()
     (stopped,) = desk.of(px.HandlerStopped)
     assert stopped.reason == "ContractError: nobody knows it"  # type: ignore[attr-defined]
     assert (one.statistics().state, trio.current_time()) == ("idle", 0.0)

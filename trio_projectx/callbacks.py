@@ -330,7 +330,7 @@ class Callbacks(MarketData):
         :raises SlowConsumer: if a handler with ``overflow=Overflow.ERROR`` was too slow.
         :raises trio.BusyResourceError: if it runs already.
         """
-        await self._handlers.run(task_status)
+        await self._handlers.run(lambda: task_status.started())
 
     def handlers(self) -> tuple[HandlerStatistics, ...]:
         """Return the counts of each handler that is registered now, in the order of registration."""

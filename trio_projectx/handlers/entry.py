@@ -59,7 +59,7 @@ class Entry:
         self.on_removed = on_removed
         self._on_gone = on_gone
         self.name = name
-        self.kind = wish.kind
+        self.kind: HandlerKind = wish.kind
         self.source = wish.source
         self.stamp = wish.stamp
         self.options = options

@@ -19,6 +19,10 @@ from trio_projectx.handlers.run import Run
 MOST: Final = 32
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 class Handlers:
     """The handlers of one gateway, registered and removed at any time, also while they are called."""
 
@@ -74,8 +78,11 @@ class Handlers:
         self._forget_gone()
         return tuple(entry.statistics() for entry in self._entries.values())
 
-    async def run(self, task_status: trio.TaskStatus[None]) -> None:
-        """Call the handlers until the gateway is closed; see `Callbacks.run_handlers`."""
+    async def run(self, on_open: Callable[[], None] = _nobody) -> None:
+        """Call the handlers until the gateway is closed; see `Callbacks.run_handlers`.
+
+        ``on_open`` is called when the streams of all that are registered are open.
+        """
         if self._run is not None:
             raise trio.BusyResourceError("the handlers are being run by another task")
         self._forget_gone()
@@ -83,7 +90,7 @@ class Handlers:
         self._run = Run(tuple(self._entries.values()), self._grace_s, begin_together=self._begins_together)
         try:
             async with self._events() as end:
-                await self._run.serve(end, task_status)
+                await self._run.serve(end, on_open)
         finally:
             self._run = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from trio_projectx._errors import TrioProjectXError, again
@@ -36,8 +38,8 @@ class Run:
                 return  # a handler that was cancelled has registered one more
             self._runners.append(runner)
 
-    async def serve(self, end: Stream[object], task_status: trio.TaskStatus[None]) -> None:
-        """Run; ``end`` ends when the gateway is closed.
+    async def serve(self, end: Stream[object], on_open: Callable[[], None]) -> None:
+        """Run; ``end`` ends when the gateway is closed. ``on_open`` is called when the streams of all are open.
 
         :raises TrioProjectXError: what broke the first stream, when the others have handled what waited for them.
         """
@@ -45,7 +47,7 @@ class Run:
             for entry in self._entries:
                 if not entry.is_removed:
                     self.start(entry)
-            self._tasks.start_soon(self._begin_reading, end, task_status, name="beginning of the handlers")
+            self._tasks.start_soon(self._begin_reading, end, on_open, name="beginning of the handlers")
             await self._over.wait()
             await self._drain()
         if self._failure is not None:
@@ -59,12 +61,12 @@ class Run:
             if not self._runners:
                 self._idle.set()
 
-    async def _begin_reading(self, end: Stream[object], task_status: trio.TaskStatus[None]) -> None:
+    async def _begin_reading(self, end: Stream[object], on_open: Callable[[], None]) -> None:
         for runner in tuple(self._runners):
             await runner.opened.wait()
         self._begin.set()
         if self._failure is None:
-            task_status.started()
+            on_open()
         async for _ in end:
             pass  # what is told here is told to the handlers of events by streams of their own
         self._over.set()
