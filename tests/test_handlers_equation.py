@@ -133,7 +133,7 @@ class Played:
             self.check()
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(SETTINGS, st.lists(ACTS, min_size=1, max_size=25))
 def test_every_item_is_in_one_place_at_every_instant(setting: Setting, acts: list[Act]) -> None:
     clock = MockClock(autojump_threshold=0)
@@ -145,7 +145,9 @@ def test_every_item_is_in_one_place_at_every_instant(setting: Setting, acts: lis
         done = now.handled + now.failed + now.timed_out + now.fell_back
         # Those that were called are those that came through, or were in the call when it was cancelled.
         assert done <= len(played.called) <= done + now.skipped.left
-        assert played.called == sorted(set(played.called))
+        assert len(set(played.called)) == len(played.called)
+        if setting.overflow is not Overflow.CONFLATE:  # there a newer one has the place of the older
+            assert played.called == sorted(played.called)
         assert (now.queued, now.running) == (0, 0)
         assert sum(mark.count for mark in played.marks) <= now.skipped.total
         skipped = [e for e in played.desk.told if isinstance(e, px.HandlerSkipped)]

@@ -46,8 +46,9 @@ def test_the_wait_ends_when_it_said() -> None:
         (100, 0.0, 100, True, 100),
         (64, 0.06, 64, True, 32),
         (64, 0.06, 10, False, 5),
-        (64, 0.06, 1, True, 1),
-        (1, 9.0, 1, True, 1),
+        (64, 0.06, 1, True, 64),
+        (2, 0.06, 2, True, 1),
+        (1, 9.0, 1, True, 2),
     ],
 )
 def test_batches_grow_while_items_wait_and_shrink_when_a_call_is_slow(
@@ -57,3 +58,11 @@ def test_batches_grow_while_items_wait_and_shrink_when_a_call_is_slow(
     one.size = size
     one.note(took_s, items=items, are_waiting=are_waiting)
     assert one.size == then
+
+
+def test_where_one_item_is_slow_already_batches_grow_all_the_same() -> None:
+    one, sizes = BatchSize(100, 0.05), list[int]()
+    for _ in range(8):  # 0.2 s for a call, and 5 ms for each item
+        one.note(0.2 + 0.005 * one.size, items=one.size, are_waiting=True)
+        sizes.append(one.size)
+    assert sizes == [2, 4, 8, 16, 32, 64, 32, 64]

@@ -47,7 +47,8 @@ class HandlerOptions:
     batch_most: int = attrs.field(default=100, validator=at_least_1)
     """The most items of one batch."""
     batch_aim_s: float = attrs.field(default=0.05, validator=positive)
-    """Batches grow while more items wait and a call takes no longer than this; they shrink when it does."""
+    """Batches grow while more items wait and a call takes no longer than this (or than two calls with one item each);
+    they shrink when it does."""
 
     def __attrs_post_init__(self) -> None:
         if self.open_cap_s < self.open_s:

@@ -35,19 +35,24 @@ class CallRate:
 class BatchSize:
     """How many items the next batch may hold: twice as many while items wait, half as many after a slow call.
 
-    It begins with 1, or with ``most`` where calls are few because they are limited.
+    Slow is what takes longer than ``aim_s``, and than two calls with one item: where one item alone takes that long,
+    as in a request over a network, smaller batches would only take longer for all of them. It begins with 1, or with
+    ``most`` where calls are few because they are limited.
     """
 
-    __slots__ = ("_aim_s", "_most", "size")
+    __slots__ = ("_aim_s", "_most", "_single_s", "size")
 
     def __init__(self, most: int, aim_s: float, *, is_limited: bool = False) -> None:
         self._most = most
         self._aim_s = aim_s
+        self._single_s = 0.0
         self.size = most if is_limited else 1
 
     def note(self, took_s: float, *, items: int, are_waiting: bool) -> None:
         """Note a call with ``items``, and whether more were waiting behind them."""
-        if took_s > self._aim_s:
+        if items == 1:
+            self._single_s = took_s
+        if took_s > max(self._aim_s, 2 * self._single_s):
             self.size = max(1, min(self.size, items) // 2)
         elif are_waiting and items >= self.size:
             self.size = min(2 * self.size, self._most)
