@@ -20,8 +20,9 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -29,7 +30,7 @@ import trio
 import whole_life
 from forks import fork_here, open_fds, threads
 from ground import first_of, open_ground, run_virtually, seed_scheduler
-from steps import _interrupt_next_call, _interruptible, _listening, _tasks_but
+from steps import _interruptible, _listening, _tasks_but, is_entered
 
 from trio_projectx.simulator import Simulator
 
@@ -38,6 +39,8 @@ KINDS: Final[tuple[Kind, ...]] = ("cancel", "reset", "interrupt", "interrupt_ins
 #: How long leaving may take after the blow (trio's clock), and a whole life.
 EXIT_S: Final = 1.0
 LIFE_S: Final = 120.0
+#: Each so-manieth child takes longer: it looks for garbage of before the blow too, and waits for its gap to be filled.
+_THOROUGH: Final = 4
 
 
 @attrs.define
@@ -99,6 +102,10 @@ class Forker(trio.abc.Instrument):
                 course.outcome = Outcome(course.seed, course.steps, kind, name)
                 course.outcome.was_leaving = course.story.is_leaving
                 course.story.is_struck = True
+                course.story.is_patient = course.steps % _THOROUGH == 0
+                if not course.story.is_patient:
+                    gc.freeze()
+                    gc.disable()
                 course.struck_at = trio.current_time()
                 self.blows[kind]()
 
@@ -145,7 +152,7 @@ async def _run(course: Course) -> None:
         door = whole_life.TellingDoor(sim)
         others = _tasks_but(server)
         scope = trio.CancelScope()
-        forker = Forker(course, _blows(door, scope))
+        forker = Forker(course, _blows(course, door, scope))
         life = whole_life.Life(sim, door, course.story)
         trio.lowlevel.add_instrument(forker)
         try:
@@ -181,13 +188,21 @@ async def _observe(life: whole_life.Life, course: Course, scope: trio.CancelScop
         course.error = exc
 
 
-def _blows(door: whole_life.TellingDoor, scope: trio.CancelScope) -> dict[Kind, Callable[[], None]]:
+def _blows(
+    course: Course, door: whole_life.TellingDoor, scope: trio.CancelScope
+) -> dict[Kind, Callable[[], None]]:
+    def interrupt_next_call(frame: FrameType, event: str, arg: object) -> None:
+        if is_entered(frame, event):
+            sys.setprofile(None)
+            course.struck_at = trio.current_time()  # it may be a while until a function of ours is entered
+            signal.raise_signal(signal.SIGINT)
+
     return {
         "cancel": scope.cancel,
         "reset": door.reset_hubs,
         # In the scheduler's own code trio's handler does not raise: it has the main task raise.
         "interrupt": lambda: signal.raise_signal(signal.SIGINT),
-        "interrupt_inside": lambda: sys.setprofile(_interrupt_next_call),
+        "interrupt_inside": lambda: sys.setprofile(interrupt_next_call),
     }
 
 
@@ -207,9 +222,8 @@ async def _hear(sim: Simulator, course: Course) -> None:
             await trio.sleep(0.1)
     if sim.statistics().hub_connections_open:
         course.outcome.wrong.append("the simulator has connections still")
-    course.outcome.wrong += whole_life.check(course.story, sim)
-    if not course.outcome.wrong:
-        course.outcome.whole_bars = whole_life.judge_bars(course.story.bars, sim)
+    wrong, course.outcome.whole_bars = whole_life.check(course.story, sim)
+    course.outcome.wrong += wrong
 
 
 def _conclude(course: Course, complaints: list[str], outside: BaseException | None) -> None:
@@ -264,6 +278,8 @@ def prepare(seed: int) -> None:
     logging.getLogger("trio_projectx").setLevel(logging.CRITICAL)
     _SeededRandom.seed_of_all = seed
     random.Random = _SeededRandom  # type: ignore[misc]  # this process does nothing else
+    # Trio then sorts tasks before it shuffles them; their order would be that of their addresses.
+    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True
 
 
 def steps_of(seed: int) -> int:
@@ -279,7 +295,7 @@ def _nothing(_: Outcome) -> None:
     """Nobody is told."""
 
 
-def sweep(seed: int, points: int) -> Iterator[Outcome]:
+def sweep(seed: int, points: int, told: Callable[[Outcome], None]) -> None:
     """Strike the life of a seed at every step with every blow, or, if that is more than ``points``, at so many."""
     prepare(seed)
     steps = steps_of(seed)
@@ -293,16 +309,16 @@ def sweep(seed: int, points: int) -> Iterator[Outcome]:
         first = (step - 1) * len(KINDS)
         return tuple(kind for n, kind in enumerate(KINDS) if first + n in chosen)
 
-    found: list[Outcome] = []
-    run(Course(seed, plan, found.append))
+    run(Course(seed, plan, told))
     gc.unfreeze()
-    yield from found
 
 
 def strike_once(seed: int, step: int, kind: Kind) -> Outcome:
     """Strike at one place, and let everything be told by the log."""
     prepare(seed)
+    steps_of(seed)  # as `sweep` does: some things are done once in a process
     logging.basicConfig(level=logging.DEBUG)
+    logging.getLogger("trio_projectx").setLevel(logging.DEBUG)
     found: list[Outcome] = []
     run(Course(seed, lambda at: (kind,) if at == step else (), found.append))
     return found[0]
@@ -355,11 +371,15 @@ class Total:
 def work(seed: int, points: int) -> Total:
     """Sweep one life; print what does not hold."""
     total = Total(lives=1)
-    for outcome in sweep(seed, points):
+
+    def told(outcome: Outcome) -> None:
         total.add(outcome)
         if outcome.wrong:
             again = f"--seed {seed} --step {outcome.step} --kind {outcome.kind}"
-            print(f"FAIL {again} ({outcome.at}, {outcome.reached}): {outcome.wrong[:3]}", file=sys.stderr)
+            where = f"{outcome.at}, {outcome.reached}"
+            print(f"FAIL {again} ({where}): {outcome.wrong[:3]}", file=sys.stderr, flush=True)
+
+    sweep(seed, points, told)
     return total
 
 
@@ -392,7 +412,10 @@ def _sweep_all(options: argparse.Namespace) -> int:
         if not running:
             break
         _merge(total, running.pop(0))
-        print(f"{total.points} blows, {total.violations} violations, {time.monotonic() - began:.0f} s", flush=True)
+        print(
+            f"{total.points} blows, {total.violations} violations, {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
     took = round(time.monotonic() - began, 1)
     print(json.dumps({"proof": "sweep", **attrs.asdict(total), "took_s": took}))
     is_bad = bool(total.violations) or total.points < min(options.points, 1)
@@ -409,7 +432,7 @@ def _worker(seed: int, points: int) -> subprocess.Popen[bytes]:
     """Sweep a life in a process of its own: its hashes, and so the order of its sets, do not vary."""
     command = [sys.executable, "-W", "error", str(Path(__file__)), "--worker", "--seed", str(seed)]
     environ = {**os.environ, "PYTHONHASHSEED": "0"}
-    return subprocess.Popen([*command, "--points", str(points)], stdout=subprocess.PIPE, env=environ)
+    return subprocess.Popen([*command, "--points", str(points)], stdout=subprocess.PIPE, env=environ)  # noqa: S603
 
 
 def _merge(total: Total, worker: subprocess.Popen[bytes]) -> None:

@@ -23,7 +23,7 @@ from trio_projectx.simulator import BreakableStream, Simulator
 from trio_projectx.simulator.user_events import UserAction, UserKind
 
 TIMEFRAMES = ("1s", "3s")
-#: How long what came back is watched: the bars that the blow touched are read again then.
+#: How long what came back is watched at most: the bars that the blow touched are read again then.
 _WATCH_S = 6.0
 _ORDER = {
     "contractId": CONTRACT,
@@ -104,6 +104,8 @@ class Story:
     reached: str = "start"
     is_struck: bool = False
     """Whether it is to come to its end now: set by who strikes."""
+    is_patient: bool = True
+    """Whether it then waits for the gap to be filled, and for whole bars; else only for both hubs, and trades."""
     trades: Received = attrs.Factory(Received)
     slow: list[px.Trade | px.Dropped] = attrs.Factory(list)
     bars: list[px.Bar | px.BarRevised | px.Gap] = attrs.Factory(list)
@@ -132,7 +134,7 @@ class Life:
         config = config_for(
             self.door,
             negotiate=True,
-            reconnect=px.Reconnect(at_start=True, base_s=0.1),
+            reconnect=px.Reconnect(at_start=True, base_s=0.1, connect_burst=100),
             history=px.HistoryOptions(settle_s=0.5, retry_s=0.2),
         )
         async with px.open_gateway(config) as gateway, AsyncExitStack() as stack:
@@ -210,10 +212,13 @@ class Life:
         self.story.reached = "filled"
 
     async def _come_back(self, gateway: px.Gateway) -> None:
-        await trio.sleep(_WATCH_S)
-        health = gateway.health()
-        await self._trades(4)
-        self.story.came_back = health.market.state is health.user.state is px.HubState.LIVE
+        with trio.move_on_after(_WATCH_S):
+            while not _is_live(gateway):
+                await trio.sleep(0.1)
+            await self._trades(2)
+            if self.story.is_patient:
+                await trio.sleep_forever()
+        self.story.came_back = _is_live(gateway)
         self._look(gateway)
 
     def _publish(self) -> None:
@@ -267,23 +272,28 @@ class Life:
                 self._news.unpark_all()
 
 
+def _is_live(gateway: px.Gateway) -> bool:
+    health = gateway.health()
+    return health.market.state is health.user.state is px.HubState.LIVE
+
+
 # What must hold
 
 
-def check(story: Story, sim: Simulator) -> list[str]:
-    """Hold what a life has seen against the truth; return what is wrong."""
-    wrong = list(story.unequal)
+def check(story: Story, sim: Simulator) -> tuple[list[str], int]:
+    """Hold what a life has seen against the truth; return what is wrong, and how many bars were whole."""
+    wrong, truth, whole = list(story.unequal), sim.truth(), 0
     try:
-        judge(story.trades, _since(story.trades, sim.truth()))
-        judge_slow(story.slow, sim)
-        judge_bars(story.bars, sim)
+        judge(story.trades, _since(story.trades, truth))
+        judge_slow(story.slow, truth)
+        whole = judge_bars(story.bars, truth)
     except Unsound as exc:
         wrong.append(str(exc))
     if story.orders != sorted(set(story.orders)):
         wrong.append(f"user events out of order: {story.orders}")
     if not story.user_gaps and story.orders != list(range(1, len(story.orders) + 1)):
         wrong.append(f"user events lost without a word: {story.orders}")
-    return wrong
+    return wrong, whole
 
 
 def _since(received: Received, truth: pa.Table) -> pa.Table:
@@ -293,12 +303,14 @@ def _since(received: Received, truth: pa.Table) -> pa.Table:
     return truth
 
 
-def judge_slow(items: Iterable[px.Trade | px.Dropped], sim: Simulator) -> None:
+def judge_slow(items: Iterable[px.Trade | px.Dropped], truth: pa.Table) -> None:
     """Hold a stream that drops against the truth: what came is a part of it, in its order; a loss is told in its place.
 
     :raises Unsound: if it is not so.
     """
-    rows = iter([packed(sim.truth())[i : i + 25] for i in range(0, 25 * sim.truth().num_rows, 25)])
+    true = packed(truth)
+    size = len(true) // max(truth.num_rows, 1)
+    rows = iter([true[at : at + size] for at in range(0, len(true), size or 1)])
     for item in items:
         if isinstance(item, px.Dropped):
             if item.count < 1 or item.first_ts > item.last_ts:
@@ -310,12 +322,11 @@ def judge_slow(items: Iterable[px.Trade | px.Dropped], sim: Simulator) -> None:
             raise Unsound(f"{item} came to the slow one, and is not in the truth behind the one before it")
 
 
-def judge_bars(items: Iterable[px.Bar | px.BarRevised | px.Gap], sim: Simulator) -> int:
+def judge_bars(items: Iterable[px.Bar | px.BarRevised | px.Gap], truth: pa.Table) -> int:
     """Hold the last word on each bar against the truth; return how many were whole.
 
     :raises Unsound: if one that says it is whole is not, or one is older than the one before it.
     """
-    truth = sim.truth()
     columns = (truth[name].to_pylist() for name in ("ts_event", "price", "volume"))
     rows = sorted(zip(*columns, strict=True), key=lambda row: row[0])
     last: dict[tuple[str, int], px.Bar] = {}
