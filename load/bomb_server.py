@@ -1,7 +1,6 @@
 """The other side of the memory bombs, in a process of its own, so that what it holds is not the client's.
 
-A simulator, and a door before it that passes every connection on, until it is told what to answer a request with. It
-reads commands, one JSON object a line, and answers each with a line.
+A simulator, and a door before it that passes every connection on, until it is told what to answer a request with.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import json
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final
 
 import attrs
@@ -68,7 +68,9 @@ ANSWERS: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "endless interim answers": lambda: _endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 32 * _MIB),
     "endless chunks": lambda: _chunked([b" " * _PIECE] * 4096),
     "endless small chunks": lambda: _chunked([b" "] * 2_000_000),
-    "endless chunk extension": lambda: _endless(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x" * _PIECE),
+    "endless chunk extension": lambda: _endless(
+        _HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x" * _PIECE
+    ),
     "endless body": lambda: _endless(_HEAD + b"\r\n", b" " * _PIECE),
     "body of 64 MiB": lambda: _endless(_HEAD + b"Content-Length: 67108864\r\n\r\n", b" " * _PIECE, 64 * _MIB),
     "declared 2**63": lambda: iter([_HEAD + b"Content-Length: 9223372036854775808\r\n\r\n"]),
@@ -82,7 +84,9 @@ ANSWERS: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "contracts to the limit": lambda: _listed("contracts", _CONTRACT, _WHOLE),
     "empty contracts to the limit": lambda: _listed("contracts", '{"id":""}', _WHOLE),
     "unknown lists to the limit": lambda: _listed("x", "[]", _WHOLE),
-    "a text to the limit": lambda: _sized(b'{"success":false,"errorCode":1,"errorMessage":"%b"}' % (b"x" * _WHOLE)),
+    "a text to the limit": lambda: _sized(
+        b'{"success":false,"errorCode":1,"errorMessage":"%b"}' % (b"x" * _WHOLE)
+    ),
     "escapes to the limit": lambda: _sized(
         b'{"success":false,"errorCode":1,"errorMessage":"%b"}' % (b"\\u0001" * (_WHOLE // 6))
     ),
@@ -129,7 +133,9 @@ FLOODS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "headers to the limit": lambda: _stuffed('{"type":6,"headers":[', "[]", "]}"),
     "unknown field with lists": lambda: _stuffed('{"type":6,"x":[', "[]", "]}"),
     "unknown type with lists": lambda: _stuffed('{"type":99,"x":[', "[]", "]}"),
-    "close with a long text": lambda: iter([f'{{"type":7,"error":"{"x" * 4_000_000}","allowReconnect":true}}\x1e']),
+    "close with a long text": lambda: iter(
+        [f'{{"type":7,"error":"{"x" * 4_000_000}","allowReconnect":true}}\x1e']
+    ),
     "a price of 4 million digits": lambda: _stuffed(_TO_MNQ, _trade(_MNQ, "1" * 4_000_000), "]}"),
     "a price of 4 million decimals": lambda: _stuffed(_TO_MNQ, _trade(_MNQ, "1." + "1" * 4_000_000), "]}"),
     "an exponent of 4 million digits": lambda: _stuffed(_TO_MNQ, _trade(_MNQ, "1e" + "9" * 4_000_000), "]}"),
@@ -143,7 +149,9 @@ FLOODS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "quotes of unknown contracts": lambda: _flood(
         lambda n: _call("GatewayQuote", f'["{_LONG}{n}",{{"symbol":"{_LONG}{n}","lastPrice":1}}]')
     ),
-    "completions of nobody's calls": lambda: _flood(lambda n: f'{{"type":3,"invocationId":"{_LONG}{n}"}}\x1e'),
+    "completions of nobody's calls": lambda: _flood(
+        lambda n: f'{{"type":3,"invocationId":"{_LONG}{n}"}}\x1e'
+    ),
     "items of nobody's streams": lambda: _flood(
         lambda n: f'{{"type":2,"invocationId":"{_LONG}{n}","item":1}}\x1e'
     ),
@@ -156,7 +164,9 @@ FLOODS: Final[dict[str, Callable[[], Iterator[str]]]] = {
         )
     ),
     "prices": lambda: _flood(lambda n: _call("GatewayTrade", f'["{_MNQ}",{_trade(_MNQ, f"{n}.25")}]')),
-    "prices off the grid": lambda: _flood(lambda n: _call("GatewayTrade", f'["{_MNQ}",{_trade(_MNQ, f"{n}.1")}]')),
+    "prices off the grid": lambda: _flood(
+        lambda n: _call("GatewayTrade", f'["{_MNQ}",{_trade(_MNQ, f"{n}.1")}]')
+    ),
     "acks": lambda: _flood(lambda n: f'{{"type":8,"sequenceId":{n + 1}}}\x1e'),
 }
 
@@ -194,7 +204,10 @@ class Door:
             pass  # the client has had enough
 
     async def _pass_on(self, client: trio.SocketStream, head: bytes) -> None:
-        async with await trio.open_tcp_stream("127.0.0.1", self.port) as server, trio.open_nursery() as nursery:
+        async with (
+            await trio.open_tcp_stream("127.0.0.1", self.port) as server,
+            trio.open_nursery() as nursery,
+        ):
             self.scopes = [*(each for each in self.scopes if not each.cancel_called), nursery.cancel_scope]
             await server.send_all(head)
             nursery.start_soon(_pump, client, server, nursery.cancel_scope)
@@ -249,19 +262,29 @@ async def _obey(sim: Simulator, door: Door, command: dict[str, object]) -> objec
             return door.arm("", "")
 
 
+async def _take_orders(sim: Simulator, door: Door, stream: trio.SocketStream) -> None:
+    """Obey one connection's commands, one JSON object a line, and answer each with a line."""
+    waiting = b""
+    async with stream:
+        async for piece in stream:
+            *lines, waiting = (waiting + piece).split(b"\n")
+            for line in lines:
+                answer = await _obey(sim, door, json.loads(line))
+                await stream.send_all(json.dumps(answer).encode() + b"\n")
+
+
 async def main() -> None:
-    """Serve until standard input ends."""
+    """Serve until killed; say where: the port of the service, and that of the commands."""
     async with open_simulator(seed=1) as sim, trio.open_nursery() as nursery:
         door = Door(sim.port)
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, door.serve, listeners)
-        sys.stdout.write(f"{listeners[0].socket.getsockname()[1]}\n")
+        ports = []
+        for handler in (door.serve, partial(_take_orders, sim, door)):
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            ports.append(listeners[0].socket.getsockname()[1])
+            nursery.start_soon(trio.serve_listeners, handler, listeners)
+        sys.stdout.write("{} {}\n".format(*ports))
         sys.stdout.flush()
-        while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
-            answer = await _obey(sim, door, json.loads(line))
-            sys.stdout.write(json.dumps(answer) + "\n")
-            sys.stdout.flush()
-        nursery.cancel_scope.cancel()
+        await trio.sleep_forever()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """`nox -s bombs`: what a hostile service may send costs at most 32 MiB, each row in a client process of its own.
 
-The client is a gateway that streams bars, trades, quotes and user events; the service is `bomb_server`, another process.
-When the client has been live for a while its peak of memory is reset; then the bomb comes, three times where it can. The
-cost is the peak after that, less what it had before. Whatever the bomb was, the gateway is live again afterwards, or the
-call that met it has raised an error of ours.
+The client is a gateway that streams bars, trades, quotes and user events; the service is `bomb_server`, another
+process. When the client has been live for a while its peak of memory is reset; then the bomb comes, three times where
+it can. The cost is the peak after that, less what it had before. Whatever the bomb was, the gateway is live again
+afterwards, or the call that met it has raised an error of ours.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +64,9 @@ def _answers() -> dict[str, Bomb]:
         for call, match in calls.items():
             where = call or "upgrade"
             found[f"{where}: {answer}"] = Bomb("35", {"answer": answer, "match": match}, call, 1)
-    found["negotiate: body of 64 MiB"] = Bomb("35", {"answer": "body of 64 MiB", "match": "/negotiate"}, "", 1)
+    found["negotiate: body of 64 MiB"] = Bomb(
+        "35", {"answer": "body of 64 MiB", "match": "/negotiate"}, "", 1
+    )
     return found
 
 
@@ -90,43 +92,33 @@ BOMBS: Final[dict[str, Bomb]] = {
 THIN: Final = ("record without end", "trades to the limit", "unknown contracts", "history: bars to the limit")
 
 
+@attrs.frozen
 class Peer:
-    """The server's process, and what it is told."""
+    """The server's process: where its service is, and where it takes orders."""
 
-    def __init__(self, process: trio.Process, port: int) -> None:
-        self._process = process
-        self.port = port
-        self._left = b""
+    port: int
+    orders: int
 
     async def tell(self, command: Mapping[str, object]) -> object:
         """Tell it something; return its answer."""
-        assert self._process.stdin is not None
-        await self._process.stdin.send_all(json.dumps(command).encode() + b"\n")
-        return json.loads(await _line(self._process))
+        async with await trio.open_tcp_stream("127.0.0.1", self.orders) as stream:
+            await stream.send_all(json.dumps(command).encode() + b"\n")
+            answer = b""
+            while not answer.endswith(b"\n"):
+                answer += await stream.receive_some() or b"\n"
+        return json.loads(answer)
 
 
-async def _line(process: trio.Process) -> bytes:
-    assert process.stdout is not None
-    line = b""
-    while not line.endswith(b"\n"):
-        piece = await process.stdout.receive_some(1)
-        if not piece:
-            raise RuntimeError("the server's process has ended")
-        line += piece
-    return line
-
-
-@asynccontextmanager
-async def open_peer() -> AsyncGenerator[Peer]:
+@contextmanager
+def serving() -> Generator[Peer]:
     """Run the server for the length of the block."""
     command = [sys.executable, str(Path(bomb_server.__file__))]
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        yield Peer(process, int(await _line(process)))
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None
+        try:
+            yield Peer(*map(int, process.stdout.readline().split()))
+        finally:
+            process.kill()
 
 
 @attrs.define
@@ -152,32 +144,35 @@ def _memory_kib(field: str) -> int:
     raise RuntimeError(f"no {field}")
 
 
-async def meet(name: str) -> Found:
+def _reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+async def meet(name: str, peer: Peer) -> Found:
     """Be a client that meets a bomb; the memory is that of this process."""
     bomb, found = BOMBS[name], Found(name, BOMBS[name].faults)
-    async with open_peer() as peer:
-        config = attrs.evolve(
-            px.GatewayConfig.simulated(f"http://127.0.0.1:{peer.port}"),
-            reconnect=px.Reconnect(young_s=0.05, connect_burst=100, connects_per_s=100.0),
-            timeouts=px.Timeouts(handshake_s=5.0, connect_s=5.0),
-            negotiate=name.startswith("negotiate"),
-        )
-        async with px.open_gateway(config) as gateway, trio.open_nursery() as nursery:
-            for stream in ("bars", "trades", "quotes", "user"):
-                await nursery.start(_read, gateway, stream)
-            await gateway.history(CONTRACT, "1m", count=100)
-            await trio.sleep(1.0)
-            gc.collect()
-            before = _memory_kib("VmRSS")
-            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-            began = time.monotonic()
-            await _throw(bomb, gateway, peer, found)
-            await _come_back(gateway, found)
-            found.back_s = round(time.monotonic() - began, 2)
-            found.cost_mib = round((_memory_kib("VmHWM") - before) / 1024, 1)
-            gc.collect()
-            found.stays_mib = round((_memory_kib("VmRSS") - before) / 1024, 1)
-            nursery.cancel_scope.cancel()
+    config = attrs.evolve(
+        px.GatewayConfig.simulated(f"http://127.0.0.1:{peer.port}"),
+        reconnect=px.Reconnect(young_s=0.05, connect_burst=100, connects_per_s=100.0),
+        timeouts=px.Timeouts(handshake_s=5.0, connect_s=5.0),
+        negotiate=name.startswith("negotiate"),
+    )
+    async with px.open_gateway(config) as gateway, trio.open_nursery() as nursery:
+        for stream in ("bars", "trades", "quotes", "user"):
+            await nursery.start(_read, gateway, stream)
+        await gateway.history(CONTRACT, "1m", count=100)
+        await trio.sleep(1.0)
+        gc.collect()
+        before = _memory_kib("VmRSS")
+        _reset_peak()
+        began = time.monotonic()
+        await _throw(bomb, gateway, peer, found)
+        await _come_back(gateway, found)
+        found.back_s = round(time.monotonic() - began, 2)
+        found.cost_mib = round((_memory_kib("VmHWM") - before) / 1024, 1)
+        gc.collect()
+        found.stays_mib = round((_memory_kib("VmRSS") - before) / 1024, 1)
+        nursery.cancel_scope.cancel()
     if found.cost_mib > MOST_MIB:
         found.wrong.append(f"it costs {found.cost_mib} MiB")
     if not found.struck:
@@ -263,19 +258,24 @@ def run_beside(name: str) -> Found:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)  # noqa: S603
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
-        return Found(name, BOMBS[name].faults, wrong=[f"the client ended with {done.returncode}: {done.stderr[-600:]}"])
+        return Found(
+            name, BOMBS[name].faults, wrong=[f"the client ended with {done.returncode}: {done.stderr[-600:]}"]
+        )
     return Found(**json.loads(lines[-1]))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Meet the bombs that were named, or all; return 1 if one costs too much."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="BOMB", help="parts of names; all of them")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     logging.getLogger("trio_projectx").setLevel(logging.CRITICAL)
     if options.one:
-        print(json.dumps(attrs.asdict(trio.run(meet, options.one))))
+        with serving() as peer:
+            print(json.dumps(attrs.asdict(trio.run(meet, options.one, peer))))
         return 0
     chosen = [name for name in BOMBS if not options.names or any(part in name for part in options.names)]
     failed = 0

@@ -157,7 +157,9 @@ class Timeouts:
     rest_s: float = attrs.field(default=30.0, validator=positive)
     """One REST call in all: connecting, sending, reading the whole answer."""
     send_s: float = attrs.field(default=10.0, validator=positive)
-    close_s: float = attrs.field(default=5.0, validator=positive)
+    close_s: float = attrs.field(default=0.5, validator=positive)
+    """How long leaving waits for the other side's answer to a Close frame; nothing depends on it, and a peer that is
+    gone never gives it. A second less what the farewell before it may take."""
     probe_s: float = attrs.field(default=15.0, validator=positive)
     """Time between two WebSocket pings that measure the round trip, and the longest wait for one's pong."""
     record_s: float = attrs.field(default=120.0, validator=positive)
