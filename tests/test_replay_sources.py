@@ -368,7 +368,7 @@ async def test_a_replay_has_every_method_of_a_gateway_or_refuses_it(tmp_path: Pa
         "coverage": lambda replay: replay.coverage("MNQ"),
         "rest": lambda replay: replay.rest,
     }
-    public = {name for name in vars(px.Gateway) if not name.startswith("_")}
+    public = {name for name in (*vars(px.Gateway), *vars(px.MarketData)) if not name.startswith("_")}
     assert public == same | other | set(refused)
     async with px.open_replay(tmp_path) as replay:
         await replay.wait_connected()

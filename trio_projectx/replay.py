@@ -18,11 +18,13 @@ from trio_projectx.connection.health import Health
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.board import EventBoard
 from trio_projectx.flow.marks import recorded_limits
+from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.gateway import Gateway
 from trio_projectx.gateway_statistics import GatewayStatistics
 from trio_projectx.market import ContractId, PriceGrid, find_product
+from trio_projectx.market_data import MarketData
 from trio_projectx.replaying.ahead import Ahead, Pace
 from trio_projectx.replaying.files import Piece, Record, first_state, instruments, recorded
 from trio_projectx.replaying.frames import FramePlayer, in_contract
@@ -79,7 +81,7 @@ class Replay(Gateway):
         is_frames = script.source == "frames"
         self._hub = self._player.hub if is_frames else RecordedHub(lambda wanted: self._market.serial)
         self._speed = speed
-        self._streams = Streams(
+        streams = Streams(
             script.limits,
             RecordedDirectory(script.grids),
             self._hub,
@@ -88,9 +90,11 @@ class Replay(Gateway):
             self._user,
             NoWatch(),
             self._board,
+            OpenStreams(None, world.exchange_ns, 1.0),  # all of them fill: it waits for its readers
             in_force=_in_force,
             on_wait=self.start if autostart else _nothing,
         )
+        MarketData.__init__(self, streams)
 
     def start(self) -> None:
         """Begin to play, if it has not begun."""
