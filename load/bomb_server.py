@@ -15,10 +15,14 @@ from typing import Final
 import attrs
 import trio
 
+import trio_projectx as px
 from trio_projectx.simulator import Fault, Simulator, open_simulator
 
 _PIECE: Final = 64 * 1024
 _MIB: Final = 1 << 20
+#: Just below the client's limits of one record, and of one answer.
+_RECORD: Final = px.Limits().record_bytes - 64
+_WHOLE: Final = px.Limits().rest_body_bytes - 1024
 _HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 # What a request is answered with
@@ -58,9 +62,6 @@ def _listed(name: str, one: str, size: int) -> Iterator[bytes]:
 
 _BAR: Final = '{"t":"2026-08-19T18:00:00+00:00","o":1.25,"h":1.25,"l":1.25,"c":1.25,"v":1}'
 _CONTRACT: Final = '{"id":"CON.F.US.MNQ.U26","name":"MNQU6","description":"","tickSize":0.25,"tickValue":0.5}'
-#: Just below the client's limit of one answer.
-_WHOLE: Final = 16 * _MIB - 1024
-
 ANSWERS: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "endless headers": lambda: _endless(b"HTTP/1.1 200 OK\r\n", b"x-more: " + b"y" * 1000 + b"\r\n"),
     "endless header line": lambda: _endless(b"HTTP/1.1 200 OK\r\nx-long: ", b"y" * _PIECE),
@@ -104,7 +105,7 @@ def _trade(contract: str, price: str = "20000.25", stamp: str = "2026-08-19T18:3
     return f'{{"symbolId":"{contract}","price":{price},"timestamp":"{stamp}","type":0,"volume":1}}'
 
 
-def _stuffed(head: str, one: str, tail: str, size: int = 4 * _MIB - 64) -> Iterator[str]:
+def _stuffed(head: str, one: str, tail: str, size: int = _RECORD) -> Iterator[str]:
     """Give three records of nearly the longest length there is."""
     many = (size - len(head) - len(tail)) // (len(one) + 1)
     for _ in range(3):
@@ -134,13 +135,13 @@ FLOODS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "unknown field with lists": lambda: _stuffed('{"type":6,"x":[', "[]", "]}"),
     "unknown type with lists": lambda: _stuffed('{"type":99,"x":[', "[]", "]}"),
     "close with a long text": lambda: iter(
-        [f'{{"type":7,"error":"{"x" * 4_000_000}","allowReconnect":true}}\x1e']
+        [f'{{"type":7,"error":"{"x" * 3_000_000}","allowReconnect":true}}\x1e']
     ),
-    "a price of 4 million digits": lambda: _stuffed(_TO_MNQ, _trade(_MNQ, "1" * 4_000_000), "]}"),
-    "a price of 4 million decimals": lambda: _stuffed(_TO_MNQ, _trade(_MNQ, "1." + "1" * 4_000_000), "]}"),
-    "an exponent of 4 million digits": lambda: _stuffed(_TO_MNQ, _trade(_MNQ, "1e" + "9" * 4_000_000), "]}"),
-    "a stamp of 4 million characters": lambda: _stuffed(_TO_MNQ, _trade(_MNQ, stamp="2" * 4_000_000), "]}"),
-    "a contract of 4 million characters": lambda: _stuffed(_TO_MNQ, _trade("C" * 4_000_000), "]}"),
+    "a price of 3 million digits": lambda: _stuffed(_TO_MNQ, _trade(_MNQ, "1" * 3_000_000), "]}"),
+    "a price of 3 million decimals": lambda: _stuffed(_TO_MNQ, _trade(_MNQ, "1." + "1" * 3_000_000), "]}"),
+    "an exponent of 3 million digits": lambda: _stuffed(_TO_MNQ, _trade(_MNQ, "1e" + "9" * 3_000_000), "]}"),
+    "a stamp of 3 million characters": lambda: _stuffed(_TO_MNQ, _trade(_MNQ, stamp="2" * 3_000_000), "]}"),
+    "a contract of 3 million characters": lambda: _stuffed(_TO_MNQ, _trade("C" * 3_000_000), "]}"),
     "unknown targets": lambda: _flood(lambda n: _call(f"{_LONG}{n}", "[1]")),
     "unknown contracts": lambda: _flood(
         lambda n: _call("GatewayTrade", f'["{_LONG}{n}",{_trade(f"{_LONG}{n}")}]')

@@ -72,7 +72,7 @@ def _answers() -> dict[str, Bomb]:
 
 BOMBS: Final[dict[str, Bomb]] = {
     "record of 256 MiB": _fault("58", "huge_record", record_bytes=_BIG),
-    "record of 3.9 MiB": _fault("58", "huge_record", record_bytes=3_900_000),
+    "record to the limit": _fault("58", "huge_record", record_bytes=3_100_000),
     "record without end": _fault("59", "unterminated_record", record_bytes=_BIG),
     "fragments without end": _fault("60", "endless_fragments", record_bytes=_BIG),
     "frame of 2**62 bytes": _fault("61", "claimed_length"),

@@ -69,7 +69,8 @@ class DepthRecord(msgspec.Struct, gc=False, tag_field="target", tag=DEPTH, forbi
     """An invocation of ``GatewayDepth``; what it carries is left as it is."""
 
     type: Literal[1]
-    arguments: list[msgspec.Raw]
+    # Not a list: each of two million numbers would be an object before anybody could count them.
+    arguments: tuple[msgspec.Raw, msgspec.Raw]
 
 
 class LooseTradeRecord(msgspec.Struct, gc=False, tag_field="target", tag=TRADE, forbid_unknown_fields=True):
