@@ -29,6 +29,8 @@ import trio_projectx as px
 
 MOST_MIB: Final = 32.0
 BACK_S: Final = 45.0
+#: How long a call that meets a bomb is let go on: it is tried again and again, and meets it each time.
+_CALL_S: Final = 8.0
 _BIG: Final = 256 << 20
 
 
@@ -42,10 +44,12 @@ class Bomb:
     call: str = ""
     """What the client does when it is set: "history", "search", "login"; empty: it is live, and comes back."""
     times: int = 3
+    resets: bool = False
+    """Whether the connection is to be lost first: what meets the bomb is the next one."""
 
 
 def _fault(rows: str, name: str, **fields: object) -> Bomb:
-    return Bomb(rows, {"fault": {"name": name, "hub": "market", **fields}})
+    return Bomb(rows, {"fault": {"name": name, "hub": "market", **fields}}, resets="phase" in fields)
 
 
 def _answers() -> dict[str, Bomb]:
@@ -204,6 +208,8 @@ async def _read(
 async def _throw(bomb: Bomb, gateway: px.Gateway, peer: Peer, found: Found) -> None:
     for _ in range(bomb.times):
         said = await peer.tell(bomb.command)
+        if bomb.resets:
+            await peer.tell({"fault": {"name": "tcp_reset", "hub": "market", "phase": "stream"}})
         if "flood" in bomb.command:
             found.struck += bool(said)
             await trio.sleep(0.5)
@@ -229,7 +235,7 @@ async def _wait_struck(peer: Peer, found: Found) -> None:
 
 async def _call(call: str, gateway: px.Gateway, found: Found) -> None:
     try:
-        with trio.fail_after(BACK_S):
+        with trio.fail_after(_CALL_S):
             if call == "history":
                 await gateway.history(CONTRACT, "1s", count=50)
             elif call == "search":
@@ -239,7 +245,7 @@ async def _call(call: str, gateway: px.Gateway, found: Found) -> None:
     except px.TrioProjectXError as exc:
         found.error = f"{type(exc).__name__}: {exc}"[:160]
     except trio.TooSlowError:
-        found.error = f"nothing within {BACK_S:g} s"
+        found.error = f"given up after {_CALL_S:g} s"
 
 
 async def _come_back(gateway: px.Gateway, found: Found) -> None:

@@ -39,6 +39,8 @@ KINDS: Final[tuple[Kind, ...]] = ("cancel", "reset", "interrupt", "interrupt_ins
 #: How long leaving may take after the blow (trio's clock), and a whole life.
 EXIT_S: Final = 1.0
 LIFE_S: Final = 120.0
+#: After how many blows of a life it is told how far it is.
+_TELL: Final = 2000
 #: Each so-manieth child takes longer: it looks for garbage of before the blow too, and waits for its gap to be filled.
 _THOROUGH: Final = 4
 
@@ -374,6 +376,8 @@ def work(seed: int, points: int) -> Total:
 
     def told(outcome: Outcome) -> None:
         total.add(outcome)
+        if total.points % _TELL == 0:
+            print(f"seed {seed}: {total.points}, {total.violations} violations", file=sys.stderr, flush=True)
         if outcome.wrong:
             again = f"--seed {seed} --step {outcome.step} --kind {outcome.kind}"
             where = f"{outcome.at}, {outcome.reached}"
