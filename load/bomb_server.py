@@ -127,6 +127,12 @@ FLOODS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "empty trades to the limit": lambda: _stuffed(_TO_MNQ + "[", "{}", "]]}"),
     "empty lists to the limit": lambda: _stuffed(_TO_MNQ + "[", "[]", "]]}"),
     "nulls to the limit": lambda: _stuffed(_TO_MNQ + "[", "null", "]]}"),
+    "depth to the limit": lambda: _stuffed(
+        f'{{"type":1,"target":"GatewayDepth","arguments":["{_MNQ}",[', "{}", "]]}"
+    ),
+    "depth of numbers to the limit": lambda: _stuffed(
+        '{"type":1,"target":"GatewayDepth","arguments":["x",[', "0.5", "]]}"
+    ),
     "arguments to the limit": lambda: _stuffed('{"type":1,"target":"GatewayTrade","arguments":[', "[]", "]}"),
     "unknown target with lists": lambda: _stuffed('{"type":1,"target":"Nobody","arguments":[', "[]", "]}"),
     "completion with lists": lambda: _stuffed('{"type":3,"invocationId":"1","result":[', "[]", "]}"),

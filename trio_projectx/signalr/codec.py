@@ -43,6 +43,11 @@ _HEAVIEST: Final = 16 << 20
 _WEIGHTS: Final = (("{", 200), ("[", 64), (",", 60))
 
 
+def is_heavy(record: str) -> bool:
+    """Tell whether a record would come to more objects than any has reason to hold (about 16 MiB of them)."""
+    return sum(record.count(mark) * weight for mark, weight in _WEIGHTS) > _HEAVIEST
+
+
 def parse_messages(text: str | bytes) -> list[Message]:
     """Return the messages of ``text``, which is whole records, each ended by 0x1e; unknown types are skipped.
 
@@ -63,7 +68,7 @@ def parse_record(record: str) -> Message | None:
 
     :raises ProtocolError: the record is not what the protocol allows; the text names the field.
     """
-    if len(record) > _LONG and sum(record.count(mark) * weight for mark, weight in _WEIGHTS) > _HEAVIEST:
+    if len(record) > _LONG and is_heavy(record):
         raise ProtocolError("a record breaks the hub protocol: it holds more values than any has reason to")
     try:
         return _RECORDS.decode(record).to_message()
