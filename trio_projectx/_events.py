@@ -15,6 +15,7 @@ from trio_projectx._flow_events import LedgerBroken as LedgerBroken
 from trio_projectx._flow_events import LoopStalled as LoopStalled
 from trio_projectx._flow_events import StreamEased as StreamEased
 from trio_projectx._flow_events import StreamFilling as StreamFilling
+from trio_projectx._handler_events import HandlerEvent as HandlerEvent
 from trio_projectx._items import Bar as Bar
 from trio_projectx._items import BarRevised as BarRevised
 from trio_projectx._items import BarSource as BarSource
@@ -370,5 +371,7 @@ class CacheQuarantined:
     at: int
 
 
-GatewayEvent: TypeAlias = ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | FlowEvent
+GatewayEvent: TypeAlias = (
+    ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | FlowEvent | HandlerEvent
+)
 """What ``gateway.open_events()`` streams."""

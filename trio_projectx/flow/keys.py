@@ -34,6 +34,13 @@ from trio_projectx._events import (
     Trade,
     TradesLate,
 )
+from trio_projectx._handler_events import (
+    HandlerFailed,
+    HandlerRecovered,
+    HandlerSkipped,
+    HandlerSlow,
+    HandlerStopped,
+)
 
 
 def bar_stamp(item: Bar | BarRevised | Gap) -> int:
@@ -88,7 +95,7 @@ def event_stamp(item: GatewayEvent) -> int:
 
 
 def event_key(item: GatewayEvent) -> Hashable:
-    """Return its kind, and whose it is: of which hub, of which bars, of which records, which journal and file."""
+    """Return its kind, and whose it is: of which hub, bars, records, journal and file, handler."""
     match item:
         case HubStateChanged():
             return type(item), item.hub
@@ -115,5 +122,9 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.name
         case JournalFailed() | JournalRecovered() | JournalOverflowed() | JournalSlow():
             return type(item), item.journal
+        case HandlerSkipped():
+            return type(item), item.handler, item.reason
+        case HandlerFailed() | HandlerRecovered() | HandlerSlow() | HandlerStopped():
+            return type(item), item.handler
         case _:
             return type(item), None
