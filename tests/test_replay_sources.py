@@ -357,7 +357,17 @@ async def test_a_record_whose_first_dates_were_let_go_begins_with_the_next(
 async def test_a_replay_has_every_method_of_a_gateway_or_refuses_it(tmp_path: Path) -> None:
     """A method that a gateway gets is to be thought about here, too."""
     await journal(tmp_path, 3)
-    same = {"open_bars", "open_trades", "open_quotes", "open_events", "rejections", "quarantine"}
+    same = {
+        "open_bars",
+        "open_trades",
+        "open_quotes",
+        "open_depth",
+        "open_book",
+        "open_events",
+        "rejections",
+        "quarantine",
+        "recent_trades",
+    }
     same |= {"on_bar", "on_trade", "on_quote", "on_event", "run_handlers", "handlers"}
     other = {"wait_connected", "statistics"}
     refused: dict[str, Callable[[px.Replay], object]] = {

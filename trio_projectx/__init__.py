@@ -188,6 +188,11 @@ from trio_projectx._handler_events import HandlerRecovered as HandlerRecovered
 from trio_projectx._handler_events import HandlerSkipped as HandlerSkipped
 from trio_projectx._handler_events import HandlerSlow as HandlerSlow
 from trio_projectx._handler_events import HandlerStopped as HandlerStopped
+from trio_projectx._items import Book as Book
+from trio_projectx._items import BookLevel as BookLevel
+from trio_projectx._items import Depth as Depth
+from trio_projectx._items import DepthChange as DepthChange
+from trio_projectx._items import DepthKind as DepthKind
 from trio_projectx._timeframe import BarKind as BarKind
 from trio_projectx._timeframe import Timeframe as Timeframe
 from trio_projectx._user_events import (
@@ -227,6 +232,7 @@ from trio_projectx.connection.lists import Account as Account
 from trio_projectx.connection.lists import Contract as Contract
 from trio_projectx.connection.lists import Rest as Rest
 from trio_projectx.flow.bar_stream import BarStream as BarStream
+from trio_projectx.flow.depth import BookStream as BookStream
 from trio_projectx.flow.room import BufferStatistics as BufferStatistics
 from trio_projectx.flow.stream import Stream as Stream
 from trio_projectx.flow.stream import StreamStatistics as StreamStatistics

@@ -207,6 +207,10 @@ class Limits:
     """A volume up to this is never rejected for that."""
     crossed_quotes: Literal["count", "drop"] = attrs.field(default="count", validator=_count_or_drop)
     """A quote whose bid is above its ask is given like any other ("count"), or is not ("drop"); it is counted."""
+    recent_trades: int = attrs.field(default=10_000, validator=at_least_1)
+    """How many of a contract's last trades `Gateway.recent_trades` knows."""
+    recent_trades_s: float = attrs.field(default=900.0, validator=positive)
+    """How old they may be at most, by event time against the youngest of them."""
     rejections_kept: int = attrs.field(default=64, validator=at_least_1)
     """How many of the last rejected records of a contract are kept for `Gateway.rejections`."""
     lateness_ms: float = attrs.field(default=50.0, validator=[_not_negative, _not_endless])

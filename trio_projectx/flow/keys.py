@@ -9,9 +9,11 @@ from collections.abc import Hashable
 from trio_projectx._events import (
     Bar,
     BarRevised,
+    Book,
     BuilderFailed,
     BuilderRecovered,
     CacheQuarantined,
+    Depth,
     Gap,
     GapFilled,
     GapFillFailed,
@@ -74,6 +76,16 @@ def quote_stamp(item: Quote | Gap) -> int:
 def quote_key(item: Quote | Gap) -> Hashable:
     """Return the contract."""
     return item.contract_id if isinstance(item, Quote) else item
+
+
+def depth_stamp(item: Depth | Book | Gap) -> int:
+    """Return its stamp."""
+    return item.start if isinstance(item, Gap) else item.ts_event
+
+
+def depth_key(item: Depth | Book | Gap) -> Hashable:
+    """Return the contract."""
+    return item if isinstance(item, Gap) else item.contract_id
 
 
 def event_stamp(item: GatewayEvent) -> int:

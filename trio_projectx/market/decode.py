@@ -74,8 +74,8 @@ class Decoded:
     """How many records these were, pings included."""
     null_entries: int = 0
     """``null`` where a trade or a quote could have been."""
-    depths: int = 0
-    """Records of ``GatewayDepth``, which nothing uses yet."""
+    depth: Sequence[tuple[str, JsonValue]] = attrs.Factory(list[tuple[str, "JsonValue"]])
+    """Routing contract id and rows of the order book as they came (`DepthJudge` judges them), in order of arrival."""
     user_events: int = 0
     """Records of the user hub's events, which nothing uses yet."""
     logouts: int = 0
@@ -129,12 +129,13 @@ class Decoder:
             return _exact_trades(arguments)
         if name == _QUOTE:
             return _exact_quotes(arguments)
+        if name == _DEPTH:
+            return _exact_depth(arguments)
         return Decoded(
             records=1,
-            depths=int(name == _DEPTH),
             user_events=int(name in _USER),
             logouts=int(name == _LOGOUT),
-            unknown_targets=int(name not in (_DEPTH, _LOGOUT) and name not in _USER),
+            unknown_targets=int(name != _LOGOUT and name not in _USER),
         )
 
 
@@ -154,7 +155,7 @@ def join_decoded(parts: Iterable[Decoded]) -> Decoded:
         refusals.list(),
         records=sum(part.records for part in parts),
         null_entries=sum(part.null_entries for part in parts),
-        depths=sum(part.depths for part in parts),
+        depth=[each for part in parts for each in part.depth],
         user_events=sum(part.user_events for part in parts),
         logouts=sum(part.logouts for part in parts),
         unknown_targets=sum(part.unknown_targets for part in parts),
@@ -165,7 +166,7 @@ def _gather(found: Iterable[Record], records: int) -> Decoded:
     """Sort usual records by kind and contract; the hot path of a live feed."""
     trades: dict[str, list[WireTrade]] = {}
     quotes: list[tuple[str, WireQuote]] = []
-    depths = 0
+    depth: list[tuple[str, JsonValue]] = []
     for record in found:
         if isinstance(record, TradeRecord):
             contract_id, entries = record.arguments
@@ -177,17 +178,18 @@ def _gather(found: Iterable[Record], records: int) -> Decoded:
         elif isinstance(record, QuoteRecord):
             quotes.append(record.arguments)
         else:
-            depths += 1
-    return Decoded(trades, quotes, records=records, depths=depths)
+            depth.append(record.arguments)
+    return Decoded(trades, quotes, records=records, depth=depth)
 
 
 def _gather_loose(found: Iterable[LooseRecord], records: int) -> Decoded:
     trades: dict[str, list[WireTrade]] = {}
     quotes: list[tuple[str, WireQuote]] = []
-    depths = nulls = 0
+    depth: list[tuple[str, JsonValue]] = []
+    nulls = 0
     for record in found:
         if isinstance(record, DepthRecord):
-            depths += 1
+            depth.append(record.arguments)
         elif isinstance(record, LooseTradeRecord):
             contract_id, data = record.arguments
             entries = data if isinstance(data, list) else [data]
@@ -201,7 +203,7 @@ def _gather_loose(found: Iterable[LooseRecord], records: int) -> Decoded:
                 nulls += 1
             else:
                 quotes.append((contract_id, quote))
-    return Decoded(trades, quotes, records=records, depths=depths, null_entries=nulls)
+    return Decoded(trades, quotes, records=records, depth=depth, null_entries=nulls)
 
 
 class _Refusals:
@@ -253,6 +255,11 @@ def _exact_quotes(arguments: Sequence[JsonValue]) -> Decoded:
         refusals.add((QUOTE, contract_id, fault.reason), fault.path("arguments[1]"))
     quotes = [] if quote is None else [(contract_id, quote)]
     return Decoded(quotes=quotes, refusals=refusals.list(), records=1)
+
+
+def _exact_depth(arguments: Sequence[JsonValue]) -> Decoded:
+    routed = _route(arguments)
+    return _refused(DEPTH, None, _NO_ROUTE) if routed is None else Decoded(depth=[routed], records=1)
 
 
 def _route(arguments: Sequence[JsonValue]) -> tuple[str, JsonValue] | None:
