@@ -35,6 +35,7 @@ LAYERS = [
     "streams",
     "handlers",
     "market_data",
+    "record_callbacks",
     "callbacks",
     "composition",
     "gateway_statistics",

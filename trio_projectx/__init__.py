@@ -271,5 +271,6 @@ from trio_projectx.market_data import MarketData as MarketData
 from trio_projectx.opening import (
     open_gateway as open_gateway,
 )
+from trio_projectx.record_callbacks import RecordCallbacks as RecordCallbacks
 from trio_projectx.replay import Replay as Replay
 from trio_projectx.replay import open_replay as open_replay
