@@ -6,12 +6,13 @@ refreshes, gap fill, bars of eight timeframes, and four readers with four polici
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -133,6 +134,8 @@ class Watched:
     helds: list[tuple[float, Held]] = attrs.Factory(list)
     wrong: list[str] = attrs.Factory(list)
     trades: int = 0
+    open_s: float = 0.0
+    """For how long the market was open."""
     fault: tuple[float, float] | None = None
     """When the fault of this moment was put in, and is taken out."""
 
@@ -192,13 +195,18 @@ class Soaked:
 def soak(name: str, hours: float, seed: int, *, look: Callable[[str], None] | None = None) -> Soaked:
     """Let ``hours`` of the market of a template go by."""
     began = time.monotonic()
+    gc.collect()
+    gc.freeze()  # what was imported is looked at once, and not at each look
     with tempfile.TemporaryDirectory() as folder:
 
         async def run() -> Soaked:
             seed_scheduler(seed)
             return await _soak(template(name), hours, seed, Path(folder), look or (lambda _: None))
 
-        found = trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+        try:
+            found = trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+        finally:
+            gc.unfreeze()
     return attrs.evolve(found, real_s_per_hour=round((time.monotonic() - began) / hours, 2))
 
 
@@ -259,7 +267,7 @@ async def _soak(
         user = await nursery.start(_read_user, gateway, watched)
         for reader in watched.readers:
             nursery.start_soon(reader.read)
-        nursery.start_soon(_drive, sim, stage, random.Random(f"{seed}/bursts"))
+        nursery.start_soon(_drive, sim, stage, watched, random.Random(f"{seed}/bursts"))
         nursery.start_soon(_break, sim, gateway, stage, watched, hours, random.Random(f"{seed}/faults"))
         del events, user
         with trio.CancelScope() as scope:
@@ -303,9 +311,8 @@ def _judged(
         wrong.append(f"{drift:.0f} KiB more memory than after the warming up")
     prompt = watched.readers[0]
     assert prompt.spool is not None
-    open_s = sum(1 for _ in ()) or hours * 3600
     return Soaked(
-        stage.name, hours, watched.trades, round(watched.trades / open_s, 2), statistics.texts, len(watched.strikes),
+        stage.name, hours, watched.trades, round(watched.trades / watched.open_s, 2), statistics.texts, len(watched.strikes),
         sum(each.struck for each in watched.strikes), len({each.row for each in watched.strikes}),
         health.market.outages, statistics.logins, round(share, 6),
         {key: value for key, value in attrs.asdict(compared).items() if key not in ("digest", "wrong")},
@@ -364,7 +371,7 @@ async def _read_user(
             watched.events[f"user {type(event).__name__}"] += 1
 
 
-async def _drive(sim: Simulator, stage: Template, rng: random.Random) -> None:
+async def _drive(sim: Simulator, stage: Template, watched: Watched, rng: random.Random) -> None:
     """Let the market be quiet, burst, and rest."""
     base = TRADES_PER_S / (1 + (TIMES - 1) * BURST_S / BURST_EVERY_S)
     while True:
@@ -372,8 +379,10 @@ async def _drive(sim: Simulator, stage: Template, rng: random.Random) -> None:
         at = rng.uniform(0, BURST_EVERY_S - BURST_S)
         for rate, begin in ((base, 0.0), (TIMES * base, at), (base, at + BURST_S)):
             await trio.sleep_until(start + begin)
-            sim.set_trades_per_s(rate if _is_open(stage, sim.market_now_ns()) else 0.0)
+            is_open = _is_open(stage, sim.market_now_ns())
+            sim.set_trades_per_s(rate if is_open else 0.0)
         await trio.sleep_until(start + BURST_EVERY_S)
+        watched.open_s += BURST_EVERY_S * is_open
 
 
 def _is_open(stage: Template, ts_ns: int) -> bool:
@@ -399,9 +408,6 @@ async def _break(
         watched.fault = (trio.current_time(), trio.current_time() + row.lasts_s)
         watched.strikes.append(await strike(sim, gateway, row, rng))
         watched.fault = None
-
-
-_EQ: Final[Awaitable[None] | None] = None
 
 
 def _has_data(stage: Template, ts_ns: int) -> bool:
