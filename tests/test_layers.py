@@ -18,6 +18,7 @@ LAYERS = [
     "_errors",
     "_timeframe",
     "_items",
+    "_flow_events",
     "_events",
     "_user_events",
     "_credentials",

@@ -179,6 +179,9 @@ from trio_projectx._events import (
 from trio_projectx._events import (
     to_datetime as to_datetime,
 )
+from trio_projectx._flow_events import FlowEvent as FlowEvent
+from trio_projectx._flow_events import StreamEased as StreamEased
+from trio_projectx._flow_events import StreamFilling as StreamFilling
 from trio_projectx._timeframe import BarKind as BarKind
 from trio_projectx._timeframe import Timeframe as Timeframe
 from trio_projectx._user_events import (
@@ -217,6 +220,7 @@ from trio_projectx.connection.lists import Account as Account
 from trio_projectx.connection.lists import Contract as Contract
 from trio_projectx.connection.lists import Rest as Rest
 from trio_projectx.flow.bar_stream import BarStream as BarStream
+from trio_projectx.flow.room import BufferStatistics as BufferStatistics
 from trio_projectx.flow.stream import Stream as Stream
 from trio_projectx.flow.stream import StreamStatistics as StreamStatistics
 from trio_projectx.gateway import (

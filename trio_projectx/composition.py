@@ -29,7 +29,9 @@ from trio_projectx.connection.sites import Site, Sites
 from trio_projectx.connection.watch import MarketWatch
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.board import EventBoard
+from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.pipeline import MarketPipeline
+from trio_projectx.flow.room import Room
 from trio_projectx.flow.subscriptions import D, Sink
 from trio_projectx.flow.taps import Taps
 from trio_projectx.flow.user_pipeline import UserPipeline
@@ -112,10 +114,13 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     watch = MarketWatch(config, service.newest_bar_ns, tasks, board.tell)
     door = HistoryDoor(service, watch.exchange_ns, config.history, board.tell)
     fills = _fills(config, door, watch, tasks, board)
-    market = MarketPipeline(config.limits, tasks, watch, taps, fills)
-    user = UserPipeline(config.limits, tasks, config.wall_clock)
+    opened = OpenStreams(board.tell, config.wall_clock, config.limits.buffer_warn_share)
+    rooms = [Room(hub, config.limits.batches_in_flight, opened.blocking) for hub in ("market", "user")]
+    market = MarketPipeline(config.limits, tasks, watch, taps, fills, rooms[0])
+    user = UserPipeline(config.limits, tasks, config.wall_clock, rooms[1])
     market_hub = Hub(tools("market", market, market.proved), tasks, board.tell)
     user_hub = Hub(tools("user", user, _nothing), tasks, board.tell)
+    market.room.on_held, user.room.on_held = market_hub.held_back, user_hub.held_back
     board.listen(watch.changed)
     watch.begin(market_hub)
 
@@ -129,7 +134,7 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     ]
     for refresher in refreshers:
         tasks.start_soon(refresher.run, name="token refresher")
-    streams = Streams(config.limits, service, market_hub, user_hub, market, user, watch, board, fills)
+    streams = Streams(config.limits, service, market_hub, user_hub, market, user, watch, board, opened, fills)
     rest = Rest(service, 2 * config.timeouts.rest_s)
     return Parts(
         config, streams, market_hub, user_hub, watch, taps, sites, tuple(refreshers), door, fills, rest

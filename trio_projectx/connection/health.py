@@ -15,6 +15,7 @@ from trio_projectx.connection.stalls import Stalled
 Status: TypeAlias = Literal["ok", "degraded", "down"]
 
 _DOWN: Final = (HubState.CONNECTING, HubState.RECONNECTING, HubState.CLOSED)
+_HELD: Final = (HubState.STALE, HubState.BLOCKED)
 _BEST: Final = 100
 #: A hub that lives has more than any that is stale has, and that one more than any that is down.
 _LIVE_LEAST: Final = 31
@@ -134,7 +135,7 @@ def assess(
     status: Status = "ok"
     if any(state in _DOWN for state in states):
         status = "down"
-    elif common or of_market or of_user or HubState.STALE in states:
+    elif common or of_market or of_user or any(state in _HELD for state in states):
         status = "degraded"
     reasons = [_hub_sentence(market, of_market), _hub_sentence(user, of_user)]
     return Health(
@@ -153,14 +154,14 @@ def hub_score(state: HubState, points: int) -> int:
         return 0
     if state is HubState.IDLE:
         return _BEST
-    if state is HubState.STALE:
+    if state in _HELD:
         return max(1, _STALE_MOST - points // 4)
     return max(_LIVE_LEAST, _BEST - points)
 
 
 def hub_troubles(hub: HubHealth, clock: ClockHealth, silence: Stalled | None) -> list[Trouble]:
     """Return what is wrong with a connection that stands; of a hub without one its state says it all."""
-    if hub.state not in (HubState.LIVE, HubState.STALE):
+    if hub.state is not HubState.LIVE and hub.state not in _HELD:
         return []
     found: list[Trouble] = []
     if points := _ramp(hub.round_trip_s, 1.0, 5.0, 10, 25):
