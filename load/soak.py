@@ -34,6 +34,8 @@ FRAMES: Final = ("1s", "5s", "30s", "1m", "5m", "15m", "1h", "1d")
 #: How often everything is looked at, and a fault put in; virtual seconds.
 LOOK_S: Final = 600.0
 FAULT_S: Final = 900.0
+#: Looks are so much before the full ten minutes: at the full hour connections are being replaced.
+ASIDE_S: Final = 30.0
 #: When the first fault comes; how long before the end the last one, so that what it broke can be mended.
 FIRST_S: Final = 100.0
 LAST_S: Final = 700.0
@@ -130,6 +132,8 @@ class Watched:
     states: list[tuple[float, px.HubState]] = attrs.Factory(list)
     """Each state of the market hub, and from when on."""
     events: Counter[str] = attrs.Factory(Counter)
+    failures: Counter[str] = attrs.Factory(Counter)
+    """Why gaps could not be filled, and how often."""
     given_up: int = 0
     helds: list[tuple[float, Held]] = attrs.Factory(list)
     wrong: list[str] = attrs.Factory(list)
@@ -180,6 +184,7 @@ class Soaked:
     events: Mapping[str, int]
     tasks: int
     descriptors: int
+    failures: Mapping[str, int]
     drift_kib: float
     memory_kib: tuple[int, int]
     """At the end of the warming up, and at the end."""
@@ -270,14 +275,10 @@ async def _soak(
         nursery.start_soon(_drive, sim, stage, watched, random.Random(f"{seed}/bursts"))
         nursery.start_soon(_break, sim, gateway, stage, watched, hours, random.Random(f"{seed}/faults"))
         del events, user
-        with trio.CancelScope() as scope:
-            scope.deadline = watched.began + hours * 3600
-            while True:
-                await trio.sleep_until(watched.began + LOOK_S * (len(watched.helds) + 1))
-                _look(sim, gateway, watched, root, spool)
-                look(_line(watched))
-        await trio.sleep(0.001)
-        _look(sim, gateway, watched, root, spool)
+        for number in range(1, int(hours * 3600 / LOOK_S) + 1):
+            await trio.sleep_until(watched.began + LOOK_S * number - ASIDE_S)
+            _look(sim, gateway, watched, root, spool)
+            look(_line(watched))
         statistics, health, until_ns = gateway.statistics(), gateway.health(), sim.market_now_ns()
         now = trio.current_time()
         nursery.cancel_scope.cancel()
@@ -317,7 +318,7 @@ def _judged(
         health.market.outages, statistics.logins, round(share, 6),
         {key: value for key, value in attrs.asdict(compared).items() if key not in ("digest", "wrong")},
         {each.policy.value: dict(each.kinds) for each in watched.readers}, dict(watched.events),
-        watched.helds[-1][1].tasks, watched.helds[-1][1].descriptors, round(drift, 1), (warm, last), 0.0,
+        watched.helds[-1][1].tasks, watched.helds[-1][1].descriptors, dict(watched.failures), round(drift, 1), (warm, last), 0.0,
         compared.digest, tuple(wrong),
     )  # fmt: skip
 
@@ -343,7 +344,7 @@ def _look(sim: Simulator, gateway: px.Gateway, watched: Watched, root: trio.lowl
         watched.blame(*reader.faults())
     now = trio.current_time()
     found = held(root)
-    before = next((each for at, each in watched.helds if at - watched.began >= LOOK_S), None)
+    before = next((each for _, each in watched.helds), None)
     quiet = watched.fault is None and (not watched.strikes or now - watched.strikes[-1].over >= SETTLED_S)
     if before is not None and quiet and (found.tasks, found.descriptors) != (before.tasks, before.descriptors):
         watched.blame(f"{found} and before {before}")
@@ -358,6 +359,9 @@ async def _listen(
         task_status.started()
         async for event in events:
             watched.events[type(event).__name__] += 1
+            if isinstance(event, px.GapFillFailed):
+                watched.failures[event.reason[:100]] += 1
+                watched.given_up += event.retry_in_s is None
             if isinstance(event, px.HubStateChanged) and event.hub == "market":
                 watched.states.append((trio.current_time(), event.state))
 
