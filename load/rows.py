@@ -26,7 +26,11 @@ _STATUSES: Final = (500, 502, 503, 504, 408, 429)
 _CODES: Final = (1000, 1001, 1002, 1003, 1007, 1009, 1011, 1012, 1013, 3000, 4999)
 #: Kinds that are left out. "grown" lies without a sign: no reader can know. A redirect to another origin is refused for
 #: good, and so is a hub's refusal in words.
-_KINDS_LEFT_OUT: Final = {"http_body": ("redirect", "huge"), "handshake_answer": ("error",), "history_bars": ("grown",)}
+_KINDS_LEFT_OUT: Final = {
+    "http_body": ("redirect", "huge"),
+    "handshake_answer": ("error",),
+    "history_bars": ("grown",),
+}
 #: Each fragment is a send of its own: a minute and a half of it is a minute of real time.
 _DEAR: Final = {"rechunk": 15.0, "fragmented_frames": 15.0, "split_records": 30.0, "throttle": 45.0}
 _LASTS_S: Final = 90.0
@@ -66,7 +70,9 @@ def _is_wanted(name: str, phase: str, hub: str) -> bool:
         return False
     if name in _CALLS and phase == "stream":
         return False  # nothing is asked of a hub whose streams are all open
-    return not (name == "subscribe_never" and hub == "user")  # one answer of seven: that stream ends, and is told
+    return not (
+        name == "subscribe_never" and hub == "user"
+    )  # one answer of seven: that stream ends, and is told
 
 
 def fault_of(row: Row, rng: random.Random) -> Fault:

@@ -240,13 +240,20 @@ async def _opened(
             )
         )
         gateway = await stack.enter_async_context(px.open_gateway(config_for(sim, wall)))
-        gateway._parts.market_hub.tools.rng.seed(seed)  # of the back-off, so that a seed goes the same way again
+        gateway._parts.market_hub.tools.rng.seed(
+            seed
+        )  # of the back-off, so that a seed goes the same way again
         watched = Watched(_readers(spool), trio.current_time())
         for reader in watched.readers:
             late = "revise" if reader.spool is not None else "count"
             reader.stream = await stack.enter_async_context(
                 gateway.open_bars(
-                    CONTRACT, *FRAMES, anchor=stage.anchor, overflow=reader.policy, events=True, late=late,
+                    CONTRACT,
+                    *FRAMES,
+                    anchor=stage.anchor,
+                    overflow=reader.policy,
+                    events=True,
+                    late=late,
                     capacity=10_000 if reader.spool is not None else 64,
                 )  # fmt: skip
             )
@@ -334,7 +341,9 @@ def _drift(helds: list[tuple[float, Held]]) -> tuple[float, int, int]:
     return float(last - first), first, last
 
 
-def _look(sim: Simulator, gateway: px.Gateway, watched: Watched, root: trio.lowlevel.Task, spool: Spool) -> None:
+def _look(
+    sim: Simulator, gateway: px.Gateway, watched: Watched, root: trio.lowlevel.Task, spool: Spool
+) -> None:
     """Look at everything that must hold at every instant."""
     watched.trades += spool.take_truth(sim, CONTRACT)
     statistics = gateway.statistics()
@@ -346,7 +355,11 @@ def _look(sim: Simulator, gateway: px.Gateway, watched: Watched, root: trio.lowl
     found = held(root)
     before = next((each for _, each in watched.helds), None)
     quiet = watched.fault is None and (not watched.strikes or now - watched.strikes[-1].over >= SETTLED_S)
-    if before is not None and quiet and (found.tasks, found.descriptors) != (before.tasks, before.descriptors):
+    if (
+        before is not None
+        and quiet
+        and (found.tasks, found.descriptors) != (before.tasks, before.descriptors)
+    ):
         watched.blame(f"{found} and before {before}")
     watched.helds.append((now, found))
 

@@ -62,9 +62,7 @@ class Spool:
         self.written += 1
         number, source = self._number[bar.timeframe], _SOURCES.index(bar.source)
         prices = bar.open, bar.high, bar.low, bar.close
-        self._bars.write(
-            _BAR.pack(number, bar.start, bar.end, *prices, bar.volume, bar.partial, source)
-        )
+        self._bars.write(_BAR.pack(number, bar.start, bar.end, *prices, bar.volume, bar.partial, source))
 
     def take_truth(self, sim: Simulator, contract_id: str) -> int:
         """Write what the simulator has traded since the last time, and have it forget that; return how much it was."""
@@ -116,9 +114,7 @@ class Compared:
     wrong: tuple[str, ...]
 
 
-def compare(
-    spool: Spool, anchor: px.Anchor, until_ns: int, lies: Sequence[tuple[int, int]]
-) -> Compared:
+def compare(spool: Spool, anchor: px.Anchor, until_ns: int, lies: Sequence[tuple[int, int]]) -> Compared:
     """Hold the bars that ended by ``until_ns`` against those of the truth; ``lies`` are spans of market time."""
     ours, truth = spool.bars(), spool.truth()
     wrong: list[str] = []
@@ -137,7 +133,9 @@ def compare(
                 sources[made.source] += 1
             if start == first:
                 counts["first"] += 1
-            elif wanted is not None and made is not None and made.traded == wanted.traded and not made.partial:
+            elif (
+                wanted is not None and made is not None and made.traded == wanted.traded and not made.partial
+            ):
                 counts["equal"] += 1
             elif any(start <= lie[1] and lie[0] < end for lie in lies):
                 counts["excused"] += 1
@@ -145,7 +143,13 @@ def compare(
                 wrong.append(f"{frame} at {px.to_datetime(start)}: {made} should be {wanted}")
     told = [f"{len(wrong)} bars are not the truth's", *wrong[:_SHOWN]] if wrong else []
     return Compared(
-        counts["bars"], counts["equal"], dict(sources), counts["first"], counts["excused"], digest(ours), tuple(told)
+        counts["bars"],
+        counts["equal"],
+        dict(sources),
+        counts["first"],
+        counts["excused"],
+        digest(ours),
+        tuple(told),
     )
 
 
