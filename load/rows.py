@@ -1,4 +1,4 @@
-"""The faults of a soak: every row of the catalogue that is not fatal, drawn by a seed, and how each is made to strike."""
+"""The faults of a soak: every row of the catalogue that is not fatal, and how each is made to strike."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Final
 
 import attrs
 import trio
+from world import World
 
 import trio_projectx as px
-from trio_projectx.simulator import Fault, Simulator
+from trio_projectx.simulator import Fault
 from trio_projectx.simulator.faults.catalogue import SPECS
 
 #: What a fault's own sizes are: the real ones only cost time.
@@ -119,35 +120,40 @@ class Strike:
         return self.row.name == "trades_duplicated"
 
 
-async def strike(sim: Simulator, gateway: px.Gateway, row: Row, rng: random.Random) -> Strike:
+async def strike(
+    world: World, gateway: px.Gateway, row: Row, rng: random.Random, lasts_s: float | None = None
+) -> Strike:
     """Put a fault in, see to it that somebody meets it, wait, and take it out."""
-    fault, at, began_ns = fault_of(row, rng), trio.current_time(), sim.market_now_ns()
-    handle = sim.inject(fault)
-    await _provoke(sim, gateway, row)
-    await trio.sleep_until(at + row.lasts_s)
-    sim.clear_faults()
-    return Strike(row, fault, at, trio.current_time(), handle.struck, (began_ns, sim.market_now_ns()))
+    fault, at, began_ns = fault_of(row, rng), trio.current_time(), world.now_ns()
+    name = await world.inject(fault)
+    await _provoke(world, gateway, row)
+    await trio.sleep_until(at + (row.lasts_s if lasts_s is None else lasts_s))
+    struck = await world.struck(name)
+    await world.clear()
+    return Strike(row, fault, at, trio.current_time(), struck, (began_ns, world.now_ns()))
 
 
-async def _provoke(sim: Simulator, gateway: px.Gateway, row: Row) -> None:
+async def _provoke(world: World, gateway: px.Gateway, row: Row) -> None:
     if row.name == "history_bars":
-        await _reset(sim, "market")
+        await _reset(world, "market")
     elif row.phase == "rest":
         await _refreshed(gateway)
     elif row.phase != "stream" or row.name == "trades_replayed":
         if row.name == "trades_replayed":
-            await trio.sleep(5.0)  # it wants something to repeat
-        await _reset(sim, "market" if row.phase == "connect" else row.hub)
+            await trio.sleep(2.0)  # it wants something to repeat
+        await _reset(world, "market" if row.phase == "connect" else row.hub)
 
 
-async def _reset(sim: Simulator, hub: str) -> None:
-    sim.inject(Fault("tcp_reset", hub=hub, phase="stream"))
+async def _reset(world: World, hub: str) -> None:
+    await world.inject(Fault("tcp_reset", hub=hub, phase="stream"))
 
 
 async def _refreshed(gateway: px.Gateway) -> None:
     """Ask for a token; again where that failed."""
     for _ in range(2):
         try:
-            return await gateway.refresh_token()
+            await gateway.refresh_token()
         except px.TrioProjectXError:
             await trio.sleep(1.0)
+        else:
+            break
