@@ -125,6 +125,9 @@ async def strike(
 ) -> Strike:
     """Put a fault in, see to it that somebody meets it, wait, and take it out."""
     fault, at, began_ns = fault_of(row, rng), trio.current_time(), world.now_ns()
+    if row.phase == "connect":
+        # First the loss, a moment from now: the next connection may else be that of who asks for the loss.
+        await _reset(world, "market", delay_s=1.0)
     name = await world.inject(fault)
     await _provoke(world, gateway, row)
     await trio.sleep_until(at + (row.lasts_s if lasts_s is None else lasts_s))
@@ -138,14 +141,14 @@ async def _provoke(world: World, gateway: px.Gateway, row: Row) -> None:
         await _reset(world, "market")
     elif row.phase == "rest":
         await _refreshed(gateway)
-    elif row.phase != "stream" or row.name == "trades_replayed":
+    elif row.phase not in ("stream", "connect") or row.name == "trades_replayed":
         if row.name == "trades_replayed":
             await trio.sleep(2.0)  # it wants something to repeat
-        await _reset(world, "market" if row.phase == "connect" else row.hub)
+        await _reset(world, row.hub)
 
 
-async def _reset(world: World, hub: str) -> None:
-    await world.inject(Fault("tcp_reset", hub=hub, phase="stream"))
+async def _reset(world: World, hub: str, delay_s: float = 0.0) -> None:
+    await world.inject(Fault("tcp_reset", hub=hub, phase="stream", delay_s=delay_s))
 
 
 async def _refreshed(gateway: px.Gateway) -> None:

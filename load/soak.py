@@ -108,7 +108,19 @@ async def _opened(
 async def _soak(
     stage: Template, hours: float, seed: int, folder: Path, tell: Callable[[str], None]
 ) -> Soaked:
-    spool, root = Spool(folder, FRAMES), trio.lowlevel.current_task()
+    root = trio.lowlevel.current_task()
+    with Spool(folder, FRAMES) as spool:
+        return await _gone(stage, hours, seed, spool, root, tell)
+
+
+async def _gone(
+    stage: Template,
+    hours: float,
+    seed: int,
+    spool: Spool,
+    root: trio.lowlevel.Task,
+    tell: Callable[[str], None],
+) -> Soaked:
     async with _opened(stage, Course(hours * 3600), seed, spool) as (sim, gateway, watched):
         async with trio.open_nursery() as nursery:
             await run(
@@ -128,7 +140,6 @@ async def _soak(
     compared = compare(
         spool, stage.anchor, until_ns - MENDED_NS, [each.market_ns for each in watched.strikes if each.lies]
     )
-    spool.close()
     told = attrs.asdict(compared, filter=lambda field, _: field.name not in ("digest", "wrong"))
     return Soaked(
         stage.name, hours, figures(watched, statistics, health, now), told, compared.digest,

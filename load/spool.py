@@ -7,7 +7,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Self
 
 import attrs
 import pyarrow as pa
@@ -51,9 +51,10 @@ class Spool:
         self.frames = tuple(frames)
         self._number = {frame: number for number, frame in enumerate(self.frames)}
         self._bars: IO[bytes] = (folder / "bars").open("w+b", buffering=1 << 14)
-        self._sink = pa.OSFile(str(folder / "truth"), "wb")
-        self._truth = pa.ipc.new_stream(self._sink, _TRUTH)
-        self._path = folder / "truth"
+        self.truth_path = folder / "truth"
+        """An Arrow IPC stream; `take_truth` writes it, or somebody else does."""
+        self._sink: pa.OSFile | None = None
+        self._truth: pa.RecordBatchStreamWriter | None = None
         self.next_seq = 0
         self.written = 0
 
@@ -69,6 +70,9 @@ class Spool:
         table = sim.truth(contract_id, self.next_seq)
         if table.num_rows:
             self.next_seq = table["seq"][-1].as_py() + 1
+            if self._truth is None:
+                self._sink = pa.OSFile(str(self.truth_path), "wb")
+                self._truth = pa.ipc.new_stream(self._sink, _TRUTH)
             for batch in table.select(_TRUTH.names).to_batches():
                 self._truth.write_batch(batch)
             sim.forget_truth(self.next_seq)
@@ -81,20 +85,40 @@ class Spool:
         self._bars.seek(0)
         while data := self._bars.read(_BAR.size * 10_000):
             for number, start, end, *rest, partial, source in _BAR.iter_unpack(data):
-                found[self.frames[number]][start] = Numbers(end, *rest, bool(partial), _SOURCES[source])
+                frame = self.frames[number]
+                key = (
+                    len(found[frame]) if ":" in frame else start
+                )  # bars of 100 trades may begin at one instant
+                found[frame][key] = Numbers(end, *rest, bool(partial), _SOURCES[source])
         return found
 
     def truth(self) -> pa.Table:
         """Return the truth; it stays on disk. Nothing can be taken any more."""
-        self._truth.close()
-        self._sink.close()
-        return pa.ipc.open_stream(pa.memory_map(str(self._path))).read_all()
+        self._end_truth()
+        return pa.ipc.open_stream(pa.memory_map(str(self.truth_path))).read_all().select(_TRUTH.names)
+
+    def rows(self) -> int:
+        """Return how many trades the truth has."""
+        self._end_truth()
+        with pa.memory_map(str(self.truth_path)) as file:
+            return sum(batch.num_rows for batch in pa.ipc.open_stream(file))
 
     def close(self) -> None:
         """Close the files."""
         self._bars.close()
-        if not self._sink.closed:
+        self._end_truth()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _end_truth(self) -> None:
+        if self._truth is not None and self._sink is not None:
+            self._truth.close()
             self._sink.close()
+            self._truth = self._sink = None
 
 
 @attrs.frozen
@@ -121,7 +145,7 @@ def compare(spool: Spool, anchor: px.Anchor, until_ns: int, lies: Sequence[tuple
     counts: Counter[str] = Counter()
     sources: Counter[str] = Counter()
     for frame in spool.frames:
-        true = dict(_rows(px.bars.aggregate(truth, frame, anchor=anchor)))
+        true = dict(_rows(px.bars.aggregate(truth, frame, anchor=anchor), frame))
         first = min(true, default=0)
         for start in sorted(true.keys() | ours[frame].keys()):
             wanted, made = true.get(start), ours[frame].get(start)
@@ -153,11 +177,11 @@ def compare(spool: Spool, anchor: px.Anchor, until_ns: int, lies: Sequence[tuple
     )
 
 
-def _rows(table: pa.Table) -> Iterator[tuple[int, Numbers]]:
+def _rows(table: pa.Table, frame: str) -> Iterator[tuple[int, Numbers]]:
     names = ("start", "end", "open", "high", "low", "close", "volume")
     columns = [table[name].cast(pa.int64()) if name in names[:2] else table[name] for name in names]
-    for start, *rest in zip(*(column.to_pylist() for column in columns), strict=True):
-        yield start, Numbers(*rest)
+    for number, (start, *rest) in enumerate(zip(*(column.to_pylist() for column in columns), strict=True)):
+        yield (number if ":" in frame else start), Numbers(*rest)
 
 
 def digest(bars: Mapping[str, Mapping[int, Numbers]]) -> str:

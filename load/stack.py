@@ -55,6 +55,8 @@ class Course:
     """How long after a fault was taken out the hub may still be on its way back."""
     settled_s: float = 60.0
     """Tasks and descriptors are compared where the last fault is so long ago."""
+    pooled: int = 0
+    """Descriptors that a pool of HTTP connections may have open or not."""
 
 
 @attrs.frozen
@@ -156,6 +158,13 @@ class Watched:
     fault: tuple[float, float] | None = None
     """When the fault of this moment was put in, and is taken out."""
 
+    @property
+    def contract_id(self) -> str:
+        """The contract whose bars are read."""
+        stream = self.readers[0].stream
+        assert stream is not None
+        return stream.contract_id
+
     def blame(self, *sentences: str) -> None:
         """Note what is wrong; some of it is enough."""
         at = trio.current_time() - self.began
@@ -226,12 +235,10 @@ def _look(gateway: px.Gateway, watched: Watched, root: trio.lowlevel.Task) -> No
     is_quiet = watched.fault is None and all(
         now - each.over >= watched.course.settled_s for each in watched.strikes[-1:]
     )
-    if (
-        before is not None
-        and is_quiet
-        and (found.tasks, found.descriptors) != (before.tasks, before.descriptors)
-    ):
-        watched.blame(f"{found} and before {before}")
+    if before is not None and is_quiet:
+        most = before.descriptors + watched.course.pooled
+        if found.tasks > before.tasks or found.descriptors > most:
+            watched.blame(f"{found}, and in the beginning {before}")
     watched.helds.append((now, found))
 
 
