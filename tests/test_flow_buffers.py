@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_reader_that_is_always_too_slow_gets_items_between_its_marks(
         buffer.put(Item(at, at))
         if at % 3 == 2:
             taken.append(buffer.get())
-    pairs = zip(taken, taken[1:], strict=False)
+    pairs = itertools.pairwise(taken)
     assert not any(isinstance(one, Dropped) and isinstance(other, Dropped) for one, other in pairs)
     stamps = [
         stamp
