@@ -11,12 +11,15 @@ import attrs
 import heavy
 import pyarrow as pa
 import pytest
+import trio
+from fault_tools import CONTRACT, config_for, open_sim
 from memory import Held
 from rows import Row, Strike, fault_of, rows
 from soak import soak
 from source import block
 from spool import Compared, Spool, compare
 from stack import Course, Reader, Watched, _drawn, drift_of, template
+from trio.testing import MockClock
 from world import open_elsewhere
 
 import trio_projectx as px
@@ -189,3 +192,23 @@ def test_a_bar_of_the_load_that_is_not_what_was_sent_is_seen() -> None:
     assert parts is not None
     assert wanted.is_right(made, *parts)
     assert not wanted.is_right(attrs.evolve(made, volume=made.volume - 1), *parts)
+
+
+async def test_what_opens_after_a_gap_that_ended_in_a_quiet_market_is_whole(
+    autojump_clock: MockClock,
+) -> None:
+    """The hub is lost while nobody trades and the gap is told; the first bar after it has nothing to do with it."""
+    async with open_sim() as sim, px.open_gateway(config_for(sim)) as gateway:
+        async with gateway.open_bars(CONTRACT, "1s", events=True) as bars:
+            await trio.sleep(100)
+            sim.set_trades_per_s(0.0)
+            await trio.sleep(20)
+            sim.inject(Fault("tcp_reset", hub="market", phase="stream"))
+            await trio.sleep(20)
+            while not isinstance(gap := await bars.receive(), px.Gap):
+                pass
+            sim.set_trades_per_s(20.0)
+            behind = [await bars.receive() for _ in range(50)]
+    made = [each for each in behind if isinstance(each, px.Bar)]
+    assert gap.end < made[0].start
+    assert [each.partial for each in made] == [False] * len(made)
