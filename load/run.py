@@ -1,6 +1,7 @@
 """The long proofs: `nox -s load`, `soak`, `endurance`. Each prints a line of JSON with its figures, and PASS or FAIL.
 
-Virtual time but for `load`, `endurance` and `recovery`, which have real sockets, and `hung-rest` and `full-disk`, which
+Virtual time but for `load`, `endurance`, `recovery` and `shutdowns`, which have real sockets, and `hung-rest` and
+`full-disk`, which
 measure the live path. The same seed goes the same way but for what real time decides. docs/load.md says what is proved.
 """
 
@@ -26,6 +27,7 @@ import reconnects
 import recovery
 import refreshes
 import replays
+import shutdowns
 import soak
 import steps
 import storms
@@ -173,6 +175,12 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def prove_shutdowns(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Leave from every state, at random instants, on real sockets."""
+    found = shutdowns.prove_beside(options.leaves, options.seed)
+    yield "shutdowns", _plain(found), found.faults()
+
+
 PROOFS: Mapping[str, Proof] = {
     "load": prove_load,
     "soak": prove_soak,
@@ -187,6 +195,7 @@ PROOFS: Mapping[str, Proof] = {
     "replays": prove_replays,
     "hung-rest": prove_hung_rest,
     "full-disk": prove_full_disk,
+    "shutdowns": prove_shutdowns,
 }
 #: What `all` is: the two that have sessions of their own are asked for by name.
 ALL = tuple(name for name in PROOFS if name not in ("soak", "endurance"))
@@ -221,6 +230,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resets", type=int, default=100)
     parser.add_argument("--slow-resets", type=int, default=5, help="31 s apart, under default options")
     parser.add_argument("--seconds", type=float, help="of the load (60), of hung-rest and full-disk (30)")
+    parser.add_argument("--leaves", type=int, default=30, help="from each state, of shutdowns")
     parser.add_argument("--live-trades-per-s", type=int, default=10_000, help="during these")
     options = parser.parse_args(arguments)
     if unknown := set(options.proofs) - {*PROOFS, "all"}:
