@@ -27,6 +27,7 @@ import trio
 from live_path import BUSY, Spread, _cpu_wait_s
 from memory import give_back, memory_kib
 from source import CONTRACT, SLICES, Sent, Slice, block
+from stack import ledger_of
 
 import trio_projectx as px
 from trio_projectx.flow.marks import Mark
@@ -175,7 +176,7 @@ class Looks:
     async def look(self, gateway: px.Gateway) -> None:
         """Look ten times a second, until cancelled."""
         for number in itertools.count():
-            health, stood = gateway.health().market, gateway.statistics()
+            health = gateway.health().market
             self.lag_s = (health.lag_ms or 0.0) / 1000
             self.most_s = max(self.most_s, self.lag_s)
             if self.lag_s > LAGS_S:
@@ -184,7 +185,7 @@ class Looks:
             self.memory_kib = max(self.memory_kib, now_kib)
             if number % 10 == 0:
                 self.memory.append(now_kib / 1024)
-            self.unbalanced += not stood.market.ledger.balanced
+            self.unbalanced += not ledger_of(gateway).balanced
             await trio.sleep(0.1)
 
 
@@ -291,7 +292,7 @@ def _lost(gateway: px.Gateway, offer: Offer, looks: Looks, taken: Taken, bars: B
     wrong: list[str] = []
     stood = gateway.statistics().market
     (mine,) = stood.contracts
-    if not (mine.received == mine.accepted == offer.sent and stood.ledger.balanced):
+    if not (mine.received == mine.accepted == offer.sent and ledger_of(gateway).balanced):
         wrong.append(f"{offer.sent} were sent, {mine.received} came, {mine.accepted} are in bars")
     for frame in FRAMES:
         forming = bars.forming(frame)

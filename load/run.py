@@ -1,8 +1,8 @@
 """The long proofs: `nox -s load`, `soak`, `endurance`. Each prints a line of JSON with its figures, and PASS or FAIL.
 
 Virtual time but for `load`, `endurance`, `recovery` and `shutdowns`, which have real sockets, and `hung-rest` and
-`full-disk`, which
-measure the live path. The same seed goes the same way but for what real time decides. docs/load.md says what is proved.
+`full-disk`, which measure the live path. The same seed goes the same way but for what real time decides. docs/load.md
+says what is proved.
 """
 
 from __future__ import annotations

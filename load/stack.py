@@ -19,6 +19,7 @@ from spool import Compared, Spool
 from world import World
 
 import trio_projectx as px
+from trio_projectx.flow.ledger import Ledger
 
 #: A burst of so many times the rate, so long, in each so many seconds: the mean is 1.3 times the rate in between.
 BURST_S: Final = 10.0
@@ -184,6 +185,11 @@ class Watched:
         return live / outside if outside > 0 else 1.0
 
 
+def ledger_of(gateway: px.Gateway) -> Ledger:
+    """Return where every trade is."""
+    return gateway.statistics().market.ledger
+
+
 def readers(spool: Spool) -> list[Reader]:
     """Return one prompt reader, and three that are always too slow."""
     return [
@@ -225,9 +231,9 @@ def _line(watched: Watched) -> str:
 
 def _look(gateway: px.Gateway, watched: Watched, root: trio.lowlevel.Task) -> None:
     """Look at everything that must hold at every instant."""
-    statistics = gateway.statistics()
-    if not statistics.market.ledger.balanced:
-        watched.blame(f"the ledger does not balance: {statistics.market.ledger}")
+    ledger = ledger_of(gateway)
+    if not ledger.balanced:
+        watched.blame(f"the ledger does not balance: {ledger}")
     for reader in watched.readers:
         watched.blame(*reader.faults())
     now, found = trio.current_time(), held(root)
