@@ -364,7 +364,7 @@ def figures(
     drift, warm, last = drift_of(watched.helds)
     return {
         "trades": watched.trades,
-        "trades_per_s": round(watched.trades / max(1.0, watched.open_s), 2),
+        "trades_per_s": round(watched.trades / (watched.open_s or now - watched.began), 2),
         "texts": statistics.texts,
         "faults": len(watched.strikes),
         "rows": len({each.row for each in watched.strikes}),
