@@ -141,9 +141,11 @@ async def _provoke(world: World, gateway: px.Gateway, row: Row) -> None:
         await _reset(world, "market")
     elif row.phase == "rest":
         await _refreshed(gateway)
-    elif row.phase not in ("stream", "connect") or row.name == "trades_replayed":
-        if row.name == "trades_replayed":
-            await trio.sleep(2.0)  # it wants something to repeat
+    elif row.name == "trades_replayed":
+        for _ in range(1 + (row.phase != "stream")):  # one connection has to bring what the next one repeats
+            await trio.sleep(2.0)
+            await _reset(world, row.hub)
+    elif row.phase not in ("stream", "connect"):
         await _reset(world, row.hub)
 
 
