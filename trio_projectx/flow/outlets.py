@@ -167,6 +167,8 @@ class BarOutlet:
         since, self._missing_after = self._missing_after, None
         if not _was_there(self.joined, since):
             return
+        if self._steady:
+            self.bars.covered(gap.end)  # the next trade may be hours away, and its bar is whole
         if self.tell_events:
             await self._deliver((gap,))
         for frame in self.bars.timeframes:
