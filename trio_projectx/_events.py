@@ -19,6 +19,10 @@ from trio_projectx._items import Quote as Quote
 from trio_projectx._items import Side as Side
 from trio_projectx._items import Trade as Trade
 from trio_projectx._items import to_datetime as to_datetime
+from trio_projectx._memory import CapacityChanged as CapacityChanged
+from trio_projectx._memory import MemoryEvent as MemoryEvent
+from trio_projectx._memory import MemoryLevel as MemoryLevel
+from trio_projectx._memory import MemoryPressureChanged as MemoryPressureChanged
 from trio_projectx._timeframe import Timeframe
 
 
@@ -358,5 +362,5 @@ class CacheQuarantined:
     at: int
 
 
-GatewayEvent: TypeAlias = ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined
+GatewayEvent: TypeAlias = ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | MemoryEvent
 """What ``gateway.open_events()`` streams."""

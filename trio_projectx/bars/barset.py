@@ -284,6 +284,10 @@ class BarSet:
             return 0, 0
         return self._by_length[0].late, self._by_length[-1].late
 
+    def limit(self, bars_kept: int) -> int:
+        """Keep so many closed bars per timeframe (at least) from now on; return how many went."""
+        return sum(rung.columns.limit(bars_kept) for rung in (*self._rungs.values(), *self._kinds.values()))
+
     def flush(self) -> list[Bar]:
         """Close all open bars and return them, sorted as by `update`: the end of a table or of a replay.
 

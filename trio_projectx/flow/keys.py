@@ -12,6 +12,7 @@ from trio_projectx._events import (
     BuilderFailed,
     BuilderRecovered,
     CacheQuarantined,
+    CapacityChanged,
     Gap,
     GapFilled,
     GapFillFailed,
@@ -88,6 +89,8 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.contract_id, item.timeframe
         case CacheQuarantined():
             return type(item), item.name
+        case CapacityChanged():
+            return type(item), item.stream
         case RejectionBurst():
             return type(item), item.contract_id, item.what
         case JournalQuarantined():

@@ -71,6 +71,8 @@ class Pipe(Generic[T]):
     blocked: int = 0
     on_wait: Callable[[], None] = _nobody
     """Called when a reader finds nothing, and waits."""
+    adapts: bool = False
+    """Whether the capacity is ours to choose: nobody gave one (`Capacities`)."""
 
     @property
     def is_open(self) -> bool:

@@ -197,7 +197,7 @@ class UserPipeline:
         """Break the streams that need ``wanted``, behind what was read before."""
         self._put(_Break(error, tuple(each for each in self._outlets if each.needs(wanted))))
 
-    def lose(self, error: ConnectionLost) -> Awaitable[None]:
+    def lose(self, error: TrioProjectXError) -> Awaitable[None]:
         """Break the streams that are open now with ``error``, behind everything that was read before it.
 
         Await it. Where that is held back by a stream that the feed has to wait for, they are told without it after a

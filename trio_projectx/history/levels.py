@@ -49,6 +49,10 @@ class Levels:
         self._is_failing = False
         self._is_closed = False
 
+    def limit(self, bars_kept: int, most: int) -> int:
+        """Keep so many bars in memory from now on (`Ring.limit`); what the disk has stays there. Return how many went."""
+        return self._ring.limit(bars_kept, most)
+
     def close(self) -> None:
         """Write nothing more. A call that is under way ends by itself."""
         self._is_closed = True

@@ -1,0 +1,133 @@
+"""What watches the machine for one gateway: memory, processor, loop, disks; and how the gateway ends where memory does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import trio
+
+from trio_projectx._config import GatewayConfig
+from trio_projectx._errors import ConfigError, MemoryExhausted
+from trio_projectx._memory import MemoryReading
+from trio_projectx.connection.hub import Hub
+from trio_projectx.flow.capacities import Capacities
+from trio_projectx.flow.loss import Loss
+from trio_projectx.flow.pipeline import MarketPipeline
+from trio_projectx.flow.shedding import QuoteShed, TableShed
+from trio_projectx.flow.stream import Pipe
+from trio_projectx.flow.user_pipeline import UserPipeline
+from trio_projectx.history.shedding import HistoryShed
+from trio_projectx.pressure.checks import check_limits
+from trio_projectx.pressure.disks import DiskWatch
+from trio_projectx.pressure.facts import MachineHealth
+from trio_projectx.pressure.reading import MemoryReader
+from trio_projectx.pressure.watch import PressureWatch
+from trio_projectx.streams import Streams
+
+_log: Final = logging.getLogger("trio_projectx")
+#: How often it is looked, at the end, whether what was read has reached its streams and their readers.
+_POLL_S: Final = 0.01
+
+ReadMemory = Callable[[], MemoryReading | None]
+
+
+def reader_of(config: GatewayConfig) -> ReadMemory:
+    """Return what reads memory: the user's, or that of this process."""
+    options = config.memory
+    return MemoryReader(options.budget_bytes).read if options.read is None else options.read
+
+
+def check(config: GatewayConfig, read: ReadMemory) -> None:
+    """Check the whole set of limits; what is doubtful is logged.
+
+    :raises ConfigError: with a sentence for each thing that cannot be honoured.
+    """
+    found = check_limits(config, read(), config.wall_clock())
+    if found.errors:
+        raise ConfigError("; ".join(found.errors))
+    for sentence in found.warnings:
+        _log.warning("limits: %s", sentence)
+
+
+@attrs.frozen(slots=True)
+class Machine:
+    """The watching tasks of one gateway, and what they saw last."""
+
+    pressure: PressureWatch
+    disks: DiskWatch
+
+    def health(self) -> MachineHealth:
+        """Return what was seen at the last looks."""
+        watch = self.pressure
+        return MachineHealth(
+            memory=watch.memory, cpu=watch.cpu, loop=watch.loop, disks=self.disks.disks
+        )
+
+
+def watch_machine(
+    config: GatewayConfig,
+    read: ReadMemory,
+    streams: Streams,
+    hubs: Iterable[Hub[Any]],
+    history: HistoryShed,
+    folders: Callable[[], Iterable[Path]],
+) -> Machine:
+    """Put the watch of a gateway together; its tasks are not started yet."""
+    options, tell = config.memory, streams.board.tell
+
+    def available() -> int | None:
+        reading = watch.reading
+        return None if reading is None else reading.available
+
+    capacities = Capacities(
+        streams.market, config.limits.stream_items, options.stream_s, available, config.wall_clock, tell
+    )
+    watch = PressureWatch(
+        options,
+        read,
+        (
+            QuoteShed(streams.market),
+            TableShed(streams.market, config.limits.bars_kept),
+            history,
+            capacities,
+        ),
+        Draining(tuple(hubs), streams.market, streams.user).run,
+        wall_clock=config.wall_clock,
+        tell=tell,
+    )
+    return Machine(watch, DiskWatch(folders, options.disk_s))
+
+
+@attrs.frozen(slots=True)
+class Draining:
+    """The end of a gateway for want of memory: nothing more is read, and what was read reaches its readers."""
+
+    hubs: tuple[Hub[Any], ...]
+    market: MarketPipeline
+    user: UserPipeline
+
+    async def run(self, error: MemoryExhausted) -> None:
+        """Leave the hubs, let builders have what was read, break the streams behind it, and let readers have that."""
+        for hub in self.hubs:
+            hub.drain("memory has run out")
+        while self._is_busy():
+            await trio.sleep(_POLL_S)
+        waiting = tuple(self._pipes())
+        for contract in self.market.contracts:
+            Loss(error, contract, contract.outlets, contract.quotes.outlets).tell()
+        await self.user.lose(error)
+        while any(pipe.is_read_from for pipe in waiting):
+            await trio.sleep(_POLL_S)
+
+    def _is_busy(self) -> bool:
+        return any(each.counts.waiting_raw or each.counts.waiting_valid for each in self.market.contracts)
+
+    def _pipes(self) -> Iterator[Pipe[Any]]:
+        for contract in self.market.contracts:
+            yield from (outlet.pipe for outlet in contract.outlets)
+            yield from (outlet.feed.pipe for outlet in contract.quotes.outlets)
+        yield from (outlet.feed.pipe for outlet in self.user.outlets)
