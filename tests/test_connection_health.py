@@ -237,7 +237,7 @@ def test_any_facts_have_a_score_in_range_and_a_reason(
     for before, hub in ((market, health.market), (user, health.user)):
         assert 0 <= hub.score <= 100
         assert (hub.score == 0) is (hub.state in DOWN)
-        assert (1 <= hub.score <= 30) is (hub.state is HubState.STALE)
+        assert (1 <= hub.score <= 30) is (hub.state in (HubState.STALE, HubState.BLOCKED))
         assert (hub.state is HubState.IDLE) <= (hub.score == 100)
         assert hub.reason
         assert hub.status == ("down" if hub.score == 0 else "ok" if hub.score == 100 else "degraded")
@@ -255,6 +255,7 @@ def test_more_trouble_is_never_a_better_score(state: HubState, one: int, other: 
     lowest, highest = {
         HubState.LIVE: (31, 100),
         HubState.STALE: (1, 30),
+        HubState.BLOCKED: (1, 30),
         HubState.IDLE: (100, 100),
     }.get(state, (0, 0))
     assert hub_score(state, 0) == highest

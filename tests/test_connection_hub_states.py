@@ -15,8 +15,9 @@ from trio_projectx.connection.hub_states import TRANSITIONS, StateMachine
 TABLE = """
 idle         connecting closed
 connecting   live idle closed
-live         stale reconnecting closed
-stale        live reconnecting closed
+live         stale blocked reconnecting closed
+stale        live blocked reconnecting closed
+blocked      live stale reconnecting closed
 reconnecting live closed
 closed connecting
 """

@@ -317,7 +317,8 @@ async def test_what_a_stream_that_blocks_holds_back_is_no_stall(autojump_clock: 
         await trade_for(service, 120)
         assert len(service.links) == 1
         assert bench.gateway.statistics().market.held_back >= 1
-        assert bench.hub.state in (HubState.LIVE, HubState.STALE)
+        assert bench.hub.state is HubState.BLOCKED
+        assert "trades of" in bench.hub.machine.reason
 
 
 # Clocks

@@ -120,7 +120,7 @@ async def test_what_is_done_between_batches_waits_for_trades_that_were_read_befo
             seen.append(f"{contract.counts.built} built")
             await trio.lowlevel.checkpoint()
 
-        contract._send.send_nowait(Task(work, done))  # before the validator has had a turn
+        contract.inbox._send.send_nowait(Task(work, done))  # before the validator has had a turn
         await done.wait()
         tasks.nursery.cancel_scope.cancel()
     assert seen == ["1 built"]

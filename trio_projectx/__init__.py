@@ -27,6 +27,9 @@ from trio_projectx._config import (
     Limits as Limits,
 )
 from trio_projectx._config import (
+    MemoryOptions as MemoryOptions,
+)
+from trio_projectx._config import (
     Overflow as Overflow,
 )
 from trio_projectx._config import (
@@ -60,6 +63,9 @@ from trio_projectx._errors import (
     GatewayError as GatewayError,
 )
 from trio_projectx._errors import (
+    MemoryExhausted as MemoryExhausted,
+)
+from trio_projectx._errors import (
     ProtocolError as ProtocolError,
 )
 from trio_projectx._errors import (
@@ -88,6 +94,9 @@ from trio_projectx._events import (
 )
 from trio_projectx._events import (
     CacheQuarantined as CacheQuarantined,
+)
+from trio_projectx._events import (
+    CapacityChanged as CapacityChanged,
 )
 from trio_projectx._events import (
     ClockSkewed as ClockSkewed,
@@ -150,6 +159,15 @@ from trio_projectx._events import (
     MarketStalled as MarketStalled,
 )
 from trio_projectx._events import (
+    MemoryEvent as MemoryEvent,
+)
+from trio_projectx._events import (
+    MemoryLevel as MemoryLevel,
+)
+from trio_projectx._events import (
+    MemoryPressureChanged as MemoryPressureChanged,
+)
+from trio_projectx._events import (
     Quote as Quote,
 )
 from trio_projectx._events import (
@@ -179,6 +197,10 @@ from trio_projectx._events import (
 from trio_projectx._events import (
     to_datetime as to_datetime,
 )
+from trio_projectx._flow_events import FlowEvent as FlowEvent
+from trio_projectx._flow_events import StreamEased as StreamEased
+from trio_projectx._flow_events import StreamFilling as StreamFilling
+from trio_projectx._memory import MemoryReading as MemoryReading
 from trio_projectx._timeframe import BarKind as BarKind
 from trio_projectx._timeframe import Timeframe as Timeframe
 from trio_projectx._user_events import (
@@ -217,6 +239,7 @@ from trio_projectx.connection.lists import Account as Account
 from trio_projectx.connection.lists import Contract as Contract
 from trio_projectx.connection.lists import Rest as Rest
 from trio_projectx.flow.bar_stream import BarStream as BarStream
+from trio_projectx.flow.room import BufferStatistics as BufferStatistics
 from trio_projectx.flow.stream import Stream as Stream
 from trio_projectx.flow.stream import StreamStatistics as StreamStatistics
 from trio_projectx.gateway import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import math
 import os
 import time
@@ -15,6 +14,7 @@ import trio
 
 from trio_projectx._credentials import Credentials as Credentials
 from trio_projectx._errors import ConfigError
+from trio_projectx._items import Overflow as Overflow
 from trio_projectx._options import HistoryOptions as HistoryOptions
 from trio_projectx._options import MemoryOptions as MemoryOptions
 from trio_projectx._options import Reconnect as Reconnect
@@ -24,21 +24,6 @@ from trio_projectx._options import at_least_1, is_share, positive
 TOPSTEPX_REST: Final = "https://api.topstepx.com"
 TOPSTEPX_MARKET: Final = "https://rtc.topstepx.com/hubs/market"
 TOPSTEPX_USER: Final = "https://rtc.topstepx.com/hubs/user"
-
-
-class Overflow(enum.Enum):
-    """What a stream does with an item for which it has no room; each of them counts what is lost."""
-
-    ERROR = "error"
-    """Nothing is left out silently: the stream breaks, and `receive` raises `SlowConsumer`."""
-    DROP_OLDEST = "drop_oldest"
-    """The oldest waiting item makes room; a `Dropped` stands in its place."""
-    DROP_NEWEST = "drop_newest"
-    """The new item is left out; a `Dropped` follows the items that were there."""
-    CONFLATE = "conflate"
-    """The new item replaces the waiting one of the same key (a contract's quote, a bar's timeframe)."""
-    BLOCK = "block"
-    """The feed waits for this stream, and so does the socket, and so may every other stream of the hub."""
 
 
 class Connect(Protocol):
@@ -54,6 +39,11 @@ def _not_negative(instance: object, attribute: attrs.Attribute[float], value: fl
         raise ConfigError(
             f"{type(instance).__name__}.{attribute.name} must be a number, 0 or more, not {value!r}"
         )
+
+
+def _up_to_1(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if value > 1:
+        raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be at most 1, not {value!r}")
 
 
 def _not_endless(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
@@ -186,6 +176,8 @@ class Limits:
     """Capacity of each inner channel (reader to validator, validator to builders), in batches."""
     stream_items: int = attrs.field(default=10_000, validator=at_least_1)
     """Default capacity of a user's stream."""
+    buffer_warn_share: float = attrs.field(default=0.95, validator=[positive, _up_to_1])
+    """The share of a stream's capacity from which on it is told that it fills up (`StreamFilling`)."""
     bars_kept: int = attrs.field(default=100_000, validator=at_least_1)
     """Closed bars kept per timeframe of an open stream for `table()`; older ones go."""
     malformed_per_minute: int = attrs.field(default=60, validator=at_least_1)
@@ -264,7 +256,12 @@ class GatewayConfig:
 
     def __attrs_post_init__(self) -> None:
         kinds = {"credentials": Credentials, "timeouts": Timeouts, "limits": Limits, "negotiate": bool}
-        groups = {"reconnect": Reconnect, "refresh": Refresh, "history": HistoryOptions, "memory": MemoryOptions}
+        groups = {
+            "reconnect": Reconnect,
+            "refresh": Refresh,
+            "history": HistoryOptions,
+            "memory": MemoryOptions,
+        }
         _check_kinds(self, {**kinds, **groups})
         for name in ("wall_clock", "connect"):
             value: object = getattr(self, name)

@@ -10,6 +10,9 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from trio_projectx._flow_events import FlowEvent as FlowEvent
+from trio_projectx._flow_events import StreamEased as StreamEased
+from trio_projectx._flow_events import StreamFilling as StreamFilling
 from trio_projectx._items import Bar as Bar
 from trio_projectx._items import BarRevised as BarRevised
 from trio_projectx._items import BarSource as BarSource
@@ -37,6 +40,8 @@ class HubState(enum.Enum):
     """Connected, and every subscription acknowledged."""
     STALE = "stale"
     """Connected, but market data that should come do not; this is being looked into."""
+    BLOCKED = "blocked"
+    """Connected, but nothing is read: a stream that was opened with ``overflow=BLOCK`` is not."""
     RECONNECTING = "reconnecting"
     """It was live, and some subscription has no connection now."""
     CLOSED = "closed"
@@ -362,5 +367,7 @@ class CacheQuarantined:
     at: int
 
 
-GatewayEvent: TypeAlias = ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | MemoryEvent
+GatewayEvent: TypeAlias = (
+    ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | FlowEvent | MemoryEvent
+)
 """What ``gateway.open_events()`` streams."""

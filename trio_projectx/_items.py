@@ -17,6 +17,21 @@ import pendulum
 from trio_projectx._timeframe import Timeframe
 
 
+class Overflow(enum.Enum):
+    """What a stream does with an item for which it has no room; each of them counts what is lost."""
+
+    ERROR = "error"
+    """Nothing is left out silently: the stream breaks, and `receive` raises `SlowConsumer`."""
+    DROP_OLDEST = "drop_oldest"
+    """The oldest waiting item makes room; a `Dropped` stands in its place."""
+    DROP_NEWEST = "drop_newest"
+    """The new item is left out; a `Dropped` follows the items that were there."""
+    CONFLATE = "conflate"
+    """The new item replaces the waiting one of the same key (a contract's quote, a bar's timeframe)."""
+    BLOCK = "block"
+    """The feed waits for this stream, and so does the socket, and so may every other stream of the hub."""
+
+
 class Side(enum.IntEnum):
     """Who was the aggressor of a trade (TradeLogType of the Gateway's wire; UNKNOWN when it did not say)."""
 

@@ -1,6 +1,4 @@
-"""Option groups of connections, history and memory, with units in their names, and what checks options as they are
-made.
-"""  # noqa: D205
+"""Option groups of connections, history and memory, with units in their names, and what checks options as they come."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import attrs
@@ -29,13 +30,16 @@ from trio_projectx.connection.sites import Site, Sites
 from trio_projectx.connection.watch import MarketWatch
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.board import EventBoard
+from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.pipeline import MarketPipeline
+from trio_projectx.flow.room import Room
 from trio_projectx.flow.subscriptions import D, Sink
 from trio_projectx.flow.taps import Taps
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.door import HistoryDoor
 from trio_projectx.history.gap_fill import GapFiller
 from trio_projectx.history.reading import BarReader
+from trio_projectx.machine import Machine, ReadMemory, check, reader_of, watch_machine
 from trio_projectx.market import Decoded
 from trio_projectx.market.user import UserDecoded
 from trio_projectx.streams import Streams
@@ -56,18 +60,21 @@ class Parts:
     history: HistoryDoor
     fills: GapFiller
     rest: Rest
+    machine: Machine
 
 
 @asynccontextmanager
 async def open_parts(config: GatewayConfig) -> AsyncGenerator[Parts]:
     """Log in, and own all tasks of a gateway until the block is left."""
     _refuse_clear_text(config)
+    read_memory = reader_of(config)
+    check(config, read_memory)
     async with AsyncExitStack() as stack:
         sites = Sites([await _open_site(config, endpoint, stack) for endpoint in config.all_endpoints])
         service = Service(sites, config.wall_clock)
         await service.log_in()
         async with open_background_tasks("gateway") as tasks:
-            parts = _assemble(config, sites, service, tasks)
+            parts = _assemble(config, sites, service, tasks, read_memory)
             try:
                 yield parts
             finally:
@@ -99,7 +106,9 @@ async def _open_site(config: GatewayConfig, endpoint: Endpoint, stack: AsyncExit
     )
 
 
-def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: BackgroundTasks) -> Parts:
+def _assemble(
+    config: GatewayConfig, sites: Sites, service: Service, tasks: BackgroundTasks, read_memory: ReadMemory
+) -> Parts:
     board, taps = EventBoard(), Taps()
     bucket = ConnectBucket(config.reconnect.connect_burst, config.reconnect.connects_per_s)
     rng = random.Random()  # noqa: S311  it spreads attempts, and protects nothing
@@ -112,10 +121,13 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     watch = MarketWatch(config, service.newest_bar_ns, tasks, board.tell)
     door = HistoryDoor(service, watch.exchange_ns, config.history, board.tell)
     fills = _fills(config, door, watch, tasks, board)
-    market = MarketPipeline(config.limits, tasks, watch, taps, fills)
-    user = UserPipeline(config.limits, tasks, config.wall_clock)
+    opened = OpenStreams(board.tell, config.wall_clock, config.limits.buffer_warn_share)
+    rooms = [Room(hub, config.limits.batches_in_flight, opened.blocking) for hub in ("market", "user")]
+    market = MarketPipeline(config.limits, tasks, watch, taps, fills, rooms[0])
+    user = UserPipeline(config.limits, tasks, config.wall_clock, rooms[1])
     market_hub = Hub(tools("market", market, market.proved), tasks, board.tell)
     user_hub = Hub(tools("user", user, _nothing), tasks, board.tell)
+    market.room.on_held, user.room.on_held = market_hub.held_back, user_hub.held_back
     board.listen(watch.changed)
     watch.begin(market_hub)
 
@@ -129,10 +141,29 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     ]
     for refresher in refreshers:
         tasks.start_soon(refresher.run, name="token refresher")
-    streams = Streams(config.limits, service, market_hub, user_hub, market, user, watch, board, fills)
+    streams = Streams(config.limits, service, market_hub, user_hub, market, user, watch, board, opened, fills)
     rest = Rest(service, 2 * config.timeouts.rest_s)
+
+    def folders() -> list[Path]:
+        cache = config.history.cache
+        return [*taps.folders, *([] if cache is None else [cache])]
+
+    machine = watch_machine(config, read_memory, streams, (market_hub, user_hub), door.shed, folders)
+    tasks.start_soon(machine.pressure.run, name="memory watch")
+    tasks.start_soon(machine.disks.run, name="disk watch")
     return Parts(
-        config, streams, market_hub, user_hub, watch, taps, sites, tuple(refreshers), door, fills, rest
+        config,
+        streams,
+        market_hub,
+        user_hub,
+        watch,
+        taps,
+        sites,
+        tuple(refreshers),
+        door,
+        fills,
+        rest,
+        machine,
     )
 
 

@@ -1,9 +1,9 @@
-"""What watches the machine for one gateway: memory, processor, loop, disks; and how the gateway ends where memory does."""
+"""What watches the machine for one gateway: memory, processor, loop, disks; and how a gateway ends where memory does."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +16,9 @@ from trio_projectx._memory import MemoryReading
 from trio_projectx.connection.hub import Hub
 from trio_projectx.flow.capacities import Capacities
 from trio_projectx.flow.loss import Loss
+from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.shedding import QuoteShed, TableShed
-from trio_projectx.flow.stream import Pipe
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.shedding import HistoryShed
 from trio_projectx.pressure.checks import check_limits
@@ -63,9 +63,7 @@ class Machine:
     def health(self) -> MachineHealth:
         """Return what was seen at the last looks."""
         watch = self.pressure
-        return MachineHealth(
-            memory=watch.memory, cpu=watch.cpu, loop=watch.loop, disks=self.disks.disks
-        )
+        return MachineHealth(memory=watch.memory, cpu=watch.cpu, loop=watch.loop, disks=self.disks.disks)
 
 
 def watch_machine(
@@ -95,7 +93,7 @@ def watch_machine(
             history,
             capacities,
         ),
-        Draining(tuple(hubs), streams.market, streams.user).run,
+        Draining(tuple(hubs), streams.market, streams.user, streams.opened, options.drain_s / 2).run,
         wall_clock=config.wall_clock,
         tell=tell,
     )
@@ -109,25 +107,26 @@ class Draining:
     hubs: tuple[Hub[Any], ...]
     market: MarketPipeline
     user: UserPipeline
+    opened: OpenStreams
+    builders_s: float
+    """How long it waits for builders, which may wait for a stream that is not read."""
 
     async def run(self, error: MemoryExhausted) -> None:
         """Leave the hubs, let builders have what was read, break the streams behind it, and let readers have that."""
         for hub in self.hubs:
             hub.drain("memory has run out")
-        while self._is_busy():
-            await trio.sleep(_POLL_S)
-        waiting = tuple(self._pipes())
+        with trio.move_on_after(self.builders_s):
+            await _until(lambda: not self._is_busy())
         for contract in self.market.contracts:
             Loss(error, contract, contract.outlets, contract.quotes.outlets).tell()
         await self.user.lose(error)
-        while any(pipe.is_read_from for pipe in waiting):
-            await trio.sleep(_POLL_S)
+        await _until(lambda: self.opened.are_read_out)
 
     def _is_busy(self) -> bool:
         return any(each.counts.waiting_raw or each.counts.waiting_valid for each in self.market.contracts)
 
-    def _pipes(self) -> Iterator[Pipe[Any]]:
-        for contract in self.market.contracts:
-            yield from (outlet.pipe for outlet in contract.outlets)
-            yield from (outlet.feed.pipe for outlet in contract.quotes.outlets)
-        yield from (outlet.feed.pipe for outlet in self.user.outlets)
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    """Wait for what nobody tells, because it happens once in a gateway's life; the caller has a deadline."""
+    while not is_so():  # noqa: ASYNC110
+        await trio.sleep(_POLL_S)

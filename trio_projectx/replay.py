@@ -18,6 +18,7 @@ from trio_projectx.connection.health import Health
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.board import EventBoard
 from trio_projectx.flow.marks import recorded_limits
+from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.gateway import Gateway
@@ -89,6 +90,7 @@ class Replay(Gateway):
             self._user,
             NoWatch(),
             self._board,
+            OpenStreams(None, world.exchange_ns, 1.0),  # all of them fill: it waits for its readers
             in_force=_in_force,
             on_wait=self.start if autostart else _nothing,
         )

@@ -38,11 +38,12 @@ from trio_projectx.flow.keys import (
     trade_key,
     trade_stamp,
 )
+from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.quotes import QuoteOutlet
 from trio_projectx.flow.seam import Seam
-from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
+from trio_projectx.flow.stream import Feed, Pipe, Stream
 from trio_projectx.flow.subscriptions import Kind, Subscription
 from trio_projectx.flow.user_outlet import UserOutlet, item_key, item_stamp
 from trio_projectx.flow.user_pipeline import UserPipeline
@@ -108,6 +109,7 @@ class Streams:
     user: UserPipeline
     watch: Watch
     board: EventBoard
+    opened: OpenStreams
     fills: GapFiller | None = None
     """Who fills gaps, and knows what was before; None in a replay, which has what was recorded."""
     in_force: Callable[[Overflow], Overflow] = lambda asked: asked
@@ -247,7 +249,9 @@ class Streams:
         if overflow is Overflow.BLOCK:
             raise ConfigError("events cannot wait for a reader: choose another overflow than BLOCK")
         limit = self._capacity(capacity, overflow)
-        pipe: Pipe[GatewayEvent] = self._pipe("events", limit, overflow, stamp=event_stamp, key=event_key)
+        pipe: Pipe[GatewayEvent] = self._pipe(
+            "events", limit, overflow, stamp=event_stamp, key=event_key, is_told=False
+        )
         feed = Feed(pipe)
         self.board.attach(feed)
         try:
@@ -265,8 +269,10 @@ class Streams:
         stamp: Callable[[T], int],
         key: Callable[[T], Hashable],
         adapts: bool = False,
+        is_told: bool = True,
     ) -> Pipe[T]:
-        pipe = make_pipe(name, limit, self.in_force(overflow), stamp=stamp, key=key)
+        policy = self.in_force(overflow)
+        pipe = self.opened.make(name, limit, policy, stamp=stamp, key=key, is_told=is_told)
         pipe.on_wait = self.on_wait
         pipe.adapts = adapts
         return pipe

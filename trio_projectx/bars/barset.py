@@ -286,7 +286,8 @@ class BarSet:
 
     def limit(self, bars_kept: int) -> int:
         """Keep so many closed bars per timeframe (at least) from now on; return how many went."""
-        return sum(rung.columns.limit(bars_kept) for rung in (*self._rungs.values(), *self._kinds.values()))
+        by_time = sum(rung.columns.limit(bars_kept) for rung in self._rungs.values())
+        return by_time + sum(rung.columns.limit(bars_kept) for rung in self._kinds.values())
 
     def flush(self) -> list[Bar]:
         """Close all open bars and return them, sorted as by `update`: the end of a table or of a replay.

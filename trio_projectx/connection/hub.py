@@ -32,7 +32,7 @@ from trio_projectx.connection.wants import Want, Wants
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.flow.subscriptions import D, Subscription
 
-_UP: Final = (HubState.LIVE, HubState.STALE)
+_UP: Final = (HubState.LIVE, HubState.STALE, HubState.BLOCKED)
 _CLOSED: Final = "the gateway was closed"
 
 
@@ -55,6 +55,7 @@ class Hub(Generic[D]):
         self._is_supervised = False
         self._is_closed = False
         self._stale_reason: str | None = None
+        self._held_reason: str | None = None
         self._reason = "no connection yet"
 
     @property
@@ -144,6 +145,11 @@ class Hub(Generic[D]):
         """Market data are missing (the state becomes STALE), or are no longer."""
         self._stale_reason = reason
         self._bell.ring()
+
+    def held_back(self, reason: str | None) -> None:
+        """Nothing is read, because a stream is not (the state becomes BLOCKED), or it is read again."""
+        self._held_reason = reason
+        self._set_state()
 
     def look(self) -> None:
         """Something changed that the supervisor should see: a token, a line, a wish."""
@@ -255,10 +261,14 @@ class Hub(Generic[D]):
     def _check(self, missing: list[Want]) -> None:
         if not self.keeper.is_live or any(want.is_established for want in missing):
             self._go(HubState.RECONNECTING, self._why())
+        elif self._held_reason is not None:
+            self._go(HubState.BLOCKED, self._held_reason)
         elif self._stale_reason is not None:
             self._go(HubState.STALE, self._stale_reason)
         elif self.state is HubState.STALE:
             self._go(HubState.LIVE, "market data come again, or the market is quiet")
+        elif self.state is HubState.BLOCKED:
+            self._go(HubState.LIVE, "the stream that was not read is read again")
 
     def _why(self) -> str:
         errors = [line.why for line in self.lines if not line.is_live and line.why is not None]

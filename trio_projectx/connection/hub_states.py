@@ -3,7 +3,8 @@
 A hub is CONNECTING until its first connection is LIVE; that one may fail back to IDLE, the failure raised to whoever
 wanted it. Once LIVE, it is not CONNECTING or IDLE again until it was CLOSED: what its streams saw of the market has a
 before and an after, and lies in a Gap while the hub is RECONNECTING. STALE is a hub that is connected and does not
-deliver; it heals, or its connection is given up. To CLOSED a way leads from everywhere: a gateway may be closed at any
+deliver; it heals, or its connection is given up. BLOCKED is one that is connected and not read, because one of our own
+streams is not. To CLOSED a way leads from everywhere: a gateway may be closed at any
 time. Out of it leads only the wish of somebody who opens a stream after the hub was lost for good, and knows of it.
 """
 
@@ -21,8 +22,9 @@ TRANSITIONS: Final[Mapping[HubState, frozenset[HubState]]] = MappingProxyType(
     {
         _S.IDLE: frozenset((_S.CONNECTING, _S.CLOSED)),
         _S.CONNECTING: frozenset((_S.LIVE, _S.IDLE, _S.CLOSED)),
-        _S.LIVE: frozenset((_S.STALE, _S.RECONNECTING, _S.CLOSED)),
-        _S.STALE: frozenset((_S.LIVE, _S.RECONNECTING, _S.CLOSED)),
+        _S.LIVE: frozenset((_S.STALE, _S.BLOCKED, _S.RECONNECTING, _S.CLOSED)),
+        _S.STALE: frozenset((_S.LIVE, _S.BLOCKED, _S.RECONNECTING, _S.CLOSED)),
+        _S.BLOCKED: frozenset((_S.LIVE, _S.STALE, _S.RECONNECTING, _S.CLOSED)),
         _S.RECONNECTING: frozenset((_S.LIVE, _S.CLOSED)),
         _S.CLOSED: frozenset((_S.CONNECTING,)),
     }

@@ -121,7 +121,7 @@ class MarketWatch:
     def changed(self, event: GatewayEvent) -> None:
         """Listen to the hub's states: a new connection begins to be silent only now."""
         if isinstance(event, HubStateChanged) and event.hub == "market":
-            if event.state is HubState.LIVE and event.before is not HubState.STALE:
+            if event.state is HubState.LIVE and event.before not in (HubState.STALE, HubState.BLOCKED):
                 self.stalls.restart(trio.current_time())
             self._bell.ring()
 

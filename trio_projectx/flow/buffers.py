@@ -50,16 +50,17 @@ class Buffer(Generic[T]):
         self._latest = {}
 
     def __len__(self) -> int:
-        return len(self._lead) + self._waiting + len(self._latest)
+        return len(self._lead) + self.waiting + len(self._latest)
 
     @property
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
+        """How many items take up room."""
         return len(self._items) - self._marks + len(self._slots)
 
     @property
     def is_full(self) -> bool:
         """Whether one more item needs the overflow policy."""
-        return self._waiting >= self.capacity
+        return self.waiting >= self.capacity
 
     @property
     def is_empty(self) -> bool:
@@ -148,7 +149,7 @@ class Buffer(Generic[T]):
                 self.dropped += 1
                 mark = _joined(mark or Dropped(0, at, at), Dropped(1, at, at))
             kept[key] = item
-        dropped = self._waiting - len(kept)
+        dropped = self.waiting - len(kept)
         self._items = deque([] if mark is None else [mark])
         self._marks = len(self._items)
         self._slots = kept

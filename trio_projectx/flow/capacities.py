@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -48,13 +48,13 @@ class _Rate:
 class _Held:
     """A stream whose capacity follows: how many items come for it, and what one takes."""
 
-    pipe: Pipe[object]
+    pipe: Pipe[Any]
     per_s: float
     item_bytes: int
 
 
 class Capacities:
-    """Looks at all streams whose capacity is ours to choose; ``available`` gives the bytes there are, None if unknown."""
+    """Looks at all streams whose capacity is ours to choose; ``available`` gives the free bytes, None if unknown."""
 
     def __init__(
         self,
@@ -104,15 +104,16 @@ class Capacities:
         wanted = self._items
         if level.rank < MemoryLevel.HIGH.rank and held.per_s * self._stream_s > wanted:
             wanted = math.ceil(held.per_s * self._stream_s)
-            reason = f"{held.per_s:,.0f} items a second come, and {self._stream_s:g} s of them are to have room"
+            reason = (
+                f"{held.per_s:,.0f} items a second come, and {self._stream_s:g} s of them are to have room"
+            )
         most = math.inf if available is None else max(_LEAST, available // _MEMORY_SHARE // held.item_bytes)
         if wanted > most:
             wanted, reason = int(most), "a twentieth of the memory that is left has room for no more"
-        if buffer.capacity / _WORTH_IT <= wanted <= buffer.capacity * _WORTH_IT:
-            if wanted != self._items or buffer.capacity == self._items:
-                return
-        before, buffer.capacity = buffer.capacity, max(wanted, len(buffer))
+        is_near = buffer.capacity / _WORTH_IT <= wanted <= buffer.capacity * _WORTH_IT
+        if wanted == buffer.capacity or (is_near and wanted != self._items):
+            return
+        before = buffer.capacity
+        held.pipe.resize(wanted)
         if before != buffer.capacity:
-            self._tell(
-                CapacityChanged(held.pipe.name, before, buffer.capacity, reason, self._wall_clock())
-            )
+            self._tell(CapacityChanged(held.pipe.name, before, buffer.capacity, reason, self._wall_clock()))

@@ -15,6 +15,7 @@ from trio_projectx.flow.contract_items import ContractStatistics as ContractStat
 from trio_projectx.flow.contract_items import Task, Tasks, Valid, statistics_of
 from trio_projectx.flow.fills import Fills, NoFills
 from trio_projectx.flow.gaps import Broken, Covered, GapWatch
+from trio_projectx.flow.inbox import Inbox
 from trio_projectx.flow.ledger import TradeCounts
 from trio_projectx.flow.loss import Loss as Loss
 from trio_projectx.flow.marks import GapMark, Mark, WakeMark
@@ -34,7 +35,7 @@ from trio_projectx.market import (
 )
 from trio_projectx.market.wire import TRADE
 
-_Item: TypeAlias = Valid | Task | Loss | Broken | Covered | None
+_Item: TypeAlias = Valid | Task | Loss | Broken | Covered
 
 
 class ContractPipeline:
@@ -65,7 +66,7 @@ class ContractPipeline:
         self._validator = make_validator(contract_id, grid, limits, self._around.tell)
         self.quotes = QuoteFlow(contract_id, grid, limits, self._around, self._taps)
         self._outlets: tuple[TradeOutlet, ...] = ()
-        self._send, self._receive = trio.open_memory_channel[_Item](limits.batches_in_flight)
+        self.inbox = Inbox[_Item](f"{contract_id} batches", limits.batches_in_flight)
         self._clock: EventClock | None = None  # None before the first trade
         self._gap = GapWatch(contract_id)
         self._gaps = 0
@@ -119,7 +120,7 @@ class ContractPipeline:
         """The hub has acknowledged it."""
         if line in self._lines:
             self._brings(line)
-            await self._post(Covered(now))
+            await self.inbox.post(Covered(now))
 
     def _brings(self, line: int) -> None:
         if not self._bringing:
@@ -134,7 +135,7 @@ class ContractPipeline:
         released = self._validator.settle(line, ts_recv)
         if released is not None and self._outlets:
             await self.lack(attrs.evolve(broken, at_ns=self._joined_ns))
-            await self._post(Covered(trio.current_time()))
+            await self.inbox.post(Covered(trio.current_time()))
         await self._pass_on(released, self._serial)
 
     async def leave(self, line: int, broken: Broken, ts_recv: int) -> None:
@@ -153,7 +154,7 @@ class ContractPipeline:
             if not self._outlets:
                 await self.behind(self._left, trio.Event())
         if not is_covered and self._bringing:
-            await self._post(Covered(trio.current_time()))
+            await self.inbox.post(Covered(trio.current_time()))
             await self._pass_on(self._validator.lead(min(self._bringing), ts_recv), self._serial)
         released = self._validator.leave(line, ts_recv)
         await self._pass_on(released, self._serial)
@@ -164,7 +165,7 @@ class ContractPipeline:
         """Trades are missing from here on, until the next one or until `Covered` says otherwise."""
         self._gaps += 1
         self._taps.show(lambda tap: tap.missing(self.contract_id))
-        await self._post(broken)
+        await self.inbox.post(broken)
 
     # -- the validator task: data
 
@@ -209,7 +210,7 @@ class ContractPipeline:
         if self._taps.is_open:
             self._taps.show(lambda tap: tap.valid(batch, self.grid))
         self.counts.waiting_valid += len(batch)
-        await self._post(Valid(batch, serial))
+        await self.inbox.post(Valid(batch, serial))
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count trades, or fields of a quote, that the decoder could not even read."""
@@ -236,7 +237,7 @@ class ContractPipeline:
         """Tell the streams, behind everything that came before the loss."""
         if isinstance(loss.error, ConnectionLost):
             self._validator.expect_replay()
-        await self._post(loss)
+        await self.inbox.post(loss)
 
     def end(self) -> None:
         """End all streams: the gateway is closing."""
@@ -266,19 +267,19 @@ class ContractPipeline:
                 case None:
                     await self._wake()
 
-    async def _next(self) -> _Item:
+    async def _next(self) -> _Item | None:
         """Wait for the next item, or until something is due without one; sleeps, and asks no clock meanwhile."""
         try:
-            return self._receive.receive_nowait()
+            return self.inbox.get_nowait()
         except trio.WouldBlock:
             pass
         with trio.move_on_at(self._wake_at()):
-            return await self._receive.receive()
+            return await self.inbox.get()
         return None
 
     async def behind(self, work: Callable[[], Awaitable[None]], done: trio.Event) -> None:
         """Have the contract task do something when nothing is on its way; ``done`` is set when it has."""
-        await self._post(Task(work, done))
+        await self.inbox.post(Task(work, done))
 
     def _wake_at(self) -> float:
         looks = min((outlet.looks_at for outlet in self._outlets), default=math.inf)
@@ -301,7 +302,7 @@ class ContractPipeline:
         return bool(self.counts.waiting_raw or self.counts.waiting_valid)
 
     async def _wake(self) -> None:
-        if self._receive.statistics().current_buffer_used:
+        if not self.inbox.is_empty:
             return  # what came in this very moment goes first: it may be that trades are missing
         now = trio.current_time()
         if self._gap_ends_at <= now:
@@ -335,8 +336,8 @@ class ContractPipeline:
 
     def _nudge(self) -> None:
         """Let the contract task look again when what was on its way has come to nothing."""
-        if not self.counts.waiting_raw and self._receive.statistics().tasks_waiting_receive:
-            self._send.send_nowait(None)
+        if not self.counts.waiting_raw:
+            self.inbox.nudge()
 
     def _cover(self, covered: Covered) -> None:
         self._gap.covered(covered)
@@ -387,12 +388,6 @@ class ContractPipeline:
                 outlet.before += n
         for outlet in outlets:
             await outlet.take(item.batch, item.serial)
-
-    async def _post(self, item: _Item) -> None:
-        try:
-            self._send.send_nowait(item)  # a hop without waiting costs a twentieth of one with
-        except trio.WouldBlock:
-            await self._send.send(item)
 
     def statistics(self) -> ContractStatistics:
         """Return a snapshot of the counts."""

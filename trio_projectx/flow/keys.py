@@ -27,6 +27,8 @@ from trio_projectx._events import (
     JournalSlow,
     Quote,
     RejectionBurst,
+    StreamEased,
+    StreamFilling,
     Trade,
     TradesLate,
 )
@@ -93,6 +95,8 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.stream
         case RejectionBurst():
             return type(item), item.contract_id, item.what
+        case StreamFilling() | StreamEased():
+            return type(item), item.stream
         case JournalQuarantined():
             return type(item), item.journal, item.name
         case JournalDamaged():

@@ -21,6 +21,7 @@ from trio_projectx.flow.ledger import Ledger
 from trio_projectx.flow.loss import Loss
 from trio_projectx.flow.marks import LineMark, LossMark
 from trio_projectx.flow.notices import Notice, Order, What
+from trio_projectx.flow.room import BufferStatistics, Room
 from trio_projectx.flow.subscriptions import Kind, Subscription
 from trio_projectx.flow.surroundings import Alone, Surroundings
 from trio_projectx.flow.taps import Taps
@@ -40,7 +41,6 @@ from trio_projectx.signalr import JsonValue
 
 #: How long streams wait for what was read before a loss, before they are told of it without that.
 _TELL_S: Final = 1.0
-_HELD_BACK_S: Final = 5.0
 
 _log = logging.getLogger("trio_projectx")
 
@@ -82,6 +82,8 @@ class PipelineStatistics:
     unknown_targets: int
     held_back: int
     """How often the socket waited for more than five seconds for a stream with ``overflow=BLOCK``."""
+    buffers: tuple[BufferStatistics, ...]
+    """Between the reader and the validator, in reads; between it and each contract's builders, in batches."""
 
 
 @attrs.define(slots=True)
@@ -94,7 +96,6 @@ class _Counts:
     user_events: int = 0
     logouts: int = 0
     unknown_targets: int = 0
-    held_back: int = 0
 
 
 class MarketPipeline:
@@ -107,6 +108,7 @@ class MarketPipeline:
         around: Surroundings | None = None,
         taps: Taps | None = None,
         fills: Fills | None = None,
+        room: Room | None = None,
     ) -> None:
         self._fills = fills
         self._limits = limits
@@ -124,8 +126,7 @@ class MarketPipeline:
         # Without a limit of its own: a reader that is cancelled while it waits for room has lost nothing, and what
         # was read is judged in its order, before what became of lines after it.
         self._send, self._receive = trio.open_memory_channel[_Read | _Lost | None](math.inf)
-        self._queued = 0  # reads that the validator has not taken yet
-        self._room = trio.lowlevel.ParkingLot()
+        self.room = room or Room("market", limits.batches_in_flight)
         tasks.start_soon(self._validate, name="validator")
 
     def contract(self, contract_id: str, grid: PriceGrid) -> ContractPipeline:
@@ -177,28 +178,10 @@ class MarketPipeline:
         self._count(found)
         if not (found.trades or found.quotes or found.refusals):
             return
-        self._queued += 1
+        self.room.put()
         self._send.send_nowait(self._route(found, ts_recv, line, trio.current_time() if now is None else now))
-        if self._is_full:
-            await self._wait_for_room()
-
-    @property
-    def _is_full(self) -> bool:
-        return self._queued > self._limits.batches_in_flight
-
-    async def _wait_for_room(self) -> None:
-        with trio.move_on_after(_HELD_BACK_S):
-            while self._is_full:
-                await self._room.park()
-            return
-        self._counts.held_back += 1
-        _log.warning(
-            "the market feed is held back for %g s already: a stream opened with overflow=BLOCK is not read; "
-            "every stream of the hub waits for it",
-            _HELD_BACK_S,
-        )
-        while self._is_full:
-            await self._room.park()
+        if self.room.is_full:
+            await self.room.wait()
 
     # -- what becomes of lines: noted here, and acted on by the validator behind the reads that came before
 
@@ -316,7 +299,8 @@ class MarketPipeline:
             user_events=self._counts.user_events,
             logouts=self._counts.logouts,
             unknown_targets=self._counts.unknown_targets,
-            held_back=self._counts.held_back,
+            held_back=self.room.held_back,
+            buffers=(self.room.statistics(), *(contract.inbox.statistics() for contract in contracts)),
         )
 
     def _count(self, decoded: Decoded) -> None:
@@ -371,8 +355,7 @@ class MarketPipeline:
                 for loss in read.losses:
                     await loss.contract.lose(loss)
             elif read is not None:
-                self._queued -= 1
-                self._room.unpark_all()
+                self.room.taken()
                 await self._judge(read)
                 self._judged = read.serial
             while self._notices and self._notices[0].serial <= self._judged:

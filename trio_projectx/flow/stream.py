@@ -31,6 +31,10 @@ def _nobody() -> None:
     """Nobody wants to know."""
 
 
+def _no_level(is_high: bool) -> None:
+    """Nobody wants to know."""
+
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -50,6 +54,11 @@ class StreamStatistics:
     high_water: int
     blocked: int
     """How often the feed had to wait for this stream (policy ``BLOCK`` only)."""
+
+    @property
+    def utilisation(self) -> float:
+        """The share of the capacity that is in use; above 1 where history waits before the live items."""
+        return self.queued / self.capacity
 
     @property
     def balanced(self) -> bool:
@@ -73,6 +82,11 @@ class Pipe(Generic[T]):
     """Called when a reader finds nothing, and waits."""
     adapts: bool = False
     """Whether the capacity is ours to choose: nobody gave one (`Capacities`)."""
+    on_close: Callable[[], None] = _nobody
+    warn_at: float = math.inf
+    """How many waiting items are told as many: `on_level` is called, with true then, and with false at half of them."""
+    on_level: Callable[[bool], None] = _no_level
+    is_high: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -85,6 +99,7 @@ class Pipe(Generic[T]):
             self.closed = True
             self.buffer.discard()
             self.wake()
+            self.on_close()
 
     def wake(self) -> None:
         """Let every waiting task look again."""
@@ -99,10 +114,52 @@ class Pipe(Generic[T]):
             raise again(self.failure)
         if not self.buffer.is_empty:
             self.room.unpark()
-            return self.buffer.get()
+            item = self.buffer.get()
+            if self.is_high and self.buffer.waiting <= self.warn_at / 2:
+                self.is_high = False
+                self.on_level(False)
+            return item
         if self.failure is not None:
             raise again(self.failure)
         raise trio.EndOfChannel if self.ended else trio.WouldBlock
+
+    def resize(self, capacity: int) -> None:
+        """Hold so many items from now on; where more wait already, so many as wait."""
+        buffer = self.buffer
+        before, buffer.capacity = buffer.capacity, max(capacity, buffer.waiting)
+        self.warn_at = max(1, math.ceil(self.warn_at * buffer.capacity / before)) if self.warns else math.inf
+        self.room.unpark_all()
+
+    @property
+    def warns(self) -> bool:
+        """Whether it is told when it fills up."""
+        return math.isfinite(self.warn_at)
+
+    @property
+    def is_read_out(self) -> bool:
+        """Whether its readers have had, or do not want, what came before its failure."""
+        return self.failure is None or self.closed or self.buffer.is_empty
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the feed waits for it."""
+        return self.buffer.policy is Overflow.BLOCK and self.buffer.is_full and self.is_open
+
+    def statistics(self) -> StreamStatistics:
+        """Return a snapshot of the counts."""
+        b = self.buffer
+        return StreamStatistics(
+            name=self.name,
+            policy=b.policy,
+            capacity=b.capacity,
+            offered=b.offered,
+            delivered=b.delivered,
+            conflated=b.conflated,
+            dropped=b.dropped,
+            queued=len(b),
+            high_water=b.high_water,
+            blocked=self.blocked,
+        )
 
 
 def make_pipe(
@@ -166,19 +223,7 @@ class Stream(trio.abc.ReceiveChannel[T_co]):
 
     def statistics(self) -> StreamStatistics:
         """Return a snapshot of the counts."""
-        pipe, b = self._pipe, self._pipe.buffer
-        return StreamStatistics(
-            name=pipe.name,
-            policy=b.policy,
-            capacity=b.capacity,
-            offered=b.offered,
-            delivered=b.delivered,
-            conflated=b.conflated,
-            dropped=b.dropped,
-            queued=len(b),
-            high_water=b.high_water,
-            blocked=pipe.blocked,
-        )
+        return self._pipe.statistics()
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -193,7 +238,7 @@ class Feed(Generic[T]):
         A stream that is closed or broken takes nothing and delays nobody.
         """
         for item in items:
-            while self._must_wait():
+            while self.pipe.blocks:
                 self.pipe.blocked += 1
                 await self.pipe.room.park()
             for _ in range(_CHANCES):
@@ -212,6 +257,9 @@ class Feed(Generic[T]):
             return
         pipe.buffer.put(item)
         pipe.readers.unpark()
+        if not pipe.is_high and pipe.buffer.waiting >= pipe.warn_at:
+            pipe.is_high = True
+            pipe.on_level(True)
 
     def lead(self, items: Sequence[T]) -> None:
         """Put ``items`` before everything else; they take no room of the capacity."""
@@ -235,10 +283,6 @@ class Feed(Generic[T]):
         """Let readers have what waits, and then the end of the channel."""
         self.pipe.ended = True
         self.pipe.wake()
-
-    def _must_wait(self) -> bool:
-        pipe = self.pipe
-        return pipe.buffer.policy is Overflow.BLOCK and pipe.buffer.is_full and pipe.is_open
 
     def _is_about_to_break(self) -> bool:
         pipe = self.pipe

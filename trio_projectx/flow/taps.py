@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from trio_projectx._events import Quote
@@ -15,6 +16,11 @@ _log: Final = logging.getLogger("trio_projectx")
 
 class Tap(Protocol):
     """Takes what it is shown and returns at once; what it has no use for it leaves."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it writes."""
+        ...
 
     def instrument(self, contract_id: str, grid: PriceGrid) -> None:
         """A contract was asked for, whose prices lie on ``grid``."""
@@ -56,6 +62,11 @@ class Taps:
     def is_open(self) -> bool:
         """Whether anybody looks on."""
         return bool(self._open)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where those that look on write."""
+        return tuple(tap.folder for tap in self._open)
 
     def attach(self, tap: Tap) -> None:
         """Show everything to ``tap`` from now on."""

@@ -15,9 +15,10 @@ import attrs
 import trio
 
 from trio_projectx._config import Limits
-from trio_projectx._errors import ConnectionLost, SubscriptionError, TrioProjectXError
+from trio_projectx._errors import SubscriptionError, TrioProjectXError
 from trio_projectx._user_events import UserItem
 from trio_projectx.flow.background import BackgroundTasks
+from trio_projectx.flow.room import Room
 from trio_projectx.flow.subscriptions import Subscription
 from trio_projectx.flow.user_channel import UserRow
 from trio_projectx.flow.user_merge import UserMerge
@@ -86,7 +87,6 @@ class _Counts:
     null_entries: int = 0
     logouts: int = 0
     unknown_targets: int = 0
-    held_back: int = 0
 
 
 class UserPipeline:
@@ -95,8 +95,13 @@ class UserPipeline:
     ``wall_clock`` gives int64 ns; it dates gaps, and decides nothing.
     """
 
-    def __init__(self, limits: Limits, tasks: BackgroundTasks, wall_clock: Callable[[], int]) -> None:
-        self._limits = limits
+    def __init__(
+        self,
+        limits: Limits,
+        tasks: BackgroundTasks,
+        wall_clock: Callable[[], int],
+        room: Room | None = None,
+    ) -> None:
         self._wall_clock = wall_clock
         self._decoder = UserDecoder()
         self._outlets: tuple[UserOutlet, ...] = ()
@@ -108,9 +113,8 @@ class UserPipeline:
         """How many reads of the socket had user events in them."""
         # Without a limit of its own: what puts something in must not wait, and `deliver` waits afterwards.
         self._send, self._receive = trio.open_memory_channel[_Work](math.inf)
-        self._queued = 0
         self._looks = 0
-        self._room = trio.lowlevel.ParkingLot()
+        self.room = room or Room("user", limits.batches_in_flight)
         tasks.start_soon(self._give, name="user events")
 
     @property
@@ -156,8 +160,8 @@ class UserPipeline:
             rows = [UserRow(event, ts_recv) for event in found.events]
             self._pass([passed for row in rows for passed in self._merge.add(line, row)])
             self._merge.hear(line, ts_recv)
-        if self._is_full:
-            await self._wait_for_room()
+        if self.room.is_full:
+            await self.room.wait()
 
     # -- what the hub tells of its lines
 
@@ -226,7 +230,7 @@ class UserPipeline:
             null_entries=counts.null_entries,
             logouts=counts.logouts,
             unknown_targets=counts.unknown_targets,
-            held_back=counts.held_back,
+            held_back=self.room.held_back,
         )
 
     # -- steps without a checkpoint
@@ -274,26 +278,8 @@ class UserPipeline:
     # -- the queue, and the task behind it
 
     def _put(self, work: _Work) -> None:
-        self._queued += 1
+        self.room.put()
         self._send.send_nowait(work)
-
-    @property
-    def _is_full(self) -> bool:
-        return self._queued > self._limits.batches_in_flight
-
-    async def _wait_for_room(self) -> None:
-        with trio.move_on_after(_HELD_BACK_S):
-            while self._is_full:
-                await self._room.park()
-            return
-        self._counts.held_back += 1
-        _log.warning(
-            "the user feed is held back for %g s already: a stream opened with overflow=BLOCK is not read; "
-            "every stream of the hub waits for it",
-            _HELD_BACK_S,
-        )
-        while self._is_full:
-            await self._room.park()
 
     async def _give(self) -> None:
         async for work in self._receive:
@@ -305,8 +291,7 @@ class UserPipeline:
             else:
                 for outlet, items in work.items():
                     await outlet.feed.deliver(items)
-            self._queued -= 1
-            self._room.unpark_all()
+            self.room.taken()
 
     async def _tell_gaps(self) -> None:
         for outlet in self._outlets:

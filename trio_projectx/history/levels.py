@@ -50,7 +50,7 @@ class Levels:
         self._is_closed = False
 
     def limit(self, bars_kept: int, most: int) -> int:
-        """Keep so many bars in memory from now on (`Ring.limit`); what the disk has stays there. Return how many went."""
+        """Keep so many bars in memory from now on (`Ring.limit`); what the disk has stays there."""
         return self._ring.limit(bars_kept, most)
 
     def close(self) -> None:

@@ -72,4 +72,6 @@ class HistoryShed:
             while self._is_shut:
                 await self._waiting.park()
             return
-        raise ConnectTimeout(f"history waits until memory is less scarce, for more than {_WAIT_S:g} s already")
+        raise ConnectTimeout(
+            f"history waits until memory is less scarce, for more than {_WAIT_S:g} s already"
+        )

@@ -97,8 +97,9 @@ class MachineHealth:
     @property
     def troubles(self) -> tuple[str, ...]:
         """A sentence for each thing that is not well."""
-        parts = (self.memory, self.loop, *self.disks)
-        return tuple(part.sentence for part in parts if not part.is_well)
+        found = [disk.sentence for disk in self.disks if not disk.is_well]
+        found += [] if self.loop.is_well else [self.loop.sentence]
+        return (*([] if self.memory.is_well else [self.memory.sentence]), *found)
 
 
 def memory_health(level: MemoryLevel, reading: MemoryReading | None) -> MemoryHealth:

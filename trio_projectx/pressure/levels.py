@@ -35,7 +35,9 @@ class Levels:
         if share >= self._threshold(following) and (self.options.exits or following is not MemoryLevel.LAST):
             self.level = following
             self._below_since = None
-        elif self.level is MemoryLevel.NORMAL or share >= self._threshold(self.level) - self.options.back_share:
+        elif (
+            self.level is MemoryLevel.NORMAL or share >= self._threshold(self.level) - self.options.back_share
+        ):
             self._below_since = None
         elif self._below_since is None:
             self._below_since = now

@@ -1,0 +1,89 @@
+"""The streams that are open, one by one: what statistics show, and who is told when one fills up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from typing import Protocol, TypeVar
+
+from trio_projectx._config import Overflow
+from trio_projectx._flow_events import StreamEased, StreamFilling
+from trio_projectx.flow.stream import Pipe, StreamStatistics, make_pipe
+
+T = TypeVar("T")
+_Tell = Callable[[StreamFilling | StreamEased], None]
+
+
+class _Open(Protocol):
+    """A pipe, whatever goes through it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def blocks(self) -> bool: ...
+
+    @property
+    def is_read_out(self) -> bool: ...
+
+    def statistics(self) -> StreamStatistics: ...
+
+
+class OpenStreams:
+    """Makes the pipes of one gateway's streams, and knows them until they are closed.
+
+    ``tell`` is called when a stream has filled to ``warn_share`` of its capacity, before anything is dropped, and when
+    it is at half of that again; ``wall_clock`` (int64 ns) dates it.
+    """
+
+    def __init__(self, tell: _Tell | None, wall_clock: Callable[[], int], warn_share: float) -> None:
+        self._tell = tell
+        self._wall_clock = wall_clock
+        self._warn_share = warn_share
+        self._open: dict[int, _Open] = {}
+
+    def make(
+        self,
+        name: str,
+        capacity: int,
+        policy: Overflow,
+        *,
+        stamp: Callable[[T], int],
+        key: Callable[[T], Hashable],
+        is_told: bool = True,
+    ) -> Pipe[T]:
+        """Return a pipe; ``is_told`` false is for the stream in which it would be told."""
+        pipe = make_pipe(name, capacity, policy, stamp=stamp, key=key)
+        self._open[id(pipe)] = pipe
+        pipe.on_close = lambda: self._closed(id(pipe))
+        if is_told and self._tell is not None:
+            pipe.warn_at = max(1, math.ceil(capacity * self._warn_share))
+            pipe.on_level = lambda is_high: self._level(pipe.statistics(), is_high=is_high)
+        return pipe
+
+    def statistics(self) -> tuple[StreamStatistics, ...]:
+        """Return a snapshot of each, in the order in which they were opened."""
+        return tuple(pipe.statistics() for pipe in self._open.values())
+
+    def blocking(self) -> str:
+        """Name the streams for which the feed waits."""
+        names = [repr(pipe.name) for pipe in self._open.values() if pipe.blocks]
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"the stream of {names[0]}{others} (overflow=BLOCK)" if names else "a stream (overflow=BLOCK)"
+
+    @property
+    def are_read_out(self) -> bool:
+        """Whether the readers of all that have failed have had what came before."""
+        return all(pipe.is_read_out for pipe in self._open.values())
+
+    def _closed(self, which: int) -> None:
+        self._open.pop(which, None)
+
+    def _level(self, now: StreamStatistics, *, is_high: bool) -> None:
+        at = self._wall_clock()
+        if self._tell is None:
+            return
+        if is_high:
+            self._tell(StreamFilling(now.name, now.queued, now.capacity, now.policy, at))
+        else:
+            self._tell(StreamEased(now.name, now.queued, now.capacity, at))
