@@ -1,4 +1,4 @@
-"""What watches the machine for one gateway: memory, processor, loop, disks; and how a gateway ends where memory does."""
+"""What watches the machine for one gateway: memory, processor, loop, disks; how a gateway ends where memory does."""
 
 from __future__ import annotations
 

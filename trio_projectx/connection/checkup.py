@@ -16,8 +16,7 @@ from trio_projectx.flow.subscriptions import D
 def hub_facts(hub: Hub[D], *, lag_ms: float | None = None, data_age_s: float | None = None) -> HubHealth:
     """Return what is known of a hub now, without a score."""
     now, machine, counts = trio.current_time(), hub.machine, hub.tools.counts
-    epochs = [line.epoch for line in hub.lines if line.is_live and line.epoch is not None]
-    live = [epoch.liveness for epoch in epochs]
+    live = [line.epoch.liveness for line in hub.lines if line.is_live and line.epoch is not None]
     trips = [each.round_trip_s for each in live if each.round_trip_s is not None]
     # One whose time has come is under way, or waits for what an unread stream holds back: none is waited for then.
     waits = [
@@ -38,7 +37,7 @@ def hub_facts(hub: Hub[D], *, lag_ms: float | None = None, data_age_s: float | N
         records_per_s=counts.record_rate.per_s(now),
         data_age_s=data_age_s,
         record_age_s=now - max(each.record_at for each in live) if live else None,
-        byte_age_s=now - max(epoch.read_at for epoch in epochs) if epochs else None,
+        byte_age_s=now - max(each.read_at for each in live) if live else None,
         attempts=max((line.outage_attempts for line in hub.lines), default=0) if is_down else 0,
         outages=machine.outages,
         subscriptions=len(hub.wants),

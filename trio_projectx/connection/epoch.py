@@ -7,7 +7,6 @@ round trip. The last two live in a nursery that `run` owns.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Final, Generic
@@ -137,11 +136,6 @@ class Epoch(Generic[D]):
         It ends with the connection, although what came before may still wait to be read.
         """
         return self._hub.state is ConnectionState.CONNECTED and not self._mute
-
-    @property
-    def read_at(self) -> float:
-        """When the last byte came (trio's clock); -inf before the connection was opened."""
-        return -math.inf if self._transport is None else self._transport.read_at
 
     async def run(self) -> None:
         """Connect, and read until the connection is lost; `error` then says why. Raises only what is a bug.
