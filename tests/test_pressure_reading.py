@@ -114,9 +114,7 @@ def test_of_nested_groups_the_nearest_limit_counts(
     machine.cgroup("0::/user/app\n", machine.mount_v2)
     machine.v2("user/app", limit=size(app), current=100 * MIB)
     machine.v2("user", limit=size(user), current=200 * MIB)
-    assert machine.read() == px.MemoryReading(
-        100 * MIB, available * MIB, f"the limit of the cgroup {bound}"
-    )
+    assert machine.read() == px.MemoryReading(100 * MIB, available * MIB, f"the limit of the cgroup {bound}")
 
 
 def test_what_slows_a_group_down_is_a_limit_too(machine: Machine) -> None:
@@ -223,7 +221,7 @@ def test_the_real_process_is_read_without_psutil(monkeypatch: pytest.MonkeyPatch
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     assert 10 * MIB < used <= peak + MIB
     held = bytearray(64 * MIB)
-    held[:: PAGE] = b"x" * len(held[::PAGE])
+    held[::PAGE] = b"x" * len(held[::PAGE])
     after = reader.used()
     assert after is not None
     assert 60 * MIB < after - used < 80 * MIB

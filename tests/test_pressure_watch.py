@@ -113,7 +113,9 @@ async def test_from_near_a_level_on_it_looks_each_second(autojump_clock: MockClo
 async def test_the_last_level_drains_and_then_leaves(autojump_clock: MockClock) -> None:
     made = bench(drain_s=2)
     made.reader.used = 990
-    with pytest.raises(px.MemoryExhausted, match="to be started again: memory is last: 990 MiB of 1,000") as info:
+    with pytest.raises(
+        px.MemoryExhausted, match="to be started again: memory is last: 990 MiB of 1,000"
+    ) as info:
         await made.watch.run()
     assert info.value.exit_code == 75
     assert [event.level for event in made.told if isinstance(event, px.MemoryPressureChanged)] == [T, H, S, L]
@@ -165,7 +167,9 @@ async def test_what_cannot_be_read_is_told_once(
     made.reader.used = None
     with caplog.at_level(logging.WARNING), trio.move_on_after(60):
         await made.watch.run()
-    assert [record.getMessage()[:38] for record in caplog.records] == ["memory cannot be read on this system ("]
+    assert [record.getMessage()[:38] for record in caplog.records] == [
+        "memory cannot be read on this system ("
+    ]
     assert made.watch.memory.level is None
     assert made.watch.memory.is_well
     assert made.watch.memory.sentence.startswith("memory cannot be read here: install psutil")

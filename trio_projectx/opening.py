@@ -9,6 +9,7 @@ from trio_projectx._config import GatewayConfig
 from trio_projectx._errors import ConfigError, MemoryExhausted
 from trio_projectx._redact import install_redaction
 from trio_projectx.composition import open_parts
+from trio_projectx.flow.background import reraise
 from trio_projectx.gateway import Gateway
 
 
@@ -34,7 +35,7 @@ async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
         exhausted = _only_exhausted(group)
         if exhausted is None:
             raise
-        raise exhausted from group
+        reraise(exhausted)
 
 
 def _only_exhausted(group: BaseExceptionGroup[BaseException]) -> MemoryExhausted | None:
