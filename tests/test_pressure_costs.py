@@ -132,7 +132,7 @@ def test_the_defaults_fit_each_other() -> None:
         ({"reconnect": px.Reconnect(connections_max=3, redundant=True)}, "Reconnect.connect_burst (5) is below the 6"),
         ({"refresh": px.Refresh(retry_s=61)}, "Refresh.retry_s (61) is above its retry_cap_s (60)"),
         ({"history": px.HistoryOptions(retry_s=61)}, "HistoryOptions.retry_s (61) is above its retry_cap_s (60)"),
-        ({"memory": px.MemoryOptions(budget_bytes=1 << 40)}, "MemoryOptions.budget_bytes (1,048,576.0 MiB) is more than"),
+        ({"memory": px.MemoryOptions(budget_bytes=1 << 40)}, "MemoryOptions.budget_bytes (1,048,576.0 MiB) is more"),
     ],
 )  # fmt: skip
 def test_each_inconsistency_has_its_sentence(changes: dict[str, object], says: str) -> None:

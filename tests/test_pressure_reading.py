@@ -156,7 +156,7 @@ def test_a_container_sees_its_group_as_the_root_of_the_mount(machine: Machine) -
         ("0::/../elsewhere\n", "1 2 0:1 / /m rw - cgroup2 c rw", ["/m"]),
         ("0::/a b\n", r"1 2 0:1 / /m\040n rw - cgroup2 c rw", ["/m n/a b", "/m n"]),
         ("3:cpu:/x\n", "1 2 0:1 / /m rw - cgroup c rw,cpu", []),
-        ("3:cpu,memory:/x\n", "1 2 0:1 / /c rw - cgroup c rw,cpu\n1 2 0:1 / /m rw - cgroup c rw,memory", ["/m/x", "/m"]),
+        ("3:cpu,memory:/x\n", "1 2 0:1 / /c rw - cgroup c rw,cpu\n1 2 0:1 / /m rw - cgroup c memory", ["/m/x", "/m"]),
     ],
 )  # fmt: skip
 def test_folders_of_groups(lines: str, mount: str, expected: list[str]) -> None:

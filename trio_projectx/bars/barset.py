@@ -199,6 +199,9 @@ class BarSet:
         for is_last in (False, True):
             try:
                 return gate.admit(batch, low, high)
+            except MemoryError:
+                self._journal.undo()
+                raise
             except Exception as exc:  # noqa: BLE001  sessions may be anybody's; the batch is not lost without being told
                 self._journal.undo()
                 if is_last:
@@ -214,6 +217,8 @@ class BarSet:
             else:
                 self._watch.pass_to(ts)
             self._watch_from = self._watch.until_ns
+        except MemoryError:
+            raise
         except Exception:  # noqa: BLE001  a sentence for the log must not cost bars that are made already
             _log.exception("%s: the changes of the clocks of %s are not told", self._contract_id, self._zone)
             self._watch_from = AFTER_ALL

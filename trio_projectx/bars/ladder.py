@@ -73,6 +73,9 @@ class Ladder:
             mark = self._journal.mark()
             try:
                 found = self._together(*step)
+            except MemoryError:  # no builder's failure, and trying again needs more
+                self._journal.undo()
+                raise
             except Exception as exc:  # noqa: BLE001  whatever it is, it must not cost the other timeframes their bars
                 self._journal.undo(mark)
                 found = self._again(Step(*step), at, exc)
@@ -96,6 +99,9 @@ class Ladder:
         mark = self._journal.mark()
         try:
             return self._together(*step)
+        except MemoryError:
+            self._journal.undo()
+            raise
         except Exception:  # noqa: BLE001  as in run
             self._journal.undo(mark)
         self._part(max(step.youngest, step.high_ts), at)
@@ -152,6 +158,9 @@ class Ladder:
         for _ in range(tries):
             try:
                 found = rung.take(step, self._lateness, self._freezer, self._journal)
+            except MemoryError:
+                self._journal.undo()
+                raise
             except Exception as exc:  # noqa: BLE001  as in run
                 self._journal.undo(mark)
                 failure = exc
@@ -173,6 +182,9 @@ class Ladder:
             parts = [] if source is None else source.open_parts()
             try:
                 rung.builder.stand_alone()
+            except MemoryError:
+                self._journal.undo()
+                raise
             except Exception as exc:  # noqa: BLE001  as in run
                 self._journal.undo(mark)
                 rung.standing.lose(parts)

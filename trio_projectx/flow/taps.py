@@ -81,6 +81,8 @@ class Taps:
         for tap in self._open:
             try:
                 look(tap)
+            except MemoryError:
+                raise
             except Exception:  # noqa: BLE001  a recorder's bug must not cost a bar, and is logged in full
                 _log.exception("a recorder has failed, and records nothing more")
                 self.detach(tap)
