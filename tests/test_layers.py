@@ -15,6 +15,7 @@ ROOT = Path(trio_projectx.__file__).parent
 #: From the top: a module may import only from layers above its own, and from its own.
 LAYERS = [
     "_redact",
+    "_logs",
     "_errors",
     "_timeframe",
     "_items",

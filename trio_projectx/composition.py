@@ -64,8 +64,10 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_parts(config: GatewayConfig) -> AsyncGenerator[Parts]:
-    """Log in, and own all tasks of a gateway until the block is left."""
+async def open_parts(
+    config: GatewayConfig, at_looks: Callable[[], None] = lambda: None
+) -> AsyncGenerator[Parts]:
+    """Log in, and own all tasks of a gateway until the block is left; ``at_looks`` is called every few seconds."""
     _refuse_clear_text(config)
     read_memory = reader_of(config)
     check(config, read_memory)
@@ -74,7 +76,7 @@ async def open_parts(config: GatewayConfig) -> AsyncGenerator[Parts]:
         service = Service(sites, config.wall_clock)
         await service.log_in()
         async with open_background_tasks("gateway") as tasks:
-            parts = _assemble(config, sites, service, tasks, read_memory)
+            parts = _assemble(config, sites, service, tasks, read_memory, at_looks)
             try:
                 yield parts
             finally:
@@ -107,7 +109,12 @@ async def _open_site(config: GatewayConfig, endpoint: Endpoint, stack: AsyncExit
 
 
 def _assemble(
-    config: GatewayConfig, sites: Sites, service: Service, tasks: BackgroundTasks, read_memory: ReadMemory
+    config: GatewayConfig,
+    sites: Sites,
+    service: Service,
+    tasks: BackgroundTasks,
+    read_memory: ReadMemory,
+    at_looks: Callable[[], None],
 ) -> Parts:
     board, taps = EventBoard(), Taps()
     bucket = ConnectBucket(config.reconnect.connect_burst, config.reconnect.connects_per_s)
@@ -148,7 +155,7 @@ def _assemble(
         cache = config.history.cache
         return [*taps.folders, *([] if cache is None else [cache])]
 
-    machine = watch_machine(config, read_memory, streams, (market_hub, user_hub), door.shed, folders)
+    machine = watch_machine(config, read_memory, streams, (market_hub, user_hub), door.shed, folders, at_looks)
     tasks.start_soon(machine.pressure.run, name="memory watch")
     tasks.start_soon(machine.disks.run, name="disk watch")
     return Parts(

@@ -73,6 +73,7 @@ def watch_machine(
     hubs: Iterable[Hub[Any]],
     history: HistoryShed,
     folders: Callable[[], Iterable[Path]],
+    at_looks: Callable[[], None],
 ) -> Machine:
     """Put the watch of a gateway together; its tasks are not started yet."""
     options, tell = config.memory, streams.board.tell
@@ -96,6 +97,7 @@ def watch_machine(
         Draining(tuple(hubs), streams.market, streams.user, streams.opened, options.drain_s / 2).run,
         wall_clock=config.wall_clock,
         tell=tell,
+        at_looks=at_looks,
     )
     return Machine(watch, DiskWatch(folders, options.disk_s))
 

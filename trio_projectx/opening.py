@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from trio_projectx._config import GatewayConfig
 from trio_projectx._errors import ConfigError, MemoryExhausted
+from trio_projectx._logs import limited_repeats
 from trio_projectx._redact import install_redaction
 from trio_projectx.composition import open_parts
 from trio_projectx.flow.background import reraise
@@ -29,8 +30,9 @@ async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
         raise ConfigError(f"open_gateway takes a GatewayConfig, not a {type(config).__name__}")
     install_redaction()
     try:
-        async with open_parts(config) as parts:
-            yield Gateway(parts)
+        with limited_repeats() as repeats:
+            async with open_parts(config, repeats.flush) as parts:
+                yield Gateway(parts)
     except BaseExceptionGroup as group:
         exhausted = _only_exhausted(group)
         if exhausted is None:

@@ -39,7 +39,8 @@ class PressureWatch:
     """Looks every ``options.look_s`` (or sooner, see `Levels`), in one task of the gateway's nursery.
 
     ``drain`` is awaited at the last level, for ``options.drain_s`` at most: nothing more is to be read, and what was
-    read is to reach its streams, and behind it the error. ``cpu_s`` gives the process's time on processors.
+    read is to reach its streams, and behind it the error. ``cpu_s`` gives the process's time on processors;
+    ``at_looks`` is called at each look, for what else is to be done now and then.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class PressureWatch:
         wall_clock: Callable[[], int],
         tell: Callable[[MemoryEvent], None],
         cpu_s: Callable[[], float] = time.process_time,
+        at_looks: Callable[[], None] = lambda: None,
     ) -> None:
+        self._at_looks = at_looks
         self._options = options
         self._read = read
         self._sheds = tuple(sheds)
@@ -91,6 +94,7 @@ class PressureWatch:
     def look(self) -> None:
         """Look now, and do and tell what follows from it. It does not wait."""
         now, before = trio.current_time(), self.level
+        self._at_looks()
         self._note_cpu(now)
         self.reading = self._read()
         if self.reading is None:
