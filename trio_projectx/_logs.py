@@ -1,7 +1,7 @@
 """What is done to log records, beside redaction (`_redact`): fields for machines, JSON lines, and an end to repetition.
 
 Every record of this library's carries ``event`` (a constant by which it can be found) and, where they apply, ``hub``,
-``contract`` and other fields. Hot code formats nothing: a record is made where something is wrong, by constant templates.
+``contract`` and other fields. Hot code formats nothing: a record is made where something is wrong, by a template.
 """
 
 from __future__ import annotations

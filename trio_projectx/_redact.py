@@ -28,7 +28,9 @@ _HIDDEN: Final = "[redacted]"
 #: The longest message that is logged.
 _RECORD: Final = 4000
 #: Attributes of a record that are not anybody's text: where it was made, and what is looked at by itself.
-_OWN: Final = frozenset({"name", "msg", "levelname", "pathname", "filename", "module", "funcName", "stack_info"})
+_OWN: Final = frozenset(
+    {"name", "msg", "levelname", "pathname", "filename", "module", "funcName", "stack_info"}
+)
 #: Characters by which a part of a secret is known; a secret of less than twice as many is looked for as a whole.
 _HEAD: Final = 12
 _FORMS: Final = (

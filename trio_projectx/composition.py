@@ -155,7 +155,9 @@ def _assemble(
         cache = config.history.cache
         return [*taps.folders, *([] if cache is None else [cache])]
 
-    machine = watch_machine(config, read_memory, streams, (market_hub, user_hub), door.shed, folders, at_looks)
+    machine = watch_machine(
+        config, read_memory, streams, (market_hub, user_hub), door.shed, folders, at_looks
+    )
     tasks.start_soon(machine.pressure.run, name="memory watch")
     tasks.start_soon(machine.disks.run, name="disk watch")
     return Parts(

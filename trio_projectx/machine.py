@@ -12,6 +12,7 @@ import trio
 
 from trio_projectx._config import GatewayConfig
 from trio_projectx._errors import ConfigError, MemoryExhausted
+from trio_projectx._logs import fields
 from trio_projectx._memory import MemoryReading
 from trio_projectx.connection.hub import Hub
 from trio_projectx.flow.capacities import Capacities
@@ -50,7 +51,7 @@ def check(config: GatewayConfig, read: ReadMemory) -> None:
     if found.errors:
         raise ConfigError("; ".join(found.errors))
     for sentence in found.warnings:
-        _log.warning("limits: %s", sentence)
+        _log.warning("limits: %s", sentence, extra=fields("limits_doubtful"))
 
 
 @attrs.frozen(slots=True)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from trio_projectx._errors import ConfigError, TimeframeError
 from trio_projectx._events import Bar, BarRevised, BuilderFailed, BuilderRecovered
+from trio_projectx._logs import fields
 from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars.anchor import Anchor
 from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts, Builder
@@ -220,7 +221,12 @@ class BarSet:
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001  a sentence for the log must not cost bars that are made already
-            _log.exception("%s: the changes of the clocks of %s are not told", self._contract_id, self._zone)
+            _log.exception(
+                "%s: the changes of the clocks of %s are not told",
+                self._contract_id,
+                self._zone,
+                extra=fields("clock_changes_untold", contract=self._contract_id),
+            )
             self._watch_from = AFTER_ALL
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from trio_projectx._events import Quote
+from trio_projectx._logs import fields
 from trio_projectx.flow.marks import Mark
 from trio_projectx.market import PriceGrid, TradeBatch
 
@@ -84,5 +85,7 @@ class Taps:
             except MemoryError:
                 raise
             except Exception:  # noqa: BLE001  a recorder's bug must not cost a bar, and is logged in full
-                _log.exception("a recorder has failed, and records nothing more")
+                _log.exception(
+                    "a recorder has failed, and records nothing more", extra=fields("recorder_failed")
+                )
                 self.detach(tap)

@@ -16,6 +16,7 @@ import trio
 
 from trio_projectx._config import Limits
 from trio_projectx._errors import SubscriptionError, TrioProjectXError
+from trio_projectx._logs import fields
 from trio_projectx._user_events import UserItem
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.flow.room import Room
@@ -251,7 +252,12 @@ class UserPipeline:
         if now - self._told_at >= _LOG_EVERY_S:
             self._told_at = now
             total = self._rejections.counts.total
-            _log.warning("user hub: an event (no. %d) could not be read and was left out: %s", total, said)
+            _log.warning(
+                "user hub: an event (no. %d) could not be read and was left out: %s",
+                total,
+                said,
+                extra=fields("user_event_unreadable", hub="user", number=total),
+            )
 
     def _pass(self, rows: Sequence[UserRow]) -> None:
         """Put events on their way to the streams, and before them the gaps that they end."""

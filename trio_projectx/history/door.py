@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from trio_projectx._config import HistoryOptions
 from trio_projectx._errors import ConfigError
+from trio_projectx._logs import fields
 from trio_projectx.bars import Anchor
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
@@ -114,5 +115,6 @@ class HistoryDoor:
                 "the continuous history ends with %s by the table's rule; the service's active contract is %s",
                 found[-1].contract_id,
                 instrument.contract_id,
+                extra=fields("roll_differs", contract=instrument.contract_id),
             )
         return [(Instrument(leg.contract_id, instrument.grid), leg) for leg in found]

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import trio
 
 from trio_projectx._errors import MemoryExhausted
+from trio_projectx._logs import fields
 from trio_projectx._memory import MemoryEvent, MemoryLevel, MemoryPressureChanged, MemoryReading
 from trio_projectx._options import MemoryOptions
 from trio_projectx.pressure.facts import (
@@ -111,7 +112,16 @@ class PressureWatch:
     def _changed(self, before: MemoryLevel, reading: MemoryReading, did: Sequence[str]) -> None:
         severity = logging.WARNING if self.level.rank >= before.rank else logging.INFO
         said = "; ".join(did) or "nothing more can be given up"
-        _log.log(severity, "%s (it was %s); %s", self.memory.sentence, before.value, said)
+        _log.log(
+            severity,
+            "%s (it was %s); %s",
+            self.memory.sentence,
+            before.value,
+            said,
+            extra=fields(
+                "memory_pressure", level=self.level.value, used=reading.used, available=reading.available
+            ),
+        )
         self._tell(
             MemoryPressureChanged(
                 self.level,
@@ -128,7 +138,8 @@ class PressureWatch:
         if not self._is_unknown_told:
             self._is_unknown_told = True
             _log.warning(
-                "memory cannot be read on this system (no /proc, no psutil): nothing is given up when it is scarce"
+                "memory cannot be read on this system (no /proc, no psutil): nothing is given up when it is scarce",
+                extra=fields("memory_unknown"),
             )
 
     async def _leave(self) -> None:
