@@ -200,6 +200,7 @@ from trio_projectx._events import (
 from trio_projectx._flow_events import FlowEvent as FlowEvent
 from trio_projectx._flow_events import StreamEased as StreamEased
 from trio_projectx._flow_events import StreamFilling as StreamFilling
+from trio_projectx._logs import JsonFormatter as JsonFormatter
 from trio_projectx._memory import MemoryReading as MemoryReading
 from trio_projectx._timeframe import BarKind as BarKind
 from trio_projectx._timeframe import Timeframe as Timeframe
