@@ -1,4 +1,4 @@
-"""Logging: fields, JSON lines, repetition that is counted, records redacted as a whole, hot code that formats nothing."""
+"""Logging: fields, JSON lines, repetition that is counted, redaction of whole records, and no texts in hot code."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def formatted(record: logging.LogRecord) -> dict[str, object]:
 
 def raised(text: str) -> ValueError:
     """Return an exception that has been raised."""
-    with pytest.raises(ValueError, match=".") as info:
+    with pytest.raises(ValueError, match=r".") as info:
         raise ValueError(text)
     return info.value
 
