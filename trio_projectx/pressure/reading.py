@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from trio_projectx._memory import MemoryReading
-from trio_projectx.pressure.cgroups import Group, find_groups
+from trio_projectx.pressure.cgroups import Group, find_groups, read_small
 
 _PROC: Final = Path("/proc")
 #: From this share of a cgroup's limit on it is asked how much of the usage is cache: to sum that up may cost.
@@ -152,6 +152,6 @@ def _left(group: Group) -> int | None:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text()
+        return read_small(str(path))
     except (OSError, ValueError):
         return None
