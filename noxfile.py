@@ -150,3 +150,24 @@ def load(session: nox.Session) -> None:
     """Prove at length what the suite proves briefly: see docs/load.md. Arguments: PROOF..., --seed N, --hours N, ..."""
     install(session, "test")
     session.run("python", "-W", "error", "load/run.py", *session.posargs)
+
+
+@nox.session
+def sweep(session: nox.Session) -> None:
+    """Strike a whole life at each step of the scheduler: see docs/load.md. Arguments: --points N, --seeds N, ..."""
+    install(session, "test")
+    session.run("python", "-W", "error", "load/sweep.py", *session.posargs)
+
+
+@nox.session
+def bombs(session: nox.Session) -> None:
+    """Measure what each memory bomb costs a client. Arguments: parts of the bombs' names."""
+    install(session, "test")
+    session.run("python", "-W", "error", "load/bombs.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Try the properties of what comes from outside at length. Arguments: parts of their names, --examples N."""
+    install(session, "test")
+    session.run("python", "-W", "error", "load/fuzz.py", *session.posargs)

@@ -1,7 +1,7 @@
 """The long proofs: `nox -s load`. Each prints a line of JSON with its figures, and PASS or FAIL.
 
-Virtual time but for `recovery`, which measures real sockets, and `hung-rest` and `full-disk`, which measure the live
-path. The same seed goes the same way but for what real time decides. docs/load.md says what is proved.
+Virtual time but for `recovery` and `shutdowns`, which measure real sockets, and `hung-rest` and `full-disk`, which
+measure the live path. The same seed goes the same way but for what real time decides. docs/load.md says what is proved.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import reconnects
 import recovery
 import refreshes
 import replays
+import shutdowns
 import steps
 import storms
 import trio
@@ -144,6 +145,12 @@ def _beside(options: argparse.Namespace, *cases: live_path.Case) -> Iterable[tup
         yield each.case, attrs.asdict(each), each.faults(*plain)
 
 
+def prove_shutdowns(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Leave from every state, at random instants, on real sockets."""
+    found = shutdowns.prove_beside(options.leaves, options.seed)
+    yield "shutdowns", _plain(found), found.faults()
+
+
 PROOFS: Mapping[str, Proof] = {
     "refreshes": prove_refreshes,
     "reconnects": prove_reconnects,
@@ -155,6 +162,7 @@ PROOFS: Mapping[str, Proof] = {
     "replays": prove_replays,
     "hung-rest": prove_hung_rest,
     "full-disk": prove_full_disk,
+    "shutdowns": prove_shutdowns,
 }
 
 
@@ -183,6 +191,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resets", type=int, default=100)
     parser.add_argument("--slow-resets", type=int, default=5, help="31 s apart, under default options")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each run of hung-rest and full-disk")
+    parser.add_argument("--leaves", type=int, default=30, help="from each state, of shutdowns")
     parser.add_argument("--live-trades-per-s", type=int, default=10_000, help="during these")
     options = parser.parse_args(arguments)
     if unknown := set(options.proofs) - set(PROOFS):

@@ -83,3 +83,10 @@ async def test_the_end_is_behind_what_was_told() -> None:
     board.tell(last)
     board.end()
     assert [item async for item in stream] == [last]
+
+
+async def test_who_comes_after_the_end_has_it_at_once() -> None:
+    board = EventBoard()
+    board.end()
+    stream, _ = opened(board, 9, Overflow.ERROR)
+    assert [item async for item in stream] == []

@@ -23,7 +23,7 @@ from trio_projectx import (
 from trio_projectx.bars import BarSet
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.ledger import LedgerRow
-from trio_projectx.flow.loss import Loss
+from trio_projectx.flow.loss import loss_of
 from trio_projectx.flow.outlets import BarOutlet, TradesOutlet
 from trio_projectx.flow.quotes import QuoteOutlet
 from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
@@ -89,7 +89,7 @@ async def test_a_loss_comes_behind_what_came_before_it_and_only_to_those_who_wer
     )
     pipeline.quotes.attach(QuoteOutlet(Feed(quotes)))
     await receive(pipeline, [wire(1_000_000_000), wire(1_000_000_001)])
-    loss = Loss(ConnectionLost("gone"), pipeline, pipeline.outlets, pipeline.quotes.outlets)
+    loss = loss_of(pipeline, ConnectionLost("gone"))
     new, _ = bar_outlet(pipeline)
     await pipeline.lose(loss)
     async with trio.open_nursery() as nursery:
@@ -143,7 +143,7 @@ async def test_quotes_are_merged_and_given_whole() -> None:
         (1.0, None),
         (1.0, 1.25),
     ]
-    pipeline.quotes.detach(outlet)
+    pipeline.quotes.drop(outlet)
     await pipeline.merge(WireQuote(best_ask=1.5, timestamp="2026-08-19T20:51:31Z"), 3)
     with pytest.raises(trio.WouldBlock):
         pipe.take()
@@ -267,7 +267,7 @@ async def test_a_lost_streams_table_stays_as_it_was() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pipeline.run)
         await receive(pipeline, [wire(1_000_000_000), wire(1_000_000_001)])
-        await pipeline.lose(Loss(ConnectionLost("gone"), pipeline, pipeline.outlets, pipeline.quotes.outlets))
+        await pipeline.lose(loss_of(pipeline, ConnectionLost("gone")))
         await receive(pipeline, [wire(1_000_000_002), wire(1_000_000_003)])
         await wait_all_tasks_blocked()
         assert outlet.bars.table("1s").num_rows == 1
@@ -300,7 +300,7 @@ async def test_after_a_loss_no_old_field_of_a_quote_is_taken_for_a_new_one() -> 
         pipes.append(pipe)
     pipeline.quotes.attach(QuoteOutlet(Feed(pipes[0])))
     await pipeline.merge(WireQuote(best_bid=1.0, best_ask=1.25, timestamp="2026-08-19T20:51:30Z"), 1)
-    Loss(ConnectionLost("gone"), pipeline, pipeline.outlets, pipeline.quotes.outlets).tell()
+    loss_of(pipeline, ConnectionLost("gone")).tell()
     pipeline.quotes.attach(QuoteOutlet(Feed(pipes[1])))
     await pipeline.merge(WireQuote(best_ask=2.5, timestamp="2026-08-19T20:59:30Z"), 2)
     quote = pipes[1].take()

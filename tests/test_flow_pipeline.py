@@ -64,7 +64,12 @@ async def test_each_contract_gets_its_own_and_the_rest_is_counted() -> None:
             MES: (1, 0),
         }
         assert (stats.unrouted_trades, stats.unrouted_quotes, stats.null_entries) == (3, 1, 1)
-        assert (stats.depths, stats.logouts, stats.user_events, stats.unknown_targets) == (1, 1, 1, 1)
+        assert (stats.unrouted_depths, stats.logouts, stats.user_events, stats.unknown_targets) == (
+            1,
+            1,
+            1,
+            1,
+        )
         assert stats.ledger.balanced
 
 

@@ -180,11 +180,11 @@ async def test_a_quiet_bar_closes_only_when_nothing_can_be_on_the_line(autojump_
         assert waiting(stream) == []
         assert proof.asked == [pytest.approx(began + 0.65)]  # once, and for that time
         proof.until = began + 0.6
-        pipeline.proved()
+        pipeline.nudge()
         await trio.sleep(1)
         assert waiting(stream) == []  # proved, but for less
         proof.until = began + 0.66
-        pipeline.proved()
+        pipeline.nudge()
         await wait_all_tasks_blocked()
         assert waiting(stream) == [("1s", 0, True)]
 
@@ -198,7 +198,7 @@ async def test_a_trade_that_was_on_the_line_after_all_is_in_its_bar(autojump_clo
         await receive(pipeline, wire(0.9, 101.0))
         await trio.sleep(1)
         proof.until = trio.current_time()
-        pipeline.proved()
+        pipeline.nudge()
         bar = await stream.receive()
         assert isinstance(bar, Bar)
         assert (bar.close, bar.trades) == (101.0, 2)
@@ -232,7 +232,7 @@ async def test_when_what_was_on_its_way_comes_to_nothing_the_clock_goes_on(
         await receive(pipeline, wire(0.4))
         pipeline.counts.received += 1
         pipeline.counts.waiting_raw += 1
-        pipeline._nudge()
+        pipeline.nudge()
         await trio.sleep(50)
         if how == "rejected":
             await pipeline.judge([wire(0.5, price=-1.0)], ts_recv=0, serial=0)

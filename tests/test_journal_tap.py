@@ -96,12 +96,12 @@ async def test_no_secret_is_in_a_record(tmp_path: Path, autojump_clock: MockCloc
         assert secret not in text
 
 
-@pytest.mark.parametrize("what", [(), ("all",), "frames", ("frames", "depth")])
+@pytest.mark.parametrize("what", [(), ("all",), "frames", ("frames", "deep")])
 async def test_what_cannot_be_recorded_is_said(
     tmp_path: Path, autojump_clock: MockClock, what: object
 ) -> None:
     async with running() as (_, gateway):
-        with pytest.raises(px.ConfigError, match="what is recorded is some of frames, trades, quotes"):
+        with pytest.raises(px.ConfigError, match="what is recorded is some of frames, trades, quotes, depth"):
             async with gateway.open_recorder(tmp_path, what=what):  # type: ignore[arg-type]
                 pass
         with pytest.raises(px.ConfigError, match="options must be JournalOptions"):

@@ -250,6 +250,7 @@ def raised(text: str) -> ValueError:
 
 
 def test_json_lines_carry_the_fields(lines: list[logging.LogRecord]) -> None:
+    install_redaction()
     extra = fields("market_stalled", hub="market", contract="C", timeframe=None, silent_s=30.5)
     assert "timeframe" not in extra
     OURS.warning(
@@ -261,7 +262,7 @@ def test_json_lines_carry_the_fields(lines: list[logging.LogRecord]) -> None:
     assert found == {
         "level": "WARNING",
         "logger": "trio_projectx",
-        "message": 'no data of "C"\nfor 30.5 s',
+        "message": 'no data of "C"\\nfor 30.5 s',
         "event": "market_stalled",
         "hub": "market",
         "contract": "C",

@@ -109,7 +109,14 @@ def test_the_live_texts_take_the_fast_way() -> None:
         last_updated="2026-08-19T20:51:31.4347534+00:00",
         timestamp="2026-08-19T20:51:31.348+00:00",
     )
-    assert decoded == Decoded({MES: [one, one]}, [(MNQ, quote)], records=4, depths=1)
+    row = {
+        "timestamp": "2026-08-19T20:51:31.4173693+00:00",
+        "type": 4,
+        "price": 29547,
+        "volume": 2,
+        "currentVolume": 0,
+    }
+    assert decoded == Decoded({MES: [one, one]}, [(MNQ, quote)], records=4, depth=[(MNQ, [row])])
     assert isinstance(decoded.quotes[0][1].best_bid, float)
 
 
@@ -272,16 +279,19 @@ ODD_QUOTES = st.builds(
     HOSTILE,
 )
 CONTRACTS = st.sampled_from([MNQ, MES])
+A_RESET = st.just([{"type": 6}])
 
 
 def invocations(
-    trades: st.SearchStrategy[Any], quotes: st.SearchStrategy[Any]
+    trades: st.SearchStrategy[Any],
+    quotes: st.SearchStrategy[Any],
+    depth: st.SearchStrategy[Any] = A_RESET,
 ) -> st.SearchStrategy[dict[str, Any]]:
     entries = st.lists(trades | st.none(), max_size=4) | trades | st.none()
     call = st.one_of(
         st.tuples(st.just("GatewayTrade"), st.tuples(CONTRACTS, entries).map(list)),
         st.tuples(st.just("GatewayQuote"), st.tuples(CONTRACTS, quotes | st.none()).map(list)),
-        st.tuples(st.just("GatewayDepth"), st.tuples(CONTRACTS, st.just([{"type": 6}])).map(list)),
+        st.tuples(st.just("GatewayDepth"), st.tuples(CONTRACTS, depth).map(list)),
     )
     return call.map(lambda c: {"type": 1, "target": c[0], "arguments": c[1]})
 
@@ -289,7 +299,7 @@ def invocations(
 USUAL = invocations(TRADES, QUOTES) | st.just({"type": 6})
 ANY = st.one_of(
     USUAL,
-    invocations(TRADES | ODD_TRADES | HOSTILE, QUOTES | ODD_QUOTES | HOSTILE),
+    invocations(TRADES | ODD_TRADES | HOSTILE, QUOTES | ODD_QUOTES | HOSTILE, HOSTILE | st.lists(HOSTILE)),
     st.builds(
         lambda target, arguments: {"type": 1, "target": target, "arguments": arguments},
         st.sampled_from(
@@ -417,8 +427,6 @@ def test_a_quote_that_is_no_object_is_refused_for_its_contract(data: Any) -> Non
 @pytest.mark.parametrize(
     ("target", "field"),
     [
-        ("GatewayDepth", "depths"),
-        ("gatewaydepth", "depths"),
         ("GatewayLogout", "logouts"),
         ("GatewayUserAccount", "user_events"),
         ("GatewayUserOrder", "user_events"),
@@ -431,6 +439,22 @@ def test_a_quote_that_is_no_object_is_refused_for_its_contract(data: Any) -> Non
 )
 def test_other_targets_are_counted(target: str, field: str) -> None:
     assert Decoder().invocation(target, [MNQ, []]) == Decoded(records=1, **{field: 1})
+
+
+@pytest.mark.parametrize("target", ["GatewayDepth", "gatewaydepth"])
+@pytest.mark.parametrize("data", [[], [None, {"type": 6}], {"type": 6}, None, 5, "x"])
+def test_depth_goes_on_as_it_came(target: str, data: Any) -> None:
+    assert Decoder().invocation(target, [MNQ, data]) == Decoded(records=1, depth=[(MNQ, data)])
+    assert Decoder().bulk(record("GatewayDepth", MNQ, data)) in (
+        None,
+        Decoded(records=1, depth=[(MNQ, data)]),
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], [MNQ], [5, []], [MNQ, [], []]])
+def test_depth_of_nobody_knows_what_is_refused(arguments: list[Any]) -> None:
+    (refusal,) = Decoder().invocation("GatewayDepth", arguments).refusals
+    assert (refusal.target, refusal.contract_id, refusal.reason) == ("GatewayDepth", None, Reason.SCHEMA)
 
 
 def test_joining_nothing_is_nothing() -> None:

@@ -96,19 +96,27 @@ async def test_tight_conflates_the_quotes_that_may_drop_and_tells_it_in_band(
         up, down = steps(events)
         assert (up.before, up.level, down.before, down.level) == (N, T, T, N)
         assert up.did == (
-            f"1 streams of quotes hold the youngest quote alone ({mark.count:,} quotes dropped, told in them); "
+            f"1 streams of quotes and books hold the newest state alone ({mark.count:,} items dropped, told in them); "
             "2 others stay as they are",
         )
-        assert down.did == ("1 streams of quotes have their policy again",)
+        assert down.did == ("1 streams of quotes and books have their policy again",)
 
 
 async def test_a_stream_that_is_opened_under_pressure_is_shed_too(autojump_clock: MockClock) -> None:
     memory = Memory(7500)
     async with running(memory) as (_, gateway), gateway.open_events() as events:
         await trio.sleep(11)
-        async with gateway.open_quotes("MNQ", overflow=px.Overflow.DROP_NEWEST) as quotes:
+        async with (
+            gateway.open_quotes("MNQ", overflow=px.Overflow.DROP_NEWEST) as quotes,
+            gateway.open_book("MNQ", overflow=px.Overflow.DROP_OLDEST) as book,
+            gateway.open_depth("MNQ", overflow=px.Overflow.DROP_OLDEST) as depth,
+        ):
             await trio.sleep(11)
             assert quotes.statistics().policy is px.Overflow.CONFLATE
+            assert book.statistics().policy is px.Overflow.CONFLATE
+            assert (
+                depth.statistics().policy is px.Overflow.DROP_OLDEST
+            )  # changes of a book cannot be conflated
         first, second = steps(events)
         assert (first.before, first.level, first.did) == (N, T, ())
         assert (second.before, second.level, len(second.did)) == (T, T, 1)
@@ -116,7 +124,7 @@ async def test_a_stream_that_is_opened_under_pressure_is_shed_too(autojump_clock
 
 async def test_high_shrinks_tables_and_what_somebody_holds_stays(autojump_clock: MockClock) -> None:
     memory, options, seconds = Memory(), px.MemoryOptions(calm_s=2), 20_000
-    limits = px.Limits(bars_kept=20_000)
+    limits = px.Limits(bars_kept=20_000, recent_trades=100)
     async with (
         running(memory, options=options, limits=limits) as (sim, gateway),
         gateway.open_events() as events,
@@ -130,6 +138,7 @@ async def test_high_shrinks_tables_and_what_somebody_holds_stays(autojump_clock:
             memory.used = 8500
             await trio.sleep(7)
             few = bars.table()
+            assert gateway.recent_trades("MNQ").num_rows == 25
             assert 5000 <= few.num_rows < 5000 + 8192 < held.num_rows
             assert held.slice(0, 10).to_pylist() == copy
             assert few["end"][-1].as_py() > held["end"][-1].as_py()  # and live bars go on
@@ -142,6 +151,8 @@ async def test_high_shrinks_tables_and_what_somebody_holds_stays(autojump_clock:
         in did[H]
     )
     assert "5,000 bars of history of each contract are kept in memory (0 went" in did[H]
+    assert "1 windows of recent trades hold 25 (" in did[H]
+    assert "1 windows of recent trades hold 100 again" in did[T]
 
 
 async def test_capacities_follow_the_rate_and_what_memory_allows(autojump_clock: MockClock) -> None:

@@ -40,7 +40,7 @@ def test_a_process_whose_address_space_runs_out_ends_in_order_to_be_started_agai
     ]
     assert (seen["ledger"], seen["trades"], seen["quotes"], seen["left"]) == (True, True, True, 0)
     assert (seen["policy"], seen["status"], seen["processors"]) == ("conflate", "down", 1)
-    assert "quotes dropped, told in them" in seen["steps"][0][3][0]
+    assert "items dropped, told in them" in seen["steps"][0][3][0]
     assert seen["memory"].startswith("memory is last: ")
     assert seen["memory"] in seen["said"]
     rows = {kind: _sealed_rows(journal / kind) for kind in ("trades", "instruments")}

@@ -200,6 +200,17 @@ from trio_projectx._events import (
 from trio_projectx._flow_events import FlowEvent as FlowEvent
 from trio_projectx._flow_events import StreamEased as StreamEased
 from trio_projectx._flow_events import StreamFilling as StreamFilling
+from trio_projectx._handler_events import HandlerEvent as HandlerEvent
+from trio_projectx._handler_events import HandlerFailed as HandlerFailed
+from trio_projectx._handler_events import HandlerRecovered as HandlerRecovered
+from trio_projectx._handler_events import HandlerSkipped as HandlerSkipped
+from trio_projectx._handler_events import HandlerSlow as HandlerSlow
+from trio_projectx._handler_events import HandlerStopped as HandlerStopped
+from trio_projectx._items import Book as Book
+from trio_projectx._items import BookLevel as BookLevel
+from trio_projectx._items import Depth as Depth
+from trio_projectx._items import DepthChange as DepthChange
+from trio_projectx._items import DepthKind as DepthKind
 from trio_projectx._logs import JsonFormatter as JsonFormatter
 from trio_projectx._memory import MemoryReading as MemoryReading
 from trio_projectx._timeframe import BarKind as BarKind
@@ -236,10 +247,12 @@ from trio_projectx._user_events import (
 )
 from trio_projectx.bars import Anchor as Anchor
 from trio_projectx.bars import Sessions as Sessions
+from trio_projectx.callbacks import Callbacks as Callbacks
 from trio_projectx.connection.lists import Account as Account
 from trio_projectx.connection.lists import Contract as Contract
 from trio_projectx.connection.lists import Rest as Rest
 from trio_projectx.flow.bar_stream import BarStream as BarStream
+from trio_projectx.flow.depth import BookStream as BookStream
 from trio_projectx.flow.room import BufferStatistics as BufferStatistics
 from trio_projectx.flow.stream import Stream as Stream
 from trio_projectx.flow.stream import StreamStatistics as StreamStatistics
@@ -249,6 +262,11 @@ from trio_projectx.gateway import (
 from trio_projectx.gateway_statistics import (
     GatewayStatistics as GatewayStatistics,
 )
+from trio_projectx.handlers.counts import HandlerStatistics as HandlerStatistics
+from trio_projectx.handlers.counts import SkippedItems as SkippedItems
+from trio_projectx.handlers.failures import FailureCount as FailureCount
+from trio_projectx.handlers.options import HandlerOptions as HandlerOptions
+from trio_projectx.handlers.registration import Registration as Registration
 from trio_projectx.history.coverage import (
     CoverageReport as CoverageReport,
 )

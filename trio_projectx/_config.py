@@ -148,7 +148,9 @@ class Timeouts:
     rest_s: float = attrs.field(default=30.0, validator=positive)
     """One REST call in all: connecting, sending, reading the whole answer."""
     send_s: float = attrs.field(default=10.0, validator=positive)
-    close_s: float = attrs.field(default=5.0, validator=positive)
+    close_s: float = attrs.field(default=0.5, validator=positive)
+    """How long leaving waits for the other side's answer to a Close frame; nothing depends on it, and a peer that is
+    gone never gives it. A second less what the farewell before it may take."""
     probe_s: float = attrs.field(default=15.0, validator=positive)
     """Time between two WebSocket pings that measure the round trip, and the longest wait for one's pong."""
     record_s: float = attrs.field(default=120.0, validator=positive)
@@ -169,9 +171,10 @@ class Timeouts:
 class Limits:
     """How much of anything is held, with units in the names."""
 
-    record_bytes: int = attrs.field(default=4 << 20, validator=at_least_1)
+    record_bytes: int = attrs.field(default=3 << 20, validator=at_least_1)
     """The longest record that is put together from a hub's frames."""
-    rest_body_bytes: int = attrs.field(default=16 << 20, validator=at_least_1)
+    rest_body_bytes: int = attrs.field(default=8 << 20, validator=at_least_1)
+    """The longest answer that is taken: the service's longest, 20,000 bars, is 2.2 million bytes."""
     batches_in_flight: int = attrs.field(default=64, validator=at_least_1)
     """Capacity of each inner channel (reader to validator, validator to builders), in batches."""
     stream_items: int = attrs.field(default=10_000, validator=at_least_1)
@@ -208,6 +211,10 @@ class Limits:
     """A volume up to this is never rejected for that."""
     crossed_quotes: Literal["count", "drop"] = attrs.field(default="count", validator=_count_or_drop)
     """A quote whose bid is above its ask is given like any other ("count"), or is not ("drop"); it is counted."""
+    recent_trades: int = attrs.field(default=10_000, validator=at_least_1)
+    """How many of a contract's last trades `Gateway.recent_trades` knows."""
+    recent_trades_s: float = attrs.field(default=900.0, validator=positive)
+    """How old they may be at most, by event time against the youngest of them."""
     rejections_kept: int = attrs.field(default=64, validator=at_least_1)
     """How many of the last rejected records of a contract are kept for `Gateway.rejections`."""
     lateness_ms: float = attrs.field(default=50.0, validator=[_not_negative, _not_endless])

@@ -13,9 +13,15 @@ import attrs
 from trio_projectx._flow_events import FlowEvent as FlowEvent
 from trio_projectx._flow_events import StreamEased as StreamEased
 from trio_projectx._flow_events import StreamFilling as StreamFilling
+from trio_projectx._handler_events import HandlerEvent as HandlerEvent
 from trio_projectx._items import Bar as Bar
 from trio_projectx._items import BarRevised as BarRevised
 from trio_projectx._items import BarSource as BarSource
+from trio_projectx._items import Book as Book
+from trio_projectx._items import BookLevel as BookLevel
+from trio_projectx._items import Depth as Depth
+from trio_projectx._items import DepthChange as DepthChange
+from trio_projectx._items import DepthKind as DepthKind
 from trio_projectx._items import Dropped as Dropped
 from trio_projectx._items import Gap as Gap
 from trio_projectx._items import Quote as Quote
@@ -368,6 +374,6 @@ class CacheQuarantined:
 
 
 GatewayEvent: TypeAlias = (
-    ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | FlowEvent | MemoryEvent
+    ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | FlowEvent | HandlerEvent | MemoryEvent
 )
 """What ``gateway.open_events()`` streams."""

@@ -84,6 +84,91 @@ class Quote:
         return self.bid is not None and self.bid == self.ask
 
 
+BookTop: TypeAlias = Literal["unknown", "open", "locked", "crossed"]
+"""How the best bid stands to the best ask; both locked and crossed are legal for a moment."""
+
+
+class DepthKind(enum.IntEnum):
+    """What a row is about (DomType of the Gateway's wire); UNKNOWN also for numbers that nobody has documented."""
+
+    UNKNOWN = 0
+    ASK = 1
+    BID = 2
+    BEST_ASK = 3
+    BEST_BID = 4
+    TRADE = 5
+    RESET = 6
+    LOW = 7
+    HIGH = 8
+    NEW_BEST_BID = 9
+    NEW_BEST_ASK = 10
+    FILL = 11
+
+
+@attrs.frozen(slots=True)
+class DepthChange:
+    """One row of a record of depth. ``price`` is None for RESET, which clears the book; ``size`` 0 ends a level."""
+
+    kind: DepthKind
+    ts_event: int
+    price: float | None
+    size: int
+
+
+@attrs.frozen(slots=True)
+class Depth:
+    """What one record says of a contract's order book, in its order.
+
+    With ``is_snapshot`` it is the whole book: forget what you had (it begins with a RESET, and then has every level).
+    So a stream begins, and so it goes on where changes are missing: behind a `Gap`, a `Dropped`.
+    """
+
+    contract_id: str
+    ts_event: int
+    """The stamp of the last row."""
+    ts_recv: int
+    changes: tuple[DepthChange, ...]
+    is_snapshot: bool
+    top: BookTop
+
+
+@attrs.frozen(slots=True)
+class BookLevel:
+    """A price and the size that is offered there."""
+
+    price: float
+    size: int
+
+
+@attrs.frozen(slots=True)
+class Book:
+    """The best levels of both sides of a contract's order book, best first, after one record of depth."""
+
+    contract_id: str
+    ts_event: int
+    ts_recv: int
+    bids: tuple[BookLevel, ...]
+    asks: tuple[BookLevel, ...]
+
+    @property
+    def best_bid(self) -> BookLevel | None:
+        """The highest bid; None where there is none."""
+        return self.bids[0] if self.bids else None
+
+    @property
+    def best_ask(self) -> BookLevel | None:
+        """The lowest ask; None where there is none."""
+        return self.asks[0] if self.asks else None
+
+    @property
+    def top(self) -> BookTop:
+        """How the best bid stands to the best ask."""
+        bid, ask = self.best_bid, self.best_ask
+        if bid is None or ask is None:
+            return "unknown"
+        return "open" if bid.price < ask.price else "locked" if bid.price == ask.price else "crossed"
+
+
 BarSource: TypeAlias = Literal["live", "history", "mixed"]
 
 

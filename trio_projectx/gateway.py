@@ -13,6 +13,7 @@ from trio_projectx._config import Overflow
 from trio_projectx._events import Dropped
 from trio_projectx._user_events import UserItem
 from trio_projectx.bars import Anchor
+from trio_projectx.callbacks import Callbacks
 from trio_projectx.composition import Parts
 from trio_projectx.connection.health import Health
 from trio_projectx.connection.lists import Rest
@@ -24,14 +25,15 @@ from trio_projectx.history.history import Instant
 from trio_projectx.journal.options import JournalOptions
 from trio_projectx.journal.recorder import Recorder
 from trio_projectx.journal.tap import What, open_tapped
-from trio_projectx.market_data import Lossless, MarketData
+from trio_projectx.market_data import Lossless
 
 
-class Gateway(MarketData):
+class Gateway(Callbacks):
     """One login, its hubs and its streams; made by `open_gateway`, which owns every task behind it."""
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.streams)
+        config = parts.config
+        super().__init__(parts.streams, config.wall_clock, config.timeouts.close_s)
         self._parts = parts
 
     @overload

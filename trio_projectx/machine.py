@@ -16,10 +16,10 @@ from trio_projectx._logs import fields
 from trio_projectx._memory import MemoryReading
 from trio_projectx.connection.hub import Hub
 from trio_projectx.flow.capacities import Capacities
-from trio_projectx.flow.loss import Loss
+from trio_projectx.flow.loss import loss_of
 from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.pipeline import MarketPipeline
-from trio_projectx.flow.shedding import QuoteShed, TableShed
+from trio_projectx.flow.shedding import RecentShed, StateShed, TableShed
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.shedding import HistoryShed
 from trio_projectx.pressure.checks import check_limits
@@ -90,8 +90,9 @@ def watch_machine(
         options,
         read,
         (
-            QuoteShed(streams.market),
+            StateShed(streams.market),
             TableShed(streams.market, config.limits.bars_kept),
+            RecentShed(streams.market, config.limits.recent_trades),
             history,
             capacities,
         ),
@@ -121,7 +122,7 @@ class Draining:
         with trio.move_on_after(self.builders_s):
             await _until(lambda: not self._is_busy())
         for contract in self.market.contracts:
-            Loss(error, contract, contract.outlets, contract.quotes.outlets).tell()
+            loss_of(contract, error).tell()
         await self.user.lose(error)
         await _until(lambda: self.opened.are_read_out)
 

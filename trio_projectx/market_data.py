@@ -5,11 +5,16 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Unpack, overload
 
+import pyarrow as pa
+
 from trio_projectx._config import Overflow
-from trio_projectx._events import Bar, BarRevised, Dropped, Gap, GatewayEvent, Quote, Trade
+from trio_projectx._errors import ConfigError
+from trio_projectx._events import Bar, BarRevised, Book, Depth, Dropped, Gap, GatewayEvent, Quote, Trade
 from trio_projectx.bars import Anchor
 from trio_projectx.flow.bar_options import BarOptions
 from trio_projectx.flow.bar_stream import BarStream
+from trio_projectx.flow.depth import BookStream
+from trio_projectx.flow.recent import NO_TRADES
 from trio_projectx.flow.stream import Stream
 from trio_projectx.market import Rejection
 from trio_projectx.streams import Streams
@@ -225,6 +230,108 @@ class MarketData:
         After an outage nothing of what was known before it is shown; with ``events=True`` a `Gap` stands there.
         """
         return self._streams.quotes(contract, overflow, capacity, events=events)
+
+    @overload
+    def open_depth(
+        self,
+        contract: str,
+        *,
+        overflow: Lossless = Overflow.ERROR,
+        capacity: int | None = None,
+        events: Literal[False] = False,
+    ) -> AbstractAsyncContextManager[Stream[Depth]]: ...
+
+    @overload
+    def open_depth(
+        self,
+        contract: str,
+        *,
+        overflow: Lossless = Overflow.ERROR,
+        capacity: int | None = None,
+        events: Literal[True],
+    ) -> AbstractAsyncContextManager[Stream[Depth | Gap]]: ...
+
+    @overload
+    def open_depth(
+        self, contract: str, *, overflow: Overflow, capacity: int | None = None, events: bool = False
+    ) -> AbstractAsyncContextManager[Stream[Depth | Gap | Dropped]]: ...
+
+    def open_depth(
+        self,
+        contract: str,
+        *,
+        overflow: Overflow = Overflow.ERROR,
+        capacity: int | None = None,
+        events: bool = False,
+    ) -> AbstractAsyncContextManager[Stream[Depth | Gap | Dropped]]:
+        """Stream what changes in the order book of ``contract``, record by record; errors as `open_bars`.
+
+        It begins with the whole book, and goes on with it (``is_snapshot``) wherever changes are missing: behind a
+        `Gap`, a `Dropped`, or where another connection took over. ``CONFLATE`` is refused: see `open_book`.
+        """
+        return self._streams.depth(contract, overflow, capacity, events=events)
+
+    @overload
+    def open_book(
+        self,
+        contract: str,
+        *,
+        levels: int = 10,
+        overflow: Lossless,
+        capacity: int | None = None,
+        events: Literal[False] = False,
+    ) -> AbstractAsyncContextManager[BookStream[Book]]: ...
+
+    @overload
+    def open_book(
+        self,
+        contract: str,
+        *,
+        levels: int = 10,
+        overflow: Overflow = Overflow.CONFLATE,
+        capacity: int | None = None,
+        events: Literal[False] = False,
+    ) -> AbstractAsyncContextManager[BookStream[Book | Dropped]]: ...
+
+    @overload
+    def open_book(
+        self,
+        contract: str,
+        *,
+        levels: int = 10,
+        overflow: Overflow = Overflow.CONFLATE,
+        capacity: int | None = None,
+        events: Literal[True],
+    ) -> AbstractAsyncContextManager[BookStream[Book | Gap | Dropped]]: ...
+
+    def open_book(
+        self,
+        contract: str,
+        *,
+        levels: int = 10,
+        overflow: Overflow = Overflow.CONFLATE,
+        capacity: int | None = None,
+        events: bool = False,
+    ) -> AbstractAsyncContextManager[BookStream[Book | Gap | Dropped]]:
+        """Stream the best ``levels`` of both sides of the order book of ``contract``; conflated by default.
+
+        Each `Book` is whole, so none that was conflated is missed. Errors as `open_bars`.
+        """
+        return self._streams.book(contract, levels, overflow, capacity, events=events)
+
+    def recent_trades(self, contract: str, *, count: int | None = None, since: int | None = None) -> pa.Table:
+        """Return the last valid trades of a contract that a stream of trades or bars was opened for.
+
+        ``contract`` is as in `rejections`. The window is bounded by ``limits.recent_trades`` and
+        ``limits.recent_trades_s``; of it the last ``count`` that are not older than ``since`` (int64 ns) are given, in
+        order of arrival. Columns: ``contract_id``, ``ts_event``, ``ts_recv`` (int64 ns), ``price`` (float64),
+        ``volume`` (int64), ``side`` (int8, the values of `Side`). Raises `ContractError` for a product that nobody
+        knows, `ConfigError` if ``count`` is below 0.
+        """
+        if count is not None and count < 0:
+            raise ConfigError(f"count must not be below 0: {count}")
+        found = self._streams.market.known(contract)
+        return NO_TRADES if found is None else found.recent.table(count, since)
 
     def open_events(
         self, *, overflow: Overflow = Overflow.DROP_OLDEST, capacity: int | None = None

@@ -15,6 +15,7 @@ import trio
 from trio_projectx._config import Limits, Overflow
 from trio_projectx._errors import ConfigError
 from trio_projectx._redact import install_redaction
+from trio_projectx.callbacks import Callbacks
 from trio_projectx.connection.health import Health
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.board import EventBoard
@@ -25,7 +26,6 @@ from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.gateway import Gateway
 from trio_projectx.gateway_statistics import GatewayStatistics
 from trio_projectx.market import ContractId, PriceGrid, find_product
-from trio_projectx.market_data import MarketData
 from trio_projectx.replaying.ahead import Ahead, Pace
 from trio_projectx.replaying.files import Piece, Record, first_state, instruments, recorded
 from trio_projectx.replaying.frames import FramePlayer, in_contract
@@ -95,7 +95,7 @@ class Replay(Gateway):
             in_force=_in_force,
             on_wait=self.start if autostart else _nothing,
         )
-        MarketData.__init__(self, streams)
+        Callbacks.__init__(self, streams, world.exchange_ns, math.inf)
 
     def start(self) -> None:
         """Begin to play, if it has not begun."""

@@ -10,7 +10,7 @@ import attrs
 
 from trio_projectx._config import Limits, Overflow
 from trio_projectx._errors import ConfigError, TimeframeError
-from trio_projectx._events import Bar, BarRevised, Gap, GatewayEvent, Quote, Trade
+from trio_projectx._events import Bar, BarRevised, Book, Depth, Gap, GatewayEvent, Quote, Trade
 from trio_projectx._timeframe import Timeframe
 from trio_projectx._user_events import UserItem
 from trio_projectx.bars import Anchor, BarSet
@@ -28,9 +28,12 @@ from trio_projectx.flow.bar_options import (
 from trio_projectx.flow.bar_stream import BarStream
 from trio_projectx.flow.board import EventBoard
 from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.depth import BookStream, DepthOutlet, TopOutlet
 from trio_projectx.flow.keys import (
     bar_key,
     bar_stamp,
+    depth_key,
+    depth_stamp,
     event_key,
     event_stamp,
     quote_key,
@@ -43,6 +46,7 @@ from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.quotes import QuoteOutlet
 from trio_projectx.flow.seam import Seam
+from trio_projectx.flow.side import SideOutlet
 from trio_projectx.flow.stream import Feed, Pipe, Stream
 from trio_projectx.flow.subscriptions import Kind, Subscription
 from trio_projectx.flow.user_outlet import UserOutlet, item_key, item_stamp
@@ -217,12 +221,56 @@ class Streams:
         )
         outlet = QuoteOutlet(Feed(pipe), tell_gaps=events)
         pipeline.quotes.attach(outlet)
+        async with self._beside(pipeline, Kind.QUOTES, outlet, pipe):
+            outlet.is_open = True
+            yield Stream(pipe)
+
+    @asynccontextmanager
+    async def depth(
+        self, contract: str, overflow: Overflow, capacity: int | None, *, events: bool
+    ) -> AsyncGenerator[Stream[Depth | Gap]]:
+        """Open depth: see `MarketData.open_depth`."""
+        if overflow is Overflow.CONFLATE:
+            raise ConfigError(
+                "changes of a book cannot be conflated: open_book gives its newest state instead"
+            )
+        limit = self._capacity(capacity, overflow)
+        pipeline = await self._pipeline(contract)
+        name = f"depth of {pipeline.contract_id}"
+        pipe: Pipe[Depth | Gap] = self._pipe(name, limit, overflow, stamp=depth_stamp, key=depth_key)
+        outlet = DepthOutlet(Feed(pipe), tell_gaps=events)
+        pipeline.depth.attach(outlet)
+        async with self._beside(pipeline, Kind.DEPTH, outlet, pipe):
+            pipeline.depth.begin(outlet)
+            yield Stream(pipe)
+
+    @asynccontextmanager
+    async def book(
+        self, contract: str, levels: int, overflow: Overflow, capacity: int | None, *, events: bool
+    ) -> AsyncGenerator[BookStream[Book | Gap]]:
+        """Open a book: see `MarketData.open_book`."""
+        if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
+            raise ConfigError(f"levels must be a whole number, 1 or more, not {levels!r:.40}")
+        limit = self._capacity(capacity, overflow)
+        pipeline = await self._pipeline(contract)
+        name = f"book of {pipeline.contract_id}"
+        pipe: Pipe[Book | Gap] = self._pipe(name, limit, overflow, stamp=depth_stamp, key=depth_key)
+        outlet = TopOutlet(Feed(pipe), levels, tell_gaps=events)
+        pipeline.depth.attach(outlet)
+        async with self._beside(pipeline, Kind.DEPTH, outlet, pipe):
+            pipeline.depth.begin(outlet)
+            yield BookStream(pipe, outlet)
+
+    @asynccontextmanager
+    async def _beside(
+        self, pipeline: ContractPipeline, kind: Kind, outlet: SideOutlet, pipe: Pipe[T]
+    ) -> AsyncGenerator[None]:
+        """Subscribe for an outlet that was attached, and end it with the block."""
         try:
-            async with self._subscribed(Kind.QUOTES, pipeline.contract_id):
-                outlet.is_open = True
-                yield Stream(pipe)
+            async with self._subscribed(kind, pipeline.contract_id):
+                yield
         finally:
-            pipeline.quotes.detach(outlet)
+            pipeline.sides[kind].drop(outlet)
             pipe.close()
 
     @asynccontextmanager

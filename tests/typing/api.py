@@ -137,3 +137,18 @@ async def record_and_replay(gateway: px.Gateway) -> None:
 async def bars_of_anything(gateway: px.Gateway) -> None:
     async with gateway.open_bars("MNQ", "1m") as stream:
         assert_type(await stream.receive(), px.Bar)
+
+
+async def depth(gateway: px.Gateway) -> None:
+    async with gateway.open_depth("MNQ") as changes:
+        assert_type(await changes.receive(), px.Depth)
+    async with gateway.open_depth("MNQ", events=True) as told:
+        assert_type(await told.receive(), px.Depth | px.Gap)
+    async with gateway.open_depth("MNQ", overflow=px.Overflow.DROP_OLDEST) as dropping:
+        assert_type(await dropping.receive(), px.Depth | px.Gap | px.Dropped)
+    async with gateway.open_book("MNQ", overflow=px.Overflow.BLOCK) as books:
+        assert_type(await books.receive(), px.Book)
+        assert_type(books.newest, px.Book | None)
+    async with gateway.open_book("MNQ") as newest:
+        assert_type(await newest.receive(), px.Book | px.Dropped)
+    assert_type(gateway.recent_trades("MNQ", count=5), pa.Table)

@@ -54,7 +54,7 @@ from trio_projectx.signalr import (
 #: Records that wait to be sent. They are subscriptions and pings: few, and small.
 _OUTBOX: Final = 4096
 #: How long the Close record may take when an epoch is left; the transport's own close comes after it.
-_FAREWELL_S: Final = 1.0
+_FAREWELL_S: Final = 0.4
 
 
 @attrs.define(slots=True)
@@ -142,7 +142,7 @@ class Epoch(Generic[D]):
 
         `error` is a `ConnectionLost` if the epoch had been live. It is there, and `over` is set, before the
         connection is closed: a peer that is silent would otherwise keep everybody waiting. `stop`, and cancellation,
-        end the epoch without an error; the closing is shielded and takes ``close_s`` and a second at most.
+        end the epoch without an error; the closing is shielded and takes ``close_s`` and 0.4 s at most.
         """
         try:
             with self._scope:

@@ -47,7 +47,7 @@ from trio_projectx.flow.background import open_background_tasks, reraise, withou
 __all__ = ["CloseReason", "Transport", "TransportClosed", "UpgradeRefused", "open_transport"]
 
 _ABNORMAL: Final = 1006
-_QUEUE: Final = 4
+_QUEUE: Final = 2
 """Messages received ahead: one of them is what one read gave (64 KiB), so this is memory, not latency."""
 _PINGS: Final = 256
 """Pings that may be unanswered at once, so that a peer which answers none costs no memory without end."""

@@ -19,13 +19,16 @@ class EventBoard:
     def __init__(self) -> None:
         self._feeds: tuple[Feed[GatewayEvent], ...] = ()
         self._listeners: tuple[Listener, ...] = ()
+        self._is_over = False
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with every event from now on."""
         self._listeners = (*self._listeners, listener)
 
     def attach(self, feed: Feed[GatewayEvent]) -> None:
-        """Give ``feed`` every event from now on."""
+        """Give ``feed`` every event from now on; there are none after the end."""
+        if self._is_over:
+            feed.end()
         self._feeds = (*self._feeds, feed)
 
     def detach(self, feed: Feed[GatewayEvent]) -> None:
@@ -41,5 +44,6 @@ class EventBoard:
 
     def end(self) -> None:
         """End all streams: the gateway is closing."""
+        self._is_over = True
         for feed in self._feeds:
             feed.end()

@@ -13,6 +13,7 @@ from trio_projectx._config import Limits
 from trio_projectx._errors import ConnectionLost
 from trio_projectx.flow.contract_items import ContractStatistics as ContractStatistics
 from trio_projectx.flow.contract_items import Task, Tasks, Valid, statistics_of
+from trio_projectx.flow.depth import DepthFlow
 from trio_projectx.flow.fills import Fills, NoFills
 from trio_projectx.flow.gaps import Broken, Covered, GapWatch
 from trio_projectx.flow.inbox import Inbox
@@ -22,7 +23,10 @@ from trio_projectx.flow.marks import GapMark, Mark, WakeMark
 from trio_projectx.flow.outlets import TradeOutlet
 from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.quotes import QuoteFlow
+from trio_projectx.flow.recent import RecentTrades
 from trio_projectx.flow.rules import make_validator
+from trio_projectx.flow.side import SideFlow
+from trio_projectx.flow.subscriptions import Kind
 from trio_projectx.flow.surroundings import Alone, Surroundings
 from trio_projectx.flow.taps import Taps
 from trio_projectx.market import (
@@ -65,6 +69,9 @@ class ContractPipeline:
         self._is_covered = False
         self._validator = make_validator(contract_id, grid, limits, self._around.tell)
         self.quotes = QuoteFlow(contract_id, grid, limits, self._around, self._taps)
+        self.depth = DepthFlow(contract_id, grid, limits, self._around, self._taps)
+        self.sides: dict[Kind, SideFlow] = {Kind.QUOTES: self.quotes, Kind.DEPTH: self.depth}
+        self.recent = RecentTrades(contract_id, grid, limits.recent_trades, limits.recent_trades_s)
         self._outlets: tuple[TradeOutlet, ...] = ()
         self.inbox = Inbox[_Item](f"{contract_id} batches", limits.batches_in_flight)
         self._clock: EventClock | None = None  # None before the first trade
@@ -95,8 +102,8 @@ class ContractPipeline:
 
     @property
     def rejections(self) -> tuple[Rejection, ...]:
-        """The last rejected trades, and the last rejected fields of quotes, oldest first."""
-        return (*self._validator.rejections, *self.quotes.rejections)
+        """The last rejected trades, fields of quotes and rows of depth, of each the oldest first."""
+        return (*self._validator.rejections, *self.quotes.rejections, *self.depth.rejections)
 
     @property
     def quarantined(self) -> tuple[Rejection, ...]:
@@ -159,7 +166,7 @@ class ContractPipeline:
         released = self._validator.leave(line, ts_recv)
         await self._pass_on(released, self._serial)
         if released is None:
-            self._nudge()  # what it held back waits no longer
+            self.nudge()  # what it held back waits no longer
 
     async def lack(self, broken: Broken) -> None:
         """Trades are missing from here on, until the next one or until `Covered` says otherwise."""
@@ -185,7 +192,7 @@ class ContractPipeline:
             self._around.stamped(self.contract_id, batch.ts_event[-1], ts_recv, now)
             await self._pass_on(batch, serial, counted=True)
         else:
-            self._nudge()
+            self.nudge()
 
     def _elsewhere(self, batch: TradeBatch | None) -> int:
         """Take over the validator's counts; return how many trades more are now in one of them, or in ``batch``."""
@@ -215,12 +222,12 @@ class ContractPipeline:
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count trades, or fields of a quote, that the decoder could not even read."""
         if refusal.target != TRADE:
-            self.quotes.refuse(refusal, ts_recv)
+            self.quotes.refuse(refusal, ts_recv)  # one of depth names no contract
             return
         self._validator.refuse(refusal.reason, refusal.detail, ts_recv, refusal.count)
         self.counts.waiting_raw -= refusal.count
         self.counts.rejected += refusal.count
-        self._nudge()
+        self.nudge()
 
     async def merge(self, quote: WireQuote, ts_recv: int, line: int = 0, now: float = 0.0) -> None:
         """Merge a sparse quote and give the whole state to the quote streams."""
@@ -243,8 +250,9 @@ class ContractPipeline:
         """End all streams: the gateway is closing."""
         for outlet in self._outlets:
             outlet.end()
-        for quote_outlet in self.quotes.outlets:
-            quote_outlet.feed.end()
+        for side in self.sides.values():
+            for side_outlet in side.outlets:
+                side_outlet.end()
 
     # -- the contract task
 
@@ -330,11 +338,7 @@ class ContractPipeline:
         is_busy = self._is_coming() or self.counts.unlevel or self._gap.is_open
         return None if is_busy else self._clock
 
-    def proved(self) -> None:
-        """Something was proved: look whether a bar may close now."""
-        self._nudge()
-
-    def _nudge(self) -> None:
+    def nudge(self) -> None:
         """Let the contract task look again when what was on its way has come to nothing."""
         if not self.counts.waiting_raw:
             self.inbox.nudge()
@@ -375,6 +379,7 @@ class ContractPipeline:
             await self._end_gap(item.batch.ts_event[0])
         youngest = max(item.batch.ts_event)
         self._gap.last_ts = item.batch.ts_event[-1]
+        self.recent.add(item.batch)
         if self._clock is None or youngest > self._clock.ts_event:
             self._clock = EventClock(youngest, trio.current_time())
         outlets = [outlet for outlet in self._outlets if item.serial > outlet.since]
@@ -391,4 +396,5 @@ class ContractPipeline:
 
     def statistics(self) -> ContractStatistics:
         """Return a snapshot of the counts."""
-        return statistics_of(self.contract_id, self.counts, self._validator, self.quotes.merged, self._gaps)
+        merged, depth = self.quotes.merged, self.depth.counts
+        return statistics_of(self.contract_id, self.counts, self._validator, merged, depth, self._gaps)

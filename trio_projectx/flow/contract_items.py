@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from trio_projectx.flow.ledger import TradeCounts
-from trio_projectx.market import RejectedCounts, TradeBatch, Validator
+from trio_projectx.market import DepthCounts, RejectedCounts, TradeBatch, Validator
 
 
 @attrs.frozen(slots=True)
@@ -56,6 +56,8 @@ class ContractStatistics:
     rejected: RejectedCounts
     in_flight: int
     quotes: int
+    depth: DepthCounts
+    """In rows of the order book."""
     rejection_bursts: int
     """Times at which a tenth of the trades or more were rejected; each is logged as it begins."""
     duplicates: int
@@ -65,7 +67,7 @@ class ContractStatistics:
 
 
 def statistics_of(
-    contract_id: str, counts: TradeCounts, validator: Validator, quotes: int, gaps: int
+    contract_id: str, counts: TradeCounts, validator: Validator, quotes: int, depth: DepthCounts, gaps: int
 ) -> ContractStatistics:
     """Return a snapshot of the counts of a contract."""
     return ContractStatistics(
@@ -75,6 +77,7 @@ def statistics_of(
         rejected=validator.rejected,
         in_flight=counts.waiting_raw + counts.held + counts.unlevel + counts.waiting_valid,
         quotes=quotes,
+        depth=depth,
         rejection_bursts=validator.rejection_bursts,
         duplicates=counts.duplicates,
         gaps=gaps,

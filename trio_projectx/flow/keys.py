@@ -9,10 +9,12 @@ from collections.abc import Hashable
 from trio_projectx._events import (
     Bar,
     BarRevised,
+    Book,
     BuilderFailed,
     BuilderRecovered,
     CacheQuarantined,
     CapacityChanged,
+    Depth,
     Gap,
     GapFilled,
     GapFillFailed,
@@ -31,6 +33,13 @@ from trio_projectx._events import (
     StreamFilling,
     Trade,
     TradesLate,
+)
+from trio_projectx._handler_events import (
+    HandlerFailed,
+    HandlerRecovered,
+    HandlerSkipped,
+    HandlerSlow,
+    HandlerStopped,
 )
 
 
@@ -70,13 +79,23 @@ def quote_key(item: Quote | Gap) -> Hashable:
     return item.contract_id if isinstance(item, Quote) else item
 
 
+def depth_stamp(item: Depth | Book | Gap) -> int:
+    """Return its stamp."""
+    return item.start if isinstance(item, Gap) else item.ts_event
+
+
+def depth_key(item: Depth | Book | Gap) -> Hashable:
+    """Return the contract."""
+    return item if isinstance(item, Gap) else item.contract_id
+
+
 def event_stamp(item: GatewayEvent) -> int:
     """Return when it was told, by our clock."""
     return item.at
 
 
 def event_key(item: GatewayEvent) -> Hashable:
-    """Return its kind, and whose it is: of which hub, of which bars, of which records, which journal and file."""
+    """Return its kind, and whose it is: of which hub, bars, records, journal and file, handler."""
     match item:
         case HubStateChanged():
             return type(item), item.hub
@@ -103,5 +122,9 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.name
         case JournalFailed() | JournalRecovered() | JournalOverflowed() | JournalSlow():
             return type(item), item.journal
+        case HandlerSkipped():
+            return type(item), item.handler, item.reason
+        case HandlerFailed() | HandlerRecovered() | HandlerSlow() | HandlerStopped():
+            return type(item), item.handler
         case _:
             return type(item), None

@@ -9,7 +9,7 @@ import attrs
 
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.gaps import Broken
-from trio_projectx.flow.quotes import QuoteFlow
+from trio_projectx.flow.side import SideFlow
 from trio_projectx.flow.subscriptions import Kind
 
 
@@ -53,10 +53,11 @@ class Notice:
 
     async def act(self) -> None:
         """Tell the contract; called by the validator task."""
-        if self.kind is Kind.TRADES:
+        side = self.contract.sides.get(self.kind)
+        if side is None:
             await self._of_trades(self.contract)
         else:
-            await self._of_quotes(self.contract.quotes)
+            await self._beside(side)
 
     async def _of_trades(self, contract: ContractPipeline) -> None:
         match self.what:
@@ -70,13 +71,13 @@ class Notice:
             case What.LEAVE:
                 await contract.leave(self.line, Broken(self.cause, self.serial, self.at_ns), self.at_ns)
 
-    async def _of_quotes(self, quotes: QuoteFlow) -> None:
+    async def _beside(self, side: SideFlow) -> None:
         match self.what:
             case What.JOIN:
-                quotes.join(self.line, self.at_ns)
+                side.join(self.line, self.at_ns)
             case What.ACKNOWLEDGED:
-                quotes.acknowledged(self.line)
+                side.acknowledged(self.line)
             case What.SETTLE:
-                await quotes.settle(self.line, self.at_ns)
+                await side.settle(self.line, self.at_ns)
             case What.LEAVE:
-                await quotes.leave(self.line, self.cause, self.at_ns)
+                await side.leave(self.line, self.cause, self.at_ns)

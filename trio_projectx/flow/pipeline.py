@@ -18,11 +18,11 @@ from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.contract_items import ContractStatistics
 from trio_projectx.flow.fills import Fills
 from trio_projectx.flow.ledger import Ledger
-from trio_projectx.flow.loss import Loss
+from trio_projectx.flow.loss import Loss, loss_of
 from trio_projectx.flow.marks import LineMark, LossMark
 from trio_projectx.flow.notices import Notice, Order, What
 from trio_projectx.flow.room import BufferStatistics, Room
-from trio_projectx.flow.subscriptions import Kind, Subscription
+from trio_projectx.flow.subscriptions import Subscription
 from trio_projectx.flow.surroundings import Alone, Surroundings
 from trio_projectx.flow.taps import Taps
 from trio_projectx.market import (
@@ -36,7 +36,7 @@ from trio_projectx.market import (
     find_product,
     join_decoded,
 )
-from trio_projectx.market.wire import TRADE
+from trio_projectx.market.wire import DEPTH, TRADE
 from trio_projectx.signalr import JsonValue
 
 #: How long streams wait for what was read before a loss, before they are told of it without that.
@@ -51,6 +51,7 @@ class _Read:
 
     trades: list[tuple[ContractPipeline, list[WireTrade]]]
     quotes: list[tuple[ContractPipeline, WireQuote]]
+    depth: list[tuple[ContractPipeline, JsonValue]]
     refusals: list[tuple[ContractPipeline, Refusal]]
     ts_recv: int
     serial: int
@@ -76,7 +77,9 @@ class PipelineStatistics:
     unrouted_quotes: int
     null_entries: int
     """``null`` where a trade or quote could have been; the service sends these (GATEWAY.md section 4)."""
+    unrouted_depths: int
     depths: int
+    """Records of depth."""
     user_events: int
     logouts: int
     unknown_targets: int
@@ -92,6 +95,7 @@ class _Counts:
     unrouted_trades: int = 0
     unrouted_quotes: int = 0
     null_entries: int = 0
+    unrouted_depths: int = 0
     depths: int = 0
     user_events: int = 0
     logouts: int = 0
@@ -176,7 +180,7 @@ class MarketPipeline:
         Cancelling the wait loses nothing.
         """
         self._count(found)
-        if not (found.trades or found.quotes or found.refusals):
+        if not (found.trades or found.quotes or found.refusals or found.depth):
             return
         self.room.put()
         self._send.send_nowait(self._route(found, ts_recv, line, trio.current_time() if now is None else now))
@@ -207,7 +211,7 @@ class MarketPipeline:
         contract = self._contracts.get(wanted.contract_id)
         if contract is None:
             return True
-        return contract.is_level(line) if wanted.kind is Kind.TRADES else contract.quotes.is_level(line)
+        return contract.sides.get(wanted.kind, contract).is_level(line)
 
     def _note(self, what: What, line: int, wanted: Subscription, cause: str = "", ahead: int = 0) -> None:
         contract = self._contracts.get(wanted.contract_id)
@@ -247,7 +251,7 @@ class MarketPipeline:
     def proved(self) -> None:
         """Something was proved; quiet bars may close now."""
         for contract in self._contracts.values():
-            contract.proved()
+            contract.nudge()
 
     # -- the end of streams
 
@@ -255,9 +259,7 @@ class MarketPipeline:
         """Break the streams that need ``wanted``; the hub refuses it."""
         contract = self._contracts.get(wanted.contract_id)
         if contract is not None:
-            is_trades = wanted.kind is Kind.TRADES
-            outlets = contract.outlets if is_trades else ()
-            Loss(error, contract, outlets, () if is_trades else contract.quotes.outlets).tell()
+            loss_of(contract, error, wanted.kind).tell()
 
     def lose(self, error: ConnectionLost) -> Awaitable[None]:
         """Break the streams that are open now with ``error``, behind everything that was read before it.
@@ -267,7 +269,7 @@ class MarketPipeline:
         mark, now = LossMark(str(error)), trio.current_time()
         self._taps.show(lambda tap: tap.mark(mark, now))
         contracts = self._contracts.values()
-        return self._lose(_Lost([Loss(error, each, each.outlets, each.quotes.outlets) for each in contracts]))
+        return self._lose(_Lost([loss_of(each, error) for each in contracts]))
 
     async def _lose(self, lost: _Lost) -> None:
         with trio.move_on_after(_TELL_S):
@@ -294,6 +296,7 @@ class MarketPipeline:
             records=self._counts.records,
             unrouted_trades=self._counts.unrouted_trades,
             unrouted_quotes=self._counts.unrouted_quotes,
+            unrouted_depths=self._counts.unrouted_depths,
             null_entries=self._counts.null_entries,
             depths=self._counts.depths,
             user_events=self._counts.user_events,
@@ -307,14 +310,14 @@ class MarketPipeline:
         counts = self._counts
         counts.records += decoded.records
         counts.null_entries += decoded.null_entries
-        counts.depths += decoded.depths
+        counts.depths += len(decoded.depth)
         counts.user_events += decoded.user_events
         counts.logouts += decoded.logouts
         counts.unknown_targets += decoded.unknown_targets
 
     def _route(self, decoded: Decoded, ts_recv: int, line: int, now: float) -> _Read:
         self.serial += 1
-        read = _Read([], [], [], ts_recv, self.serial, line, now)
+        read = _Read([], [], [], [], ts_recv, self.serial, line, now)
         for contract_id, trades in decoded.trades.items():
             contract = self._received(contract_id, len(trades))
             if contract is not None:
@@ -331,6 +334,13 @@ class MarketPipeline:
             else:
                 read.quotes.append((contract, quote))
                 self._around.heard(contract_id, now)
+        for contract_id, rows in decoded.depth:
+            contract = self._contracts.get(contract_id)
+            if contract is None:
+                self._counts.unrouted_depths += 1
+            else:
+                read.depth.append((contract, rows))
+                self._around.heard(contract_id, now)
         return read
 
     def _received(self, contract_id: str | None, n: int) -> ContractPipeline | None:
@@ -346,7 +356,8 @@ class MarketPipeline:
         if refusal.target == TRADE:
             return self._received(refusal.contract_id, refusal.count)
         contract = self._contracts.get(refusal.contract_id or "")
-        self._counts.unrouted_quotes += contract is None
+        self._counts.unrouted_depths += refusal.target == DEPTH
+        self._counts.unrouted_quotes += contract is None and refusal.target != DEPTH
         return contract
 
     async def _validate(self) -> None:
@@ -368,3 +379,5 @@ class MarketPipeline:
             contract.refuse(refusal, read.ts_recv)
         for contract, quote in read.quotes:
             await contract.merge(quote, read.ts_recv, read.line, read.now)
+        for contract, rows in read.depth:
+            await contract.depth.judge(rows, read.ts_recv, read.line)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import attrs
 
 from trio_projectx._config import Limits
+from trio_projectx._errors import TrioProjectXError
 from trio_projectx._events import Gap, Quote
 from trio_projectx.flow.rules import make_merger
+from trio_projectx.flow.side import Missing, SideOutlet
 from trio_projectx.flow.stream import Feed
 from trio_projectx.flow.surroundings import Surroundings
 from trio_projectx.flow.taps import Taps
@@ -23,6 +25,14 @@ class QuoteOutlet:
     """Whether its subscription was acknowledged: before that nothing can be missing."""
     has_missed: bool = False
     """Whether it was there when a gap began that it has not been told of."""
+
+    def fail(self, error: TrioProjectXError) -> None:
+        """Break the stream."""
+        self.feed.fail(error)
+
+    def end(self) -> None:
+        """End the stream."""
+        self.feed.end()
 
 
 class QuoteFlow:
@@ -42,9 +52,7 @@ class QuoteFlow:
         self._merger = make_merger(contract_id, grid, limits, around.tell)
         self._lines: set[int] = set()
         self._bringing: set[int] = set()  # those of them that were acknowledged, or have brought something
-        self._joined_ns = 0  # when the first of them did
-        self._last_ts: int | None = None
-        self._gap: tuple[int, str] | None = None
+        self._missing = Missing(contract_id)
         self.outlets: tuple[QuoteOutlet, ...] = ()
         self.merged = 0
 
@@ -52,7 +60,7 @@ class QuoteFlow:
         """Give every quote from the next one on to ``outlet`` too."""
         self.outlets = (*self.outlets, outlet)
 
-    def detach(self, outlet: QuoteOutlet) -> None:
+    def drop(self, outlet: SideOutlet) -> None:
         """Give ``outlet`` nothing more; with the last one goes what is known of the quote.
 
         From then on updates are missed, and a sparse quote says only what changed: an old field is no fact any more.
@@ -60,7 +68,7 @@ class QuoteFlow:
         self.outlets = tuple(each for each in self.outlets if each is not outlet)
         if not self.outlets:
             self._merger.forget()
-            self._gap = None
+            self._missing.forget()
 
     def is_level(self, line: int) -> bool:
         """Whether ``line`` has brought what the others have brought."""
@@ -69,7 +77,7 @@ class QuoteFlow:
     def join(self, line: int, at_ns: int = 0) -> None:
         """``line`` is about to ask for the quotes; ``at_ns`` is what the exchange's clock shows."""
         if not self._lines:
-            self._joined_ns = at_ns
+            self._missing.joined_ns = at_ns
         self._lines.add(line)
         self._merger.join(line)
 
@@ -89,7 +97,7 @@ class QuoteFlow:
             return
         if self._merger.counts.waiting and not self._merger.is_level(line):
             self._merger.forget()
-            self._begin_gap(cause)
+            self._missing.begin(self.outlets, cause)
         await self._deliver(self._merger.settle(line, ts_recv))
 
     async def leave(self, line: int, cause: str, at_ns: int) -> None:
@@ -102,7 +110,7 @@ class QuoteFlow:
         is_covered = any(self._merger.is_level(each) for each in self._bringing)
         if is_missed and not is_covered:
             self._merger.forget()
-            self._begin_gap(cause)
+            self._missing.begin(self.outlets, cause)
         if not is_covered and self._bringing:
             await self._deliver(self._merger.lead(min(self._bringing), at_ns))
         await self._deliver(self._merger.leave(line, at_ns))
@@ -111,12 +119,6 @@ class QuoteFlow:
     def rejections(self) -> tuple[Rejection, ...]:
         """The last rejected fields, oldest first."""
         return self._merger.rejections
-
-    def _begin_gap(self, cause: str) -> None:
-        for outlet in self.outlets:
-            outlet.has_missed = True
-        if self._gap is None and self.outlets:
-            self._gap = (self._joined_ns if self._last_ts is None else self._last_ts, cause)
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count fields that the decoder could not read."""
@@ -141,18 +143,10 @@ class QuoteFlow:
         """Give it to the streams, behind the gap that it ends."""
         if self._taps.is_open:
             self._taps.show(lambda tap: tap.merged(quote))
-        gap = self._gap_before(quote.ts_event)
-        self._last_ts = quote.ts_event
+        gap = self._missing.before(quote.ts_event)
         for outlet in self.outlets:
             missed, outlet.has_missed = outlet.has_missed, False
             if gap is not None and missed and outlet.tell_gaps and outlet.is_open:
                 await outlet.feed.deliver((gap, quote))
             else:
                 await outlet.feed.deliver((quote,))
-
-    def _gap_before(self, ts_event: int) -> Gap | None:
-        opened, self._gap = self._gap, None
-        if opened is None:
-            return None
-        start, cause = opened
-        return Gap(self._contract_id, start, max(start, ts_event), cause)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from trio_projectx._config import Limits
 from trio_projectx._events import DataEvent
-from trio_projectx.market import PriceGrid, QuoteMerger, Validator
+from trio_projectx.market import DepthJudge, PriceGrid, QuoteMerger, Validator
 
 
 def make_validator(
@@ -41,5 +41,19 @@ def make_merger(
         stamp_max_ns=limits.stamp_max_ns,
         rejections_kept=limits.rejections_kept,
         crossed=limits.crossed_quotes,
+        tell=tell,
+    )
+
+
+def make_judge(
+    contract_id: str, grid: PriceGrid, limits: Limits, tell: Callable[[DataEvent], None]
+) -> DepthJudge:
+    """Return what judges its depth."""
+    return DepthJudge(
+        contract_id,
+        grid,
+        stamp_min_ns=limits.stamp_min_ns,
+        stamp_max_ns=limits.stamp_max_ns,
+        rejections_kept=limits.rejections_kept,
         tell=tell,
     )

@@ -17,6 +17,7 @@ class Kind(enum.Enum):
 
     TRADES = "ContractTrades"
     QUOTES = "ContractQuotes"
+    DEPTH = "ContractMarketDepth"
     ACCOUNTS = "Accounts"
     ORDERS = "Orders"
     POSITIONS = "Positions"

@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 from trio_projectx._events import Quote
 from trio_projectx._logs import fields
 from trio_projectx.flow.marks import Mark
-from trio_projectx.market import PriceGrid, TradeBatch
+from trio_projectx.market import DepthUpdate, PriceGrid, TradeBatch
 
 _log: Final = logging.getLogger("trio_projectx")
 
@@ -41,6 +41,10 @@ class Tap(Protocol):
 
     def missing(self, contract_id: str) -> None:
         """Before the next trades of a contract some may be missing."""
+        ...
+
+    def depth(self, contract_id: str, update: DepthUpdate, grid: PriceGrid) -> None:
+        """Rows of depth were found valid, and go to the streams."""
         ...
 
     def merged(self, quote: Quote) -> None:

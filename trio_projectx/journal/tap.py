@@ -19,11 +19,11 @@ from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.taps import Taps
 from trio_projectx.journal.options import JournalOptions
 from trio_projectx.journal.recorder import Recorder, open_recorder
-from trio_projectx.market import PriceGrid, TradeBatch
+from trio_projectx.market import DepthUpdate, PriceGrid, TradeBatch
 
 _DAY_NS: Final = 86_400_000_000_000
 
-What: TypeAlias = Literal["frames", "trades", "quotes"]
+What: TypeAlias = Literal["frames", "trades", "quotes", "depth"]
 """What a gateway can record."""
 
 
@@ -78,6 +78,11 @@ class JournalTap:
     def missing(self, contract_id: str) -> None:
         """Note that trades may be missing."""
         self.recorder.missing(contract_id)
+
+    def depth(self, contract_id: str, update: DepthUpdate, grid: PriceGrid) -> None:
+        """Record rows of depth."""
+        if "depth" in self.what:
+            self.recorder.depth(contract_id, update, grid)
 
     def merged(self, quote: Quote) -> None:
         """Record a quote."""

@@ -1,16 +1,19 @@
 """From records of the market hub to valid trades and quotes. Pure: no I/O, no clock, no task.
 
 In the order in which data flows: `Decoder` turns a text of the hub into wire trades and quotes by contract,
-`Validator` the trades of a contract into a `TradeBatch`, `QuoteMerger` its sparse quotes into whole ones,
-`DepthJudge` its depth into valid rows. Each contract has its own of each, on the `PriceGrid` of its product.
+`Validator` the trades of a contract into a `TradeBatch`, `QuoteMerger` its sparse quotes into whole ones, `DepthJudge`
+its depth into valid rows, and `OrderBook` these into the levels of its book. Each contract has its own of each, on the
+`PriceGrid` of its product.
 """
 
 from __future__ import annotations
 
+from trio_projectx._items import DepthKind
 from trio_projectx.market.batch import TradeBatch
+from trio_projectx.market.book import OrderBook
 from trio_projectx.market.contracts import ContractId, Product, find_product, front_month, products
 from trio_projectx.market.decode import Decoded, Decoder, Refusal, join_decoded
-from trio_projectx.market.depth import DepthCounts, DepthJudge, DepthKind, DepthRow, DepthUpdate
+from trio_projectx.market.depth import DepthCounts, DepthJudge, DepthRow, DepthUpdate
 from trio_projectx.market.grid import PriceGrid
 from trio_projectx.market.quotes import QuoteCounts, QuoteMerger
 from trio_projectx.market.reasons import Reason, RejectedCounts, Rejection
@@ -33,6 +36,7 @@ __all__ = [
     "DepthKind",
     "DepthRow",
     "DepthUpdate",
+    "OrderBook",
     "PriceGrid",
     "Product",
     "QuoteCounts",

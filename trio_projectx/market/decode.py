@@ -34,10 +34,13 @@ from trio_projectx.market.wire import (
     WireQuote,
     WireTrade,
 )
+from trio_projectx.signalr.codec import is_heavy
 
 if TYPE_CHECKING:
     from trio_projectx.signalr import JsonValue
 
+#: Characters above which a text is looked at as a whole first: what is shorter cannot come to much.
+_LONG: Final = 1 << 19
 _PING: Final = b'{"type":6}'
 _TRADE, _QUOTE, _DEPTH, _LOGOUT = (name.lower() for name in (TRADE, QUOTE, DEPTH, LOGOUT))
 _USER: Final = frozenset(name.lower() for name in USER)
@@ -74,8 +77,8 @@ class Decoded:
     """How many records these were, pings included."""
     null_entries: int = 0
     """``null`` where a trade or a quote could have been."""
-    depths: int = 0
-    """Records of ``GatewayDepth``, which nothing uses yet."""
+    depth: Sequence[tuple[str, JsonValue]] = attrs.Factory(list[tuple[str, "JsonValue"]])
+    """Routing contract id and rows of the order book as they came (`DepthJudge` judges them), in order of arrival."""
     user_events: int = 0
     """Records of the user hub's events, which nothing uses yet."""
     logouts: int = 0
@@ -99,6 +102,9 @@ class Decoder:
         That is so when any of them is not a ping or an invocation (without id) of ``GatewayTrade``,
         ``GatewayQuote`` or ``GatewayDepth`` in a shape that the service is known to use.
         """
+        # Rows of the book are plain JSON here; what they come to is estimated where a text is longer than a usual read.
+        if len(text) > _LONG and is_heavy(text):
+            return None
         # Record by record: one pass over all of them (`decode_lines`) cannot tell `{}{}` and an empty record
         # from two good ones, and the checks for that cost what it saves (benchmarked: equal).
         try:
@@ -129,12 +135,13 @@ class Decoder:
             return _exact_trades(arguments)
         if name == _QUOTE:
             return _exact_quotes(arguments)
+        if name == _DEPTH:
+            return _exact_depth(arguments)
         return Decoded(
             records=1,
-            depths=int(name == _DEPTH),
             user_events=int(name in _USER),
             logouts=int(name == _LOGOUT),
-            unknown_targets=int(name not in (_DEPTH, _LOGOUT) and name not in _USER),
+            unknown_targets=int(name != _LOGOUT and name not in _USER),
         )
 
 
@@ -154,7 +161,7 @@ def join_decoded(parts: Iterable[Decoded]) -> Decoded:
         refusals.list(),
         records=sum(part.records for part in parts),
         null_entries=sum(part.null_entries for part in parts),
-        depths=sum(part.depths for part in parts),
+        depth=[each for part in parts for each in part.depth],
         user_events=sum(part.user_events for part in parts),
         logouts=sum(part.logouts for part in parts),
         unknown_targets=sum(part.unknown_targets for part in parts),
@@ -165,7 +172,7 @@ def _gather(found: Iterable[Record], records: int) -> Decoded:
     """Sort usual records by kind and contract; the hot path of a live feed."""
     trades: dict[str, list[WireTrade]] = {}
     quotes: list[tuple[str, WireQuote]] = []
-    depths = 0
+    depth: list[tuple[str, JsonValue]] = []
     for record in found:
         if isinstance(record, TradeRecord):
             contract_id, entries = record.arguments
@@ -177,17 +184,18 @@ def _gather(found: Iterable[Record], records: int) -> Decoded:
         elif isinstance(record, QuoteRecord):
             quotes.append(record.arguments)
         else:
-            depths += 1
-    return Decoded(trades, quotes, records=records, depths=depths)
+            depth.append(record.arguments)
+    return Decoded(trades, quotes, records=records, depth=depth)
 
 
 def _gather_loose(found: Iterable[LooseRecord], records: int) -> Decoded:
     trades: dict[str, list[WireTrade]] = {}
     quotes: list[tuple[str, WireQuote]] = []
-    depths = nulls = 0
+    depth: list[tuple[str, JsonValue]] = []
+    nulls = 0
     for record in found:
         if isinstance(record, DepthRecord):
-            depths += 1
+            depth.append(record.arguments)
         elif isinstance(record, LooseTradeRecord):
             contract_id, data = record.arguments
             entries = data if isinstance(data, list) else [data]
@@ -201,7 +209,7 @@ def _gather_loose(found: Iterable[LooseRecord], records: int) -> Decoded:
                 nulls += 1
             else:
                 quotes.append((contract_id, quote))
-    return Decoded(trades, quotes, records=records, depths=depths, null_entries=nulls)
+    return Decoded(trades, quotes, records=records, depth=depth, null_entries=nulls)
 
 
 class _Refusals:
@@ -253,6 +261,11 @@ def _exact_quotes(arguments: Sequence[JsonValue]) -> Decoded:
         refusals.add((QUOTE, contract_id, fault.reason), fault.path("arguments[1]"))
     quotes = [] if quote is None else [(contract_id, quote)]
     return Decoded(quotes=quotes, refusals=refusals.list(), records=1)
+
+
+def _exact_depth(arguments: Sequence[JsonValue]) -> Decoded:
+    routed = _route(arguments)
+    return _refused(DEPTH, None, _NO_ROUTE) if routed is None else Decoded(depth=[routed], records=1)
 
 
 def _route(arguments: Sequence[JsonValue]) -> tuple[str, JsonValue] | None:

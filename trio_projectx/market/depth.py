@@ -1,4 +1,4 @@
-"""What the wire says of the order book, judged row by row; the book itself is made elsewhere.
+"""What the wire says of the order book, judged row by row; the book itself is made in `book`.
 
 The shapes are GATEWAY.md section 2.3: a list of rows (or one), each with a type, a price and two sizes, of which the
 one that is above 0 counts. Rows of the best prices are pointers to the book's top.
@@ -6,13 +6,13 @@ one that is above 0 counts. Rows of the best prices are pointers to the book's t
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from trio_projectx._events import RejectionBurst
+from trio_projectx._items import BookTop, DepthKind
 from trio_projectx._redact import escape
 from trio_projectx.market.exact import Fault, Fields, json_type
 from trio_projectx.market.grid import PriceGrid
@@ -30,23 +30,6 @@ if TYPE_CHECKING:
     from trio_projectx.signalr import JsonValue
 
 _SIZE_MOST: Final = (1 << 63) - 1
-
-
-class DepthKind(enum.IntEnum):
-    """What a row is about (DomType of the Gateway's wire); UNKNOWN also for numbers that nobody has documented."""
-
-    UNKNOWN = 0
-    ASK = 1
-    BID = 2
-    BEST_ASK = 3
-    BEST_BID = 4
-    TRADE = 5
-    RESET = 6
-    LOW = 7
-    HIGH = 8
-    NEW_BEST_BID = 9
-    NEW_BEST_ASK = 10
-    FILL = 11
 
 
 _KINDS: Final = {int(kind): kind for kind in DepthKind}
@@ -70,7 +53,7 @@ class DepthUpdate:
 
     rows: tuple[DepthRow, ...]
     ts_recv: int
-    top: Literal["unknown", "open", "locked", "crossed"]
+    top: BookTop
 
 
 @attrs.frozen(slots=True)
@@ -196,7 +179,7 @@ class DepthJudge:
         elif row.kind in _ASKS:
             self._best_ask = row.ticks
 
-    def _top(self, *, has_changed: bool) -> Literal["unknown", "open", "locked", "crossed"]:
+    def _top(self, *, has_changed: bool) -> BookTop:
         bid, ask = self._best_bid, self._best_ask
         if bid is None or ask is None:
             return "unknown"

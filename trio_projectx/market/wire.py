@@ -7,7 +7,7 @@ negative, a stamp nonsense. The names in JSON are the service's (camelCase), the
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -66,10 +66,11 @@ class QuoteRecord(msgspec.Struct, gc=False, tag_field="target", tag=QUOTE, forbi
 
 
 class DepthRecord(msgspec.Struct, gc=False, tag_field="target", tag=DEPTH, forbid_unknown_fields=True):
-    """An invocation of ``GatewayDepth``; what it carries is left as it is."""
+    """An invocation of ``GatewayDepth``; its rows are left as they are."""
 
     type: Literal[1]
-    arguments: list[msgspec.Raw]
+    # The rows are judged one by one as plain JSON: 60 of them come a second, and any shape may be among them.
+    arguments: tuple[str, list[Any] | dict[str, Any] | None]
 
 
 class LooseTradeRecord(msgspec.Struct, gc=False, tag_field="target", tag=TRADE, forbid_unknown_fields=True):

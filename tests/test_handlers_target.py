@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import functools
+import gc
+import threading
+
+import pytest
+import trio
+
+import trio_projectx as px
+from trio_projectx.handlers.target import Gone, Target
+
+
+def nobody() -> None:
+    pass
+
+
+def strong(function: object, *, thread: bool = False) -> Target:
+    return Target(function, weak=False, thread=thread, on_gone=nobody)  # type: ignore[arg-type]
+
+
+async def test_functions_async_functions_and_what_is_made_of_them() -> None:
+    got: list[object] = []
+
+    async def later(factor: int, item: int) -> None:
+        await trio.lowlevel.checkpoint()
+        got.append(item * factor)
+
+    class Callable:
+        async def __call__(self, item: int) -> None:
+            got.append(-item)
+
+    assert await strong(got.append).call(1)
+    assert not await strong(functools.partial(later, 10)).call(2)
+    assert not await strong(lambda item: later(100, item)).call(3)
+    assert not await strong(Callable()).call(4)
+    assert got == [1, 20, 300, -4]
+
+
+async def test_in_a_thread_there_is_one_call_at_a_time_also_when_one_is_left_behind() -> None:
+    go, seen = threading.Event(), list[tuple[int, str]]()
+
+    def handler(item: int) -> None:
+        seen.append((item, threading.current_thread().name))
+        if item == 1:
+            go.wait(10)
+
+    target = strong(handler, thread=True)
+    with trio.move_on_after(0.05) as scope:
+        await target.call(1)
+    assert scope.cancelled_caught
+    with trio.move_on_after(0.05) as scope:
+        await target.call(2)
+    assert scope.cancelled_caught
+    go.set()
+    assert not await target.call(3)
+    assert [item for item, _ in seen] == [1, 3]
+    assert threading.current_thread().name not in {name for _, name in seen}
+
+
+async def test_a_coroutine_out_of_a_thread_is_a_failure_and_is_closed() -> None:
+    async def handler(_: int) -> None: ...
+
+    with pytest.raises(TypeError, match="must not return a coroutine"):
+        await strong(lambda item: handler(item), thread=True).call(1)
+    with pytest.raises(px.ConfigError, match="an async function runs in the event loop"):
+        strong(handler, thread=True)
+    with pytest.raises(px.ConfigError, match="must be callable"):
+        strong(3)
+
+
+class Object:
+    def __init__(self) -> None:
+        self.got: list[int] = []
+
+    def take(self, item: int) -> None:
+        self.got.append(item)
+
+
+async def test_a_weak_target_goes_with_its_object_and_says_so_once() -> None:
+    one, gone = Object(), list[bool]()
+    target = Target(one.take, weak=True, thread=False, on_gone=lambda: gone.append(True))
+    await target.call(1)
+    assert (one.got, target.is_gone, gone) == ([1], False, [])
+    del one
+    gc.collect()
+    assert (target.is_gone, gone) == (True, [True])
+    with pytest.raises(Gone):
+        await target.call(2)
+
+
+async def test_only_methods_can_be_weak() -> None:
+    for function in (nobody, lambda _: None, Object):
+        with pytest.raises(px.ConfigError, match="weak=True is for a method"):
+            Target(function, weak=True, thread=False, on_gone=nobody)
+    one = Object()
+    kept = Target(one.take, weak=False, thread=False, on_gone=nobody)
+    got = one.got
+    del one
+    gc.collect()
+    await kept.call(5)
+    assert got == [5]

@@ -1,0 +1,87 @@
+"""One call of `run_handlers`: a nursery of its own, with a task for each handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from trio_projectx._errors import TrioProjectXError, again
+from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
+from trio_projectx.flow.stream import Stream
+from trio_projectx.handlers.entry import Entry
+from trio_projectx.handlers.runner import Runner
+
+
+class Run:
+    """Calls handlers until the gateway is closed, or a stream of theirs breaks."""
+
+    def __init__(self, entries: tuple[Entry, ...], grace_s: float, *, begin_together: bool) -> None:
+        self._entries = entries
+        self._grace_s = grace_s
+        self._begin = trio.Event()
+        self._over = trio.Event()
+        self._idle = trio.Event()
+        self._failure: TrioProjectXError | None = None
+        self._tasks: BackgroundTasks | None = None
+        self._runners: list[Runner] = []
+        if not begin_together:
+            self._begin.set()
+
+    def start(self, entry: Entry) -> None:
+        """Begin to call a handler; nothing happens where the run ends already."""
+        if self._tasks is not None and not self._over.is_set():
+            runner = Runner(entry, self._begin, self._fail)
+            try:
+                self._tasks.start_soon(self._run_one, runner, name=entry.name)
+            except trio.ClosedResourceError:
+                return  # a handler that was cancelled has registered one more
+            self._runners.append(runner)
+
+    async def serve(self, end: Stream[object], on_open: Callable[[], None]) -> None:
+        """Run; ``end`` ends when the gateway is closed. ``on_open`` is called when the streams of all are open.
+
+        :raises TrioProjectXError: what broke the first stream, when the others have handled what waited for them.
+        """
+        async with open_background_tasks("run of the handlers") as self._tasks:
+            for entry in self._entries:
+                if not entry.is_removed:
+                    self.start(entry)
+            self._tasks.start_soon(self._begin_reading, end, on_open, name="beginning of the handlers")
+            await self._over.wait()
+            await self._drain()
+        if self._failure is not None:
+            raise again(self._failure)
+
+    async def _run_one(self, runner: Runner) -> None:
+        try:
+            await runner.run()
+        finally:
+            self._runners.remove(runner)
+            if not self._runners:
+                self._idle.set()
+
+    async def _begin_reading(self, end: Stream[object], on_open: Callable[[], None]) -> None:
+        for runner in tuple(self._runners):
+            await runner.opened.wait()
+        self._begin.set()
+        if self._failure is None:
+            on_open()
+        async for _ in end:
+            pass  # what is told here is told to the handlers of events by streams of their own
+        self._over.set()
+
+    async def _drain(self) -> None:
+        """Let the others handle what waits for them: it was received, and is as good as before."""
+        self._begin.set()
+        for runner in self._runners:
+            runner.drain()
+        if self._runners:
+            self._idle = trio.Event()
+            with trio.move_on_after(self._grace_s):
+                await self._idle.wait()
+
+    def _fail(self, failure: TrioProjectXError) -> None:
+        if self._failure is None:
+            self._failure = failure
+        self._over.set()
