@@ -16,7 +16,11 @@ from trio.testing import MockClock
 
 import trio_projectx as px
 from trio_projectx.flow.background import TaskCounts, open_background_tasks
+from trio_projectx.flow.books import Books
+from trio_projectx.flow.ledger import Ledger
+from trio_projectx.flow.sampler import Totals
 from trio_projectx.flow.sketch import Distribution
+from trio_projectx.flow.timings import Timings
 
 
 async def read(stream: px.Stream[object]) -> None:
@@ -32,7 +36,7 @@ async def test_rates_are_what_the_market_does(autojump_clock: MockClock) -> None
                 tasks.start_soon(read, bars)
                 tasks.start_soon(read, quotes)
                 await trio.sleep(131)
-                found = gateway.statistics()
+                found, loop = gateway.statistics(), gateway.health().machine.loop
         rates = found.rates
         (contract,) = found.market.contracts
         assert rates.totals.trades == contract.received
@@ -60,6 +64,24 @@ async def test_rates_are_what_the_market_does(autojump_clock: MockClock) -> None
         assert found.loop is not None
         assert 25 <= found.loop.lifetime.count <= 26
         assert found.loop.lifetime.max == found.loop.last_lag_ns == 0
+        assert (loop.lag_s, loop.worst_s) == (0, 0)
+
+
+async def test_how_late_the_loop_was_is_one_measure_for_statistics_and_health(
+    autojump_clock: MockClock,
+) -> None:
+    books = Books(Timings(), Totals, Ledger, lambda event: None, lambda: 0, TaskCounts())
+    assert books.loop_health().lag_s is None
+    due = books.turn(trio.current_time())
+    due = books.turn(due + 0.3)
+    late = books.loop_health()
+    assert late.lag_s == pytest.approx(0.3)
+    assert not late.is_well
+    assert books.loop().last_lag_ns == books.loop().lifetime.max == round(late.worst_s * 1e9)
+    for _ in range(60):  # windows go, the worst stays
+        due = books.turn(due)
+    assert (books.loop_health().lag_s, books.loop_health().worst_s) == (0, late.worst_s)
+    assert (books.loop().recent.max, books.loop().lifetime.max) == (0, round(late.worst_s * 1e9))
 
 
 async def test_tasks_are_counted_from_their_beginning_to_their_end(autojump_clock: MockClock) -> None:

@@ -1,4 +1,4 @@
-"""What watches the machine for one gateway: memory, processor, loop, disks; how a gateway ends where memory does."""
+"""What watches the machine for one gateway: memory, processor, disks; how a gateway ends where memory does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.shedding import HistoryShed
 from trio_projectx.pressure.checks import check_limits
 from trio_projectx.pressure.disks import DiskWatch
-from trio_projectx.pressure.facts import MachineHealth
+from trio_projectx.pressure.facts import LoopHealth, MachineHealth
 from trio_projectx.pressure.reading import MemoryReader
 from trio_projectx.pressure.watch import PressureWatch
 from trio_projectx.streams import Streams
@@ -60,11 +60,12 @@ class Machine:
 
     pressure: PressureWatch
     disks: DiskWatch
+    loop: Callable[[], LoopHealth]
 
     def health(self) -> MachineHealth:
         """Return what was seen at the last looks."""
         watch = self.pressure
-        return MachineHealth(memory=watch.memory, cpu=watch.cpu, loop=watch.loop, disks=self.disks.disks)
+        return MachineHealth(memory=watch.memory, cpu=watch.cpu, loop=self.loop(), disks=self.disks.disks)
 
 
 def watch_machine(
@@ -75,8 +76,9 @@ def watch_machine(
     history: HistoryShed,
     folders: Callable[[], Iterable[Path]],
     at_looks: Callable[[], None],
+    loop: Callable[[], LoopHealth],
 ) -> Machine:
-    """Put the watch of a gateway together; its tasks are not started yet."""
+    """Put the watch of a gateway together; its tasks are not started yet. ``loop`` is measured elsewhere (`Books`)."""
     options, tell = config.memory, streams.board.tell
 
     def available() -> int | None:
@@ -101,7 +103,7 @@ def watch_machine(
         tell=tell,
         at_looks=at_looks,
     )
-    return Machine(watch, DiskWatch(folders, options.disk_s))
+    return Machine(watch, DiskWatch(folders, options.disk_s), loop)
 
 
 @attrs.frozen(slots=True)

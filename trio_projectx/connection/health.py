@@ -112,7 +112,7 @@ class Health:
     clock: ClockHealth
     network: NetworkHealth = attrs.field(factory=NetworkHealth)
     machine: MachineHealth = attrs.field(factory=MachineHealth)
-    """Memory, processor, loop and disks, as they were at the last look (`MemoryOptions.look_s`, ``disk_s``)."""
+    """Memory, processor, loop and disks, as they were at the last look (`MemoryOptions.look_s`, ``disk_s``; 5 s)."""
 
 
 class Trouble(NamedTuple):

@@ -20,6 +20,7 @@ from trio_projectx.flow.ledger import Ledger
 from trio_projectx.flow.sampler import RateStatistics, Sampler, Totals
 from trio_projectx.flow.sketch import Distribution, Rotating
 from trio_projectx.flow.timings import LatencyStatistics, Timings
+from trio_projectx.pressure.facts import LoopHealth, loop_health
 
 _log: Final = logging.getLogger("trio_projectx")
 #: How long a window of the distributions is.
@@ -60,6 +61,7 @@ class Books:
         self._broken: frozenset[str] = frozenset()
         self._loop = Rotating()
         self._lag_ns = 0
+        self._has_looked = False
 
     def turn(self, now: float) -> float:
         """Do what is due, and return when the next turn is."""
@@ -68,6 +70,7 @@ class Books:
             return due_at
         self._lag_ns = round((now - due_at) * 1e9)
         self._loop.add(self._lag_ns)
+        self._has_looked = True
         self._sampler.sample(now, self._totals())
         if now >= self._rotates_at:
             self._rotates_at = now + _WINDOW_S
@@ -96,6 +99,10 @@ class Books:
     def loop(self) -> LoopStatistics:
         """Return how late this was woken."""
         return LoopStatistics(self._lag_ns, self._loop.recent(), self._loop.lifetime())
+
+    def loop_health(self) -> LoopHealth:
+        """Return the same as `Health` has it."""
+        return loop_health(self._lag_ns / 1e9, self._loop.most / 1e9) if self._has_looked else LoopHealth()
 
     def rates(self) -> RateStatistics:
         """Return what comes per second."""
