@@ -294,6 +294,25 @@ def test_a_record_is_redacted_as_a_whole(lines: list[logging.LogRecord]) -> None
     assert lines[-1].exc_info is not None  # for handlers that look at exceptions themselves
 
 
+def test_a_record_that_cannot_be_formatted_strikes_nobody(lines: list[logging.LogRecord]) -> None:
+    install_redaction()
+    with limited_repeats():
+        for _ in range(REPEATS + 2):
+            OURS.warning("%d of %s", f"access_token={JWT}", extra=fields("test", count=1))
+    assert len(lines) == REPEATS + 1
+    assert lines[0].getMessage() == "%d of %s (it cannot be formatted: TypeError)"
+    assert all(JWT not in repr(vars(record)) for record in lines)
+
+
+def test_fields_of_others_that_are_no_texts_are_redacted_too(lines: list[logging.LogRecord]) -> None:
+    install_redaction()
+    OURS.warning(
+        "again", extra={"stamina.args": (f"Bearer {JWT}", 1), "stamina.kwargs": {"token": JWT}, "n": (1, 2)}
+    )
+    assert JWT not in JsonFormatter().format(lines[0]) + repr(vars(lines[0]))
+    assert vars(lines[0])["n"] == (1, 2)
+
+
 def test_what_is_logged_is_one_printable_line(lines: list[logging.LogRecord]) -> None:
     install_redaction()
     OURS.warning("the server said: %s", "a\r\nWARNING all is well\x1b[31m\u202e é 漢", extra={"said": "b\nc"})

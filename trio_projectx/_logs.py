@@ -17,7 +17,7 @@ from typing import Final
 import attrs
 import msgspec
 
-from trio_projectx._redact import FOREIGN_LOGGERS
+from trio_projectx._redact import FOREIGN_LOGGERS, message_of
 
 _OURS: Final = "trio_projectx"
 #: How many records of one template a logger shows in a minute; the rest is counted, and told by one line.
@@ -118,7 +118,7 @@ class RepeatFilter(logging.Filter):
             window = self._windows.setdefault(key, _Window(*key, began=now))
         is_shown = window.number() <= self._most
         if not is_shown:
-            window.last = record.getMessage()
+            window.last = message_of(record)
         return is_shown
 
     def flush(self, *, is_end: bool = False) -> None:

@@ -31,6 +31,8 @@ _RECORD: Final = 4000
 _OWN: Final = frozenset(
     {"name", "msg", "levelname", "pathname", "filename", "module", "funcName", "stack_info"}
 )
+#: And those that are no texts.
+_RAW: Final = ("args", "exc_info")
 #: Characters by which a part of a secret is known; a secret of less than twice as many is looked for as a whole.
 _HEAD: Final = 12
 _FORMS: Final = (
@@ -88,6 +90,20 @@ def printable(text: str, limit: int = _RECORD) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def message_of(record: logging.LogRecord) -> str:
+    """Return the message of a record; of one whose arguments do not fit, its template and what is wrong.
+
+    A handler prints such an error to stderr, raw record and all; raised in a filter it would strike who logs.
+    """
+    try:
+        return record.getMessage()
+    except MemoryError:
+        raise
+    except Exception as exc:  # noqa: BLE001  whatever an argument's own __str__ raises
+        record.msg, record.args = f"{record.msg} (it cannot be formatted: {type(exc).__name__})", ()
+        return record.getMessage()
+
+
 class RedactingFilter(logging.Filter):
     """A logging filter that redacts every record that passes it: message, fields, exception and stack.
 
@@ -97,13 +113,19 @@ class RedactingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Redact in place; the record always passes."""
-        message = record.getMessage()
+        message = message_of(record)
         clean = printable(redact(message))
         if clean != message:
             record.msg, record.args = clean, ()
         for name, value in vars(record).items():
             if isinstance(value, str) and name not in _OWN:
                 vars(record)[name] = printable(redact(value))
+            elif (
+                isinstance(value, (tuple, list, dict))
+                and name not in _RAW
+                and redact(str(value)) != str(value)
+            ):
+                vars(record)[name] = printable(redact(str(value)))
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
         if record.exc_info and record.exc_info[1] is not None:
