@@ -160,6 +160,41 @@ async def test_a_memory_error_goes_out(autojump_clock: MockClock) -> None:
         await made.watch.run()
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+async def test_an_interrupt_and_a_memory_error_are_not_taken_for_it(
+    autojump_clock: MockClock, error: type[BaseException]
+) -> None:
+    made = bench()
+
+    async def drain(_: px.MemoryExhausted) -> None:
+        raise error
+
+    made.watch._drain = drain
+    made.reader.used = 999
+    with pytest.raises(error):
+        await made.watch.run()
+
+
+async def test_what_cannot_be_read_any_more_comes_back_step_by_step_and_is_told(
+    autojump_clock: MockClock,
+) -> None:
+    made = bench(px.MemoryOptions(exits=False, calm_s=10))
+    made.reader.used = 950
+    with trio.move_on_after(20):
+        await made.watch.run()
+    assert made.watch.level is S
+    made.told.clear()
+    made.reader.used = None
+    with trio.move_on_after(6):
+        await made.watch.run()
+    assert made.watch.memory.level is S
+    assert not made.watch.memory.is_well
+    with trio.move_on_after(60):
+        await made.watch.run()
+    assert [event.level for event in made.told if isinstance(event, px.MemoryPressureChanged)] == [H, T, N]
+    assert made.watch.memory.level is None
+
+
 async def test_what_cannot_be_read_is_told_once(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

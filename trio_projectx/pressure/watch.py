@@ -68,7 +68,7 @@ class PressureWatch:
         self.memory = MemoryHealth()
         self.cpu = CpuHealth(processors=processors())
         self.reading: MemoryReading | None = None
-        """What was read last."""
+        """What was read last, where anything could be."""
 
     @property
     def level(self) -> MemoryLevel:
@@ -92,15 +92,20 @@ class PressureWatch:
         now, before = trio.current_time(), self.level
         self._at_looks()
         self._note_cpu(now)
-        self.reading = self._read()
-        if self.reading is None:
+        found = self._read()
+        self.reading = found or self.reading
+        if found is None:
             self._tell_unknown()
-        else:
-            self._levels.look(self.reading.share, now)
+        if self.reading is not None:
+            # What could be read and cannot be any more (too many open files) is not taken for scarce, nor at once for
+            # plenty: it comes back step by step, as it does where memory is free again.
+            self._levels.look(0.0 if found is None else found.share, now)
         did = [sentence for shed in self._sheds for sentence in shed.at(self.level)]
         if self.level is not before and self.level is MemoryLevel.SEVERE:
             did.append(f"{gc.collect():,} objects that nothing reaches were collected")
-        self.memory = memory_health(self.level, self.reading)
+        self.memory = memory_health(
+            self.level, found or (None if self.level is MemoryLevel.NORMAL else self.reading)
+        )
         if self.reading is not None and (did or self.level is not before):
             self._changed(before, self.reading, did)
 
@@ -146,8 +151,11 @@ class PressureWatch:
         try:
             with trio.move_on_after(self._options.drain_s):
                 await self._drain(error)
-        finally:
-            raise error
+        except (KeyboardInterrupt, MemoryError):
+            raise
+        except BaseException as exc:  # noqa: ASYNC103  its block's end (Cancelled), or a bug: the reason is this
+            raise error from exc  # noqa: ASYNC104
+        raise error
 
     def _note_cpu(self, now: float) -> None:
         spent = self._cpu_s()
