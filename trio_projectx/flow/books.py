@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trio_projectx._events import GatewayEvent, LedgerBroken
+from trio_projectx._logs import fields
 from trio_projectx._redact import escape
 from trio_projectx.flow.background import TaskCounts
 from trio_projectx.flow.ledger import Ledger
@@ -80,7 +81,11 @@ class Books:
         broken = {row.name: row for row in self._ledger().broken}
         for name in broken.keys() - self._broken:
             row = broken[name]
-            _log.error("the ledger does not balance: %s", escape(str(row)))
+            _log.error(
+                "the ledger does not balance: %s",
+                escape(str(row)),
+                extra=fields("ledger_broken", row=escape(name), came=row.came, accounted=row.accounted),
+            )
             self._tell(LedgerBroken(name, row.came, row.accounted, self._wall_clock()))
         self._broken = frozenset(broken)
 

@@ -13,6 +13,7 @@ import trio
 
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import LoopStalled
+from trio_projectx._logs import fields
 from trio_projectx._redact import escape
 
 _log: Final = logging.getLogger("trio_projectx")
@@ -74,7 +75,13 @@ class LoopWatch(trio.abc.Instrument):
             return
         self._untold = (0, 0.0, "")
         self._told_at = self._clock()
-        _log.warning("the loop stood still for %.3f s, in task %s (%d times)", longest, name, count)
+        _log.warning(
+            "the loop stood still for %.3f s, in task %s (%d times)",
+            longest,
+            name,
+            count,
+            extra=fields("loop_stalled", task=name, seconds=longest, stalls=count),
+        )
         self._tell(LoopStalled(name, longest, count, self._wall_clock()))
 
 
