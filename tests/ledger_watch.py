@@ -1,4 +1,4 @@
-"""Looks at the ledger, and at the handlers, of every gateway and replay of a test: at steps of the scheduler, at its end.
+"""Looks at the ledger and the handlers of every gateway and replay of a test: at steps of the scheduler, at its end.
 
 It learns of each by the one constructor that both have, and looks on as an instrument of the trio run in which that
 is called. Where nothing streams it costs nothing.

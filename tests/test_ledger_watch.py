@@ -28,6 +28,7 @@ async def stream(spoil: str = "", *, repair: bool = False, trades: int = 30) -> 
                 contract.counts.rejected += 1
             if spoil == "items":
                 stream._pipe.buffer.delivered += 1
+            # Where thirty wait already, there would be no step to look behind.
             await trio.lowlevel.checkpoint()
             for _ in range(trades):
                 await stream.receive()
