@@ -124,7 +124,8 @@ class Streams:
 
     def ledger(self) -> Ledger:
         """Return where every trade and every item is now."""
-        return attrs.evolve(self.market.ledger(), streams=self.opened.rows(), closed=self.opened.closed())
+        rows, closed = self.opened.rows(), self.opened.closed()
+        return attrs.evolve(self.market.ledger(), user=self.user.row(), streams=rows, closed=closed)
 
     @asynccontextmanager
     async def bars(
