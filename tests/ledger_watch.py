@@ -21,7 +21,7 @@ from trio_projectx.streams import Streams
 #: Every step of the scheduler, and not a sample of them.
 WHOLE: Final = bool(os.environ.get("TRIO_PROJECTX_WHOLE"))
 #: The first steps are those of opening, which are few and alike; later ones are looked at now and then.
-_DENSE: Final = 300
+_DENSE: Final = 140
 _EVERY: Final = 151
 _DENSE_EVERY: Final = 7
 
