@@ -38,11 +38,14 @@ LAYERS = [
     "streams",
     "handlers",
     "market_data",
+    "record_callbacks",
     "callbacks",
     "machine",
     "composition",
     "gateway_statistics",
     "gateway",
+    "instruments",
+    "telemetry",
     "opening",
     "replaying",
     "replay",
@@ -65,6 +68,7 @@ NOT_PURE = {
     "random",
 }
 ONLY_IMPORTER = {
+    "opentelemetry": {"telemetry.py"},
     "trio_websocket": {"connection/transport.py", "simulator/"},
     "httpx2": {"connection/rest.py"},
     "httpcore2": {"connection/rest.py"},

@@ -205,6 +205,27 @@ async def test_memory_may_force_a_capacity_below_the_default_and_that_is_told(
     ]
 
 
+async def test_a_machine_that_is_not_well_is_degraded_with_a_sentence(autojump_clock: MockClock) -> None:
+    memory = Memory()
+    async with running(memory) as (_, gateway), gateway.open_bars("MNQ", "1s") as bars:
+        await bars.receive()
+        await trio.sleep(6)
+        well = gateway.health()
+        assert (well.status, well.machine.troubles) == ("ok", ())
+        assert well.network.market_byte_age_s is not None
+        assert well.network.market_byte_age_s < 1
+        assert well.machine.memory.sentence == "memory is normal: 100 MiB of 10,000 MiB are used, by a test"
+        assert well.machine.loop.lag_s == 0
+        gateway._parts.books.turn(trio.current_time() + 5.5)  # as though it had been woken that late
+        memory.used = 8000
+        await trio.sleep(10)
+        now = gateway.health()
+        assert (now.status, now.market.score) == ("degraded", 100)  # it is not the hub's
+        assert now.machine.memory.level in (T, H)
+        assert now.machine.loop.worst_s > 0.25
+        assert now.reason.endswith("; ".join(now.machine.troubles))
+
+
 async def test_the_last_level_gives_streams_what_was_read_then_ends_it_all(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:

@@ -173,7 +173,7 @@ class Limits:
 
     record_bytes: int = attrs.field(default=3 << 20, validator=at_least_1)
     """The longest record that is put together from a hub's frames."""
-    rest_body_bytes: int = attrs.field(default=8 << 20, validator=at_least_1)
+    rest_body_bytes: int = attrs.field(default=3 << 20, validator=at_least_1)
     """The longest answer that is taken: the service's longest, 20,000 bars, is 2.2 million bytes."""
     batches_in_flight: int = attrs.field(default=64, validator=at_least_1)
     """Capacity of each inner channel (reader to validator, validator to builders), in batches."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,9 +30,11 @@ from trio_projectx.connection.sites import Site, Sites
 from trio_projectx.connection.watch import MarketWatch
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.board import EventBoard
+from trio_projectx.flow.books import Books
 from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.room import Room
+from trio_projectx.flow.sampler import Totals
 from trio_projectx.flow.subscriptions import D, Sink
 from trio_projectx.flow.taps import Taps
 from trio_projectx.flow.user_pipeline import UserPipeline
@@ -61,6 +63,7 @@ class Parts:
     fills: GapFiller
     rest: Rest
     machine: Machine
+    books: Books
 
 
 @asynccontextmanager
@@ -122,7 +125,7 @@ def _assemble(
     numbers = itertools.count(1)
 
     def tools(hub: HubName, sink: Sink[D], on_proof: Callable[[], None]) -> LineTools[D]:
-        counts = EpochCounts()
+        counts = EpochCounts(tasks=tasks.counts)
         return LineTools(hub, config, sites, sink, bucket, rng, lambda: next(numbers), counts, on_proof, taps)
 
     watch = MarketWatch(config, service.newest_bar_ns, tasks, board.tell)
@@ -150,13 +153,15 @@ def _assemble(
         tasks.start_soon(refresher.run, name="token refresher")
     streams = Streams(config.limits, service, market_hub, user_hub, market, user, watch, board, opened, fills)
     rest = Rest(service, 2 * config.timeouts.rest_s)
+    books = _books(config, streams, (market_hub.tools.counts, user_hub.tools.counts), tasks)
+    watch.turn = books.turn
 
     def folders() -> list[Path]:
         cache = config.history.cache
         return [*taps.folders, *([] if cache is None else [cache])]
 
     machine = watch_machine(
-        config, read_memory, streams, (market_hub, user_hub), door.shed, folders, at_looks
+        config, read_memory, streams, (market_hub, user_hub), door.shed, books, folders, at_looks
     )
     tasks.start_soon(machine.pressure.run, name="memory watch")
     tasks.start_soon(machine.disks.run, name="disk watch")
@@ -173,7 +178,20 @@ def _assemble(
         fills,
         rest,
         machine,
+        books,
     )
+
+
+def _books(
+    config: GatewayConfig, streams: Streams, counts: Sequence[EpochCounts], tasks: BackgroundTasks
+) -> Books:
+    market = streams.market
+
+    def totals() -> Totals:
+        return market.totals(sum([each.text_rate.total for each in counts]))
+
+    tell = streams.board.tell
+    return Books(market.timings, totals, streams.ledger, tell, config.wall_clock, tasks.counts)
 
 
 def _fills(

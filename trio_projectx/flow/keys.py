@@ -27,6 +27,7 @@ from trio_projectx._events import (
     JournalQuarantined,
     JournalRecovered,
     JournalSlow,
+    LedgerBroken,
     Quote,
     RejectionBurst,
     StreamEased,
@@ -110,11 +111,11 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.contract_id, item.timeframe
         case CacheQuarantined():
             return type(item), item.name
-        case CapacityChanged():
-            return type(item), item.stream
         case RejectionBurst():
             return type(item), item.contract_id, item.what
-        case StreamFilling() | StreamEased():
+        case LedgerBroken():
+            return type(item), item.row
+        case StreamFilling() | StreamEased() | CapacityChanged():
             return type(item), item.stream
         case JournalQuarantined():
             return type(item), item.journal, item.name
