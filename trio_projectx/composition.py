@@ -62,8 +62,8 @@ class Parts:
     history: HistoryDoor
     fills: GapFiller
     rest: Rest
-    machine: Machine
     books: Books
+    machine: Machine
 
 
 @asynccontextmanager
@@ -177,8 +177,8 @@ def _assemble(
         door,
         fills,
         rest,
-        machine,
         books,
+        machine,
     )
 
 

@@ -109,7 +109,7 @@ def event_key(item: GatewayEvent) -> Hashable:
             | HistoryMissing()
         ):
             return type(item), item.contract_id, item.timeframe
-        case CacheQuarantined():
+        case CacheQuarantined() | JournalDamaged():
             return type(item), item.name
         case RejectionBurst():
             return type(item), item.contract_id, item.what
@@ -119,8 +119,6 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.stream
         case JournalQuarantined():
             return type(item), item.journal, item.name
-        case JournalDamaged():
-            return type(item), item.name
         case JournalFailed() | JournalRecovered() | JournalOverflowed() | JournalSlow():
             return type(item), item.journal
         case HandlerSkipped():
