@@ -132,7 +132,13 @@ async def test_high_shrinks_tables_and_what_somebody_holds_stays(autojump_clock:
         async with gateway.open_bars("MNQ", "1s", overflow=px.Overflow.DROP_OLDEST) as bars:
             ends = [START_NS - (seconds - n) * 10**9 for n in range(seconds)]
             ones = [1] * seconds
-            bars._bars.update(TradeBatch(sim.contract_id, ends, [80_000] * seconds, ones, ones, START_NS))
+            contract = gateway._parts.streams.market.known("MNQ")
+            assert contract is not None
+            contract.counts.received += seconds
+            await contract.pass_on(
+                TradeBatch(sim.contract_id, ends, [80_000] * seconds, ones, ones, START_NS), 1
+            )
+            await trio.testing.wait_all_tasks_blocked()
             held = bars.table()
             copy = held.slice(0, 10).to_pylist()
             memory.used = 8500
