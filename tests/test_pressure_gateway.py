@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from trio.testing import MockClock
 
 import trio_projectx as px
 from trio_projectx.flow.buffers import Buffer
+from trio_projectx.flow.capacities import _is_to_change
 from trio_projectx.market import TradeBatch
 from trio_projectx.simulator import Simulator, open_simulator
 
@@ -192,6 +194,24 @@ async def test_capacities_follow_the_rate_and_what_memory_allows(autojump_clock:
     assert "items a second come, and 30 s of them are to have room" in changes[0].reason
 
 
+@pytest.mark.parametrize(
+    ("capacity", "wanted", "least", "most", "changes"),
+    [
+        (100, 100, 100, math.inf, False),
+        (100, 125, 100, math.inf, False),
+        (100, 126, 100, math.inf, True),
+        (300, 150, 100, math.inf, False),  # it may come back
+        (301, 150, 100, math.inf, True),
+        (90, 100, 100, math.inf, True),  # below the default only where memory forces it
+        (100, 90, 90, 90, True),
+    ],
+)
+def test_a_capacity_changes_where_it_is_worth_it(
+    capacity: int, wanted: int, least: float, most: float, changes: bool
+) -> None:
+    assert _is_to_change(capacity, wanted, least=least, most=most) is changes
+
+
 async def test_memory_may_force_a_capacity_below_the_default_and_that_is_told(
     autojump_clock: MockClock,
 ) -> None:
@@ -211,7 +231,7 @@ async def test_memory_may_force_a_capacity_below_the_default_and_that_is_told(
         reasons = [event.reason for event in told(events) if isinstance(event, px.CapacityChanged)]
     assert reasons == [
         "a twentieth of the memory that is left has room for no more",
-        "the market is as quiet again as the default allows for",
+        "the default has room for what comes",
     ]
 
 
