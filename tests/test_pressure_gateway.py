@@ -167,7 +167,9 @@ async def test_high_shrinks_tables_and_what_somebody_holds_stays(
     ledger_watch.forgive()  # 20,000 trades went into the builders by a side door
 
 
-async def test_capacities_follow_the_rate_and_what_memory_allows(autojump_clock: MockClock) -> None:
+async def test_capacities_follow_the_rate_and_what_memory_allows(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
     memory, options = Memory(), px.MemoryOptions(exits=False)
     limits = px.Limits(stream_items=200)
     async with running(memory, 4.0, options, limits=limits) as (_, gateway), gateway.open_events() as events:
@@ -192,6 +194,8 @@ async def test_capacities_follow_the_rate_and_what_memory_allows(autojump_clock:
         changes = [event for event in told(events) if isinstance(event, px.CapacityChanged)]
     assert (changes[0].before, changes[0].stream) == (200, mine.statistics().name)
     assert "items a second come, and 30 s of them are to have room" in changes[0].reason
+    doubts = [record for record in caplog.records if vars(record)["event"] == "limits_doubtful"]
+    assert [record.getMessage()[:35] for record in doubts] == ["limits: Limits.stream_items (200) i"]
 
 
 @pytest.mark.parametrize(
