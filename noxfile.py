@@ -99,6 +99,14 @@ def kill(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Change codec, validator and bars in small ways, and see whether tests notice. Arguments: --seed N, --minutes M"""
+    install(session, "test")
+    session.install("-q", "--disable-pip-version-check", "cosmic-ray==8.7.*")
+    session.run("python", "tests/mutation.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Stream live bars from a simulated gateway on loopback. Arguments: --forever, --speed N, --replay FILE."""
     install(session)
@@ -147,9 +155,26 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def load(session: nox.Session) -> None:
-    """Prove at length what the suite proves briefly: see docs/load.md. Arguments: PROOF..., --seed N, --hours N, ..."""
+    """Stream 10,000 trades a second, then twice what can be taken. Arguments: PROOF... (or all), --seconds N, ..."""
+    prove(session, *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Let two virtual days of a market go by, twice, with faults. Arguments: --hours N, --template T, --seed N."""
+    prove(session, "soak", *session.posargs)
+
+
+@nox.session
+def endurance(session: nox.Session) -> None:
+    """The same in real time, on real sockets, with a fault every twenty seconds. Arguments: --minutes N, --seed N."""
+    prove(session, "endurance", *session.posargs)
+
+
+def prove(session: nox.Session, *arguments: str) -> None:
+    """Prove at length what the suite proves briefly: see docs/load.md."""
     install(session, "test")
-    session.run("python", "-W", "error", "load/run.py", *session.posargs)
+    session.run("python", "-W", "error", "load/run.py", *arguments)
 
 
 @nox.session

@@ -35,10 +35,13 @@ LAYERS = [
     "streams",
     "handlers",
     "market_data",
+    "record_callbacks",
     "callbacks",
     "composition",
     "gateway_statistics",
     "gateway",
+    "instruments",
+    "telemetry",
     "opening",
     "replaying",
     "replay",
@@ -61,6 +64,7 @@ NOT_PURE = {
     "random",
 }
 ONLY_IMPORTER = {
+    "opentelemetry": {"telemetry.py"},
     "trio_websocket": {"connection/transport.py", "simulator/"},
     "httpx2": {"connection/rest.py"},
     "httpcore2": {"connection/rest.py"},

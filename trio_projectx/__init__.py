@@ -180,6 +180,8 @@ from trio_projectx._events import (
     to_datetime as to_datetime,
 )
 from trio_projectx._flow_events import FlowEvent as FlowEvent
+from trio_projectx._flow_events import LedgerBroken as LedgerBroken
+from trio_projectx._flow_events import LoopStalled as LoopStalled
 from trio_projectx._flow_events import StreamEased as StreamEased
 from trio_projectx._flow_events import StreamFilling as StreamFilling
 from trio_projectx._handler_events import HandlerEvent as HandlerEvent
@@ -269,5 +271,6 @@ from trio_projectx.market_data import MarketData as MarketData
 from trio_projectx.opening import (
     open_gateway as open_gateway,
 )
+from trio_projectx.record_callbacks import RecordCallbacks as RecordCallbacks
 from trio_projectx.replay import Replay as Replay
 from trio_projectx.replay import open_replay as open_replay
