@@ -41,7 +41,7 @@ EXIT_S: Final = 1.0
 LIFE_S: Final = 120.0
 #: After how many blows of a life it is told how far it is.
 _TELL: Final = 2000
-#: Each so-manieth child looks for garbage of before the blow too, and waits for its gap to be filled: that takes longer.
+#: Each so-manieth child looks for garbage of before the blow too, or waits for its gap to be filled: they take longer.
 _THOROUGH: Final = 4
 _PATIENT: Final = 16
 
