@@ -155,6 +155,44 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def load(session: nox.Session) -> None:
-    """Prove at length what the suite proves briefly: see docs/load.md. Arguments: PROOF..., --seed N, --hours N, ..."""
+    """Stream 10,000 trades a second, then twice what can be taken. Arguments: PROOF... (or all), --seconds N, ..."""
+    prove(session, *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Let two virtual days of a market go by, twice, with faults. Arguments: --hours N, --template T, --seed N."""
+    prove(session, "soak", *session.posargs)
+
+
+@nox.session
+def endurance(session: nox.Session) -> None:
+    """The same in real time, on real sockets, with a fault every twenty seconds. Arguments: --minutes N, --seed N."""
+    prove(session, "endurance", *session.posargs)
+
+
+def prove(session: nox.Session, *arguments: str) -> None:
+    """Prove at length what the suite proves briefly: see docs/load.md."""
     install(session, "test")
-    session.run("python", "-W", "error", "load/run.py", *session.posargs)
+    session.run("python", "-W", "error", "load/run.py", *arguments)
+
+
+@nox.session
+def sweep(session: nox.Session) -> None:
+    """Strike a whole life at each step of the scheduler: see docs/load.md. Arguments: --points N, --seeds N, ..."""
+    install(session, "test")
+    session.run("python", "-W", "error", "load/sweep.py", *session.posargs)
+
+
+@nox.session
+def bombs(session: nox.Session) -> None:
+    """Measure what each memory bomb costs a client. Arguments: parts of the bombs' names."""
+    install(session, "test")
+    session.run("python", "-W", "error", "load/bombs.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Try the properties of what comes from outside at length. Arguments: parts of their names, --examples N."""
+    install(session, "test")
+    session.run("python", "-W", "error", "load/fuzz.py", *session.posargs)

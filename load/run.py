@@ -1,7 +1,8 @@
-"""The long proofs: `nox -s load`. Each prints a line of JSON with its figures, and PASS or FAIL.
+"""The long proofs: `nox -s load`, `soak`, `endurance`. Each prints a line of JSON with its figures, and PASS or FAIL.
 
-Virtual time but for `recovery`, which measures real sockets, and `hung-rest` and `full-disk`, which measure the live
-path. The same seed goes the same way but for what real time decides. docs/load.md says what is proved.
+Virtual time but for `load`, `endurance`, `recovery` and `shutdowns`, which have real sockets, and `hung-rest` and
+`full-disk`, which measure the live path. The same seed goes the same way but for what real time decides. docs/load.md
+says what is proved.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
+import endurance
+import heavy
 import live_path
 import reconnects
 import recovery
 import refreshes
 import replays
+import shutdowns
+import soak
 import steps
 import storms
 import trio
@@ -57,17 +62,17 @@ def prove_reconnects(options: argparse.Namespace) -> Iterable[tuple[str, Figures
 
 def prove_outage(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
     """Be without a service for hours."""
-    found = reconnects.outage(options.hours, options.seed)
+    found = reconnects.outage(options.hours or _HOURS, options.seed)
     yield "outage", _plain(found), found.faults()
 
 
 def prove_storms(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
     """Meet a service that takes connections and ends them, or does not take them, for hours."""
     for name in storms.STORMS:
-        found = storms.blow(name, options.hours, options.seed)
+        found = storms.blow(name, options.hours or _HOURS, options.seed)
         yield f"storm {name}", _plain(found), found.faults()
     for name in ("refused", "reset after the acknowledgement"):
-        found = storms.blow(name, options.hours, options.seed, redundant=True)
+        found = storms.blow(name, options.hours or _HOURS, options.seed, redundant=True)
         yield f"storm {name}, redundant", _plain(found), found.faults()
 
 
@@ -128,7 +133,7 @@ def prove_hung_rest(options: argparse.Namespace) -> Iterable[tuple[str, Figures,
 def prove_full_disk(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
     """Let a recorder's disk be full, and hang; then a real one that is full."""
     yield from _beside(options, "full-disk", "hung-disk")
-    small = live_path.run_on_small_disk(options.seconds, options.live_trades_per_s, options.seed)
+    small = live_path.run_on_small_disk(options.seconds or _SECONDS, options.live_trades_per_s, options.seed)
     if small is None:
         print("no file system of 1 MB can be mounted here", flush=True)
     else:
@@ -136,7 +141,7 @@ def prove_full_disk(options: argparse.Namespace) -> Iterable[tuple[str, Figures,
 
 
 def _beside(options: argparse.Namespace, *cases: live_path.Case) -> Iterable[tuple[str, Figures, list[str]]]:
-    how = options.seconds, options.live_trades_per_s, options.seed
+    how = options.seconds or _SECONDS, options.live_trades_per_s, options.seed
     plain = [live_path.run_quietly("plain", *how)]
     found = [live_path.run_quietly(case, *how) for case in cases]
     plain.append(live_path.run_quietly("plain", *how))
@@ -144,7 +149,42 @@ def _beside(options: argparse.Namespace, *cases: live_path.Case) -> Iterable[tup
         yield each.case, attrs.asdict(each), each.faults(*plain)
 
 
+def prove_load(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Stream ten thousand trades a second over a real socket, and then twice what can be taken."""
+    seconds = options.seconds or 60.0
+    found = heavy.steady(seconds, options.live_trades_per_s)
+    yield "load", attrs.asdict(found), found.faults()
+    over = heavy.overload(min(seconds, 10.0), options.live_trades_per_s, _tell)
+    yield "load, twice the capacity", _plain(over), list(over.wrong)
+
+
+def prove_soak(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Let two days of the market go by, with a fault every quarter of an hour."""
+    for name in ("24x7", "cme") if options.template == "both" else (options.template,):
+        found = soak.soak(name, options.hours or 48.0, options.seed, _tell)
+        yield f"soak {name}", _plain(found, "wrong"), list(found.wrong)
+
+
+def prove_endurance(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Let real minutes go by, with a fault every twenty seconds."""
+    found = endurance.endure(options.minutes, options.seed, _tell)
+    yield "endurance", _plain(found, "wrong"), list(found.wrong)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def prove_shutdowns(options: argparse.Namespace) -> Iterable[tuple[str, Figures, list[str]]]:
+    """Leave from every state, at random instants, on real sockets."""
+    found = shutdowns.prove_beside(options.leaves, options.seed)
+    yield "shutdowns", _plain(found), found.faults()
+
+
 PROOFS: Mapping[str, Proof] = {
+    "load": prove_load,
+    "soak": prove_soak,
+    "endurance": prove_endurance,
     "refreshes": prove_refreshes,
     "reconnects": prove_reconnects,
     "outage": prove_outage,
@@ -155,7 +195,12 @@ PROOFS: Mapping[str, Proof] = {
     "replays": prove_replays,
     "hung-rest": prove_hung_rest,
     "full-disk": prove_full_disk,
+    "shutdowns": prove_shutdowns,
 }
+#: What `all` is: the two that have sessions of their own are asked for by name.
+ALL = tuple(name for name in PROOFS if name not in ("soak", "endurance"))
+_HOURS = 24.0
+_SECONDS = 30.0
 
 
 def _plain(found: attrs.AttrsInstance, *less: str) -> Figures:
@@ -168,12 +213,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("proofs", nargs="*", metavar="PROOF", help=f"of {', '.join(PROOFS)}; all of them")
+    parser.add_argument("proofs", nargs="*", metavar="PROOF", help=f"of {', '.join(PROOFS)}, or all; load")
     parser.add_argument("--seed", type=int, help="of everything that is random; a new one each time")
     parser.add_argument("--refreshes", type=int, default=1000)
     parser.add_argument("--trades-per-s", type=float, default=1000.0, help="during refreshes; at most 2000")
     parser.add_argument("--reconnects", type=int, default=1000)
-    parser.add_argument("--hours", type=float, default=24.0, help="of the outage, and of each storm")
+    parser.add_argument("--hours", type=float, help="of a soak (48), of the outage, and of each storm (24)")
+    parser.add_argument("--template", choices=("24x7", "cme", "both"), default="both", help="of the soak")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of the endurance; 2 or more")
     parser.add_argument("--wishes", type=int, default=1000)
     parser.add_argument("--every", type=int, default=1, help="strike at each so-manieth step")
     parser.add_argument(
@@ -182,10 +229,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--replayed", type=int, default=10_000_000, help="trades of each long replay")
     parser.add_argument("--resets", type=int, default=100)
     parser.add_argument("--slow-resets", type=int, default=5, help="31 s apart, under default options")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each run of hung-rest and full-disk")
+    parser.add_argument("--seconds", type=float, help="of the load (60), of hung-rest and full-disk (30)")
+    parser.add_argument("--leaves", type=int, default=30, help="from each state, of shutdowns")
     parser.add_argument("--live-trades-per-s", type=int, default=10_000, help="during these")
     options = parser.parse_args(arguments)
-    if unknown := set(options.proofs) - set(PROOFS):
+    if unknown := set(options.proofs) - {*PROOFS, "all"}:
         parser.error(f"no such proof: {', '.join(sorted(unknown))}")
     if options.seed is None:
         options.seed = random.randrange(1 << 31)
@@ -199,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
     versions = {"python": platform.python_version(), "trio": trio.__version__}
     print(json.dumps({"seed": options.seed, **versions}), flush=True)
     failed = 0
-    for name in options.proofs or PROOFS:
+    for name in ALL if "all" in options.proofs else options.proofs or ["load"]:
         failed += _run(name, options)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     print(f"{failed or 'none'} failed; seed {options.seed}; at most {peak} MiB", flush=True)

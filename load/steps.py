@@ -299,12 +299,17 @@ def _strike(blow: Blow, sim: Simulator, door: Door, scope: trio.CancelScope) -> 
 
 def _interrupt_next_call(frame: FrameType, event: str, arg: object) -> None:
     """Strike where the next plain function of ours is entered: there, and not at an await, Python looks for signals."""
-    code = frame.f_code
-    if event != "call" or code.co_flags & _NOT_PLAIN or not code.co_filename.startswith(_OURS):
-        return
-    if not any(name.startswith(_THEIRS) for name in _files_above(frame)):
+    if is_entered(frame, event):
         sys.setprofile(None)
         signal.raise_signal(signal.SIGINT)
+
+
+def is_entered(frame: FrameType, event: str) -> bool:
+    """Tell whether a plain function of the client is being entered."""
+    code = frame.f_code
+    if event != "call" or code.co_flags & _NOT_PLAIN or not code.co_filename.startswith(_OURS):
+        return False
+    return not any(name.startswith(_THEIRS) for name in _files_above(frame))
 
 
 def _files_above(frame: FrameType) -> Iterator[str]:

@@ -323,6 +323,28 @@ def test_what_was_open_or_began_during_an_interruption_is_partial() -> None:
     ]
 
 
+def test_what_begins_after_an_interruption_that_has_ended_is_whole_though_no_trade_ended_it() -> None:
+    bars = make(["1s", "5s"], lateness=S, partial_first=True)
+    bars.update(batch([Tick(0), Tick(6 * S), Tick(11 * S)]))
+    bars.rejoin()
+    bars.covered(16 * S)
+    bars.covered(99 * S)  # it is over
+    closed = bars.update(batch([Tick(17 * S), Tick(18 * S), Tick(22 * S), Tick(30 * S)]))
+    assert [(b.timeframe, b.start // S, b.partial) for b in closed] == [
+        ("1s", 11, True),
+        ("5s", 10, True),
+        ("1s", 17, True),  # what is missing may be a second younger than the end of the interruption
+        ("1s", 18, False),
+        ("5s", 15, True),
+        ("1s", 22, False),
+        ("5s", 20, False),
+    ]
+    bars.rejoin()
+    bars.update(batch([Tick(31 * S)]))
+    bars.covered(16 * S)  # a trade was there before
+    assert [b.partial for b in bars.flush()] == [True, True, True]
+
+
 def test_the_clock_closes_bars_also_while_nothing_came_since_an_interruption() -> None:
     bars = make(["1s"], partial_first=True)
     bars.update(batch([Tick(0), Tick(S)]))

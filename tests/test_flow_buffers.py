@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import pytest
@@ -41,6 +42,30 @@ def test_drop_newest_puts_the_mark_behind_what_was_there() -> None:
     assert buffer.get() == Item(0, 0)
     buffer.put(Item(9, 0))
     assert drain(buffer) == [Item(1, 0), Dropped(3, 2, 4), Item(9, 0)]
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 64])
+@pytest.mark.parametrize("policy", [Overflow.DROP_OLDEST, Overflow.CONFLATE])
+def test_a_reader_that_is_always_too_slow_gets_items_between_its_marks(
+    policy: Overflow, capacity: int
+) -> None:
+    """Three come for each that is taken: of what is taken, every other at least is an item, and marks are in place."""
+    buffer = make(capacity, policy)
+    taken: list[Item | Dropped] = []
+    for at in range(600):
+        buffer.put(Item(at, at))
+        if at % 3 == 2:
+            taken.append(buffer.get())
+    pairs = itertools.pairwise(taken)
+    assert not any(isinstance(one, Dropped) and isinstance(other, Dropped) for one, other in pairs)
+    stamps = [
+        stamp
+        for each in taken
+        for stamp in (each[:1] if isinstance(each, Item) else (each.first_ts, each.last_ts))
+    ]
+    assert policy is Overflow.CONFLATE or stamps == sorted(stamps)
+    told = sum(each.count for each in [*taken, *drain(buffer)] if isinstance(each, Dropped))
+    assert told == buffer.dropped
 
 
 def test_conflate_replaces_in_place_by_key_and_marks_a_key_too_many() -> None:

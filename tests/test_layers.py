@@ -40,6 +40,8 @@ LAYERS = [
     "composition",
     "gateway_statistics",
     "gateway",
+    "instruments",
+    "telemetry",
     "opening",
     "replaying",
     "replay",
@@ -62,6 +64,7 @@ NOT_PURE = {
     "random",
 }
 ONLY_IMPORTER = {
+    "opentelemetry": {"telemetry.py"},
     "trio_websocket": {"connection/transport.py", "simulator/"},
     "httpx2": {"connection/rest.py"},
     "httpcore2": {"connection/rest.py"},

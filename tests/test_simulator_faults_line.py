@@ -188,6 +188,25 @@ async def test_throttling_is_at_the_rate_and_what_is_on_its_way_arrives_after_th
         assert trio.current_time() - started == pytest.approx(2, abs=0.2)
 
 
+async def test_a_send_while_a_line_stops_being_slow_is_sent(autojump_clock: object) -> None:
+    """Whoever is about to hand something to the pump when it ends sends it: the connection is not gone."""
+    async with open_background_tasks() as tasks:
+        faults, line, client = made(tasks)
+        await go_live(line, client)
+        for steps in (*range(12), *range(12)):
+            faults.inject(Fault("throttle", bytes_per_s=100_000))
+            await trio.lowlevel.checkpoint()
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(line.send_all, b"zz")
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                faults.clear()
+            await trio.sleep(1)
+            assert await client.receive_some() == b"zz" * 3
+        await line.aclose()
+
+
 async def test_a_slow_line_holds_only_so_much_and_is_given_up_after_the_close(autojump_clock: object) -> None:
     async with open_background_tasks() as tasks:
         faults, line, client = made(tasks)

@@ -180,6 +180,8 @@ from trio_projectx._events import (
     to_datetime as to_datetime,
 )
 from trio_projectx._flow_events import FlowEvent as FlowEvent
+from trio_projectx._flow_events import LedgerBroken as LedgerBroken
+from trio_projectx._flow_events import LoopStalled as LoopStalled
 from trio_projectx._flow_events import StreamEased as StreamEased
 from trio_projectx._flow_events import StreamFilling as StreamFilling
 from trio_projectx._handler_events import HandlerEvent as HandlerEvent

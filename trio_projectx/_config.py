@@ -147,7 +147,9 @@ class Timeouts:
     rest_s: float = attrs.field(default=30.0, validator=positive)
     """One REST call in all: connecting, sending, reading the whole answer."""
     send_s: float = attrs.field(default=10.0, validator=positive)
-    close_s: float = attrs.field(default=5.0, validator=positive)
+    close_s: float = attrs.field(default=0.5, validator=positive)
+    """How long leaving waits for the other side's answer to a Close frame; nothing depends on it, and a peer that is
+    gone never gives it. A second less what the farewell before it may take."""
     probe_s: float = attrs.field(default=15.0, validator=positive)
     """Time between two WebSocket pings that measure the round trip, and the longest wait for one's pong."""
     record_s: float = attrs.field(default=120.0, validator=positive)
@@ -168,9 +170,10 @@ class Timeouts:
 class Limits:
     """How much of anything is held, with units in the names."""
 
-    record_bytes: int = attrs.field(default=4 << 20, validator=at_least_1)
+    record_bytes: int = attrs.field(default=3 << 20, validator=at_least_1)
     """The longest record that is put together from a hub's frames."""
-    rest_body_bytes: int = attrs.field(default=16 << 20, validator=at_least_1)
+    rest_body_bytes: int = attrs.field(default=3 << 20, validator=at_least_1)
+    """The longest answer that is taken: the service's longest, 20,000 bars, is 2.2 million bytes."""
     batches_in_flight: int = attrs.field(default=64, validator=at_least_1)
     """Capacity of each inner channel (reader to validator, validator to builders), in batches."""
     stream_items: int = attrs.field(default=10_000, validator=at_least_1)

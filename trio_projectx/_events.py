@@ -11,6 +11,8 @@ from typing import Literal, TypeAlias
 import attrs
 
 from trio_projectx._flow_events import FlowEvent as FlowEvent
+from trio_projectx._flow_events import LedgerBroken as LedgerBroken
+from trio_projectx._flow_events import LoopStalled as LoopStalled
 from trio_projectx._flow_events import StreamEased as StreamEased
 from trio_projectx._flow_events import StreamFilling as StreamFilling
 from trio_projectx._handler_events import HandlerEvent as HandlerEvent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -29,9 +29,11 @@ from trio_projectx.connection.sites import Site, Sites
 from trio_projectx.connection.watch import MarketWatch
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.board import EventBoard
+from trio_projectx.flow.books import Books
 from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.room import Room
+from trio_projectx.flow.sampler import Totals
 from trio_projectx.flow.subscriptions import D, Sink
 from trio_projectx.flow.taps import Taps
 from trio_projectx.flow.user_pipeline import UserPipeline
@@ -58,6 +60,7 @@ class Parts:
     history: HistoryDoor
     fills: GapFiller
     rest: Rest
+    books: Books
 
 
 @asynccontextmanager
@@ -108,7 +111,7 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     numbers = itertools.count(1)
 
     def tools(hub: HubName, sink: Sink[D], on_proof: Callable[[], None]) -> LineTools[D]:
-        counts = EpochCounts()
+        counts = EpochCounts(tasks=tasks.counts)
         return LineTools(hub, config, sites, sink, bucket, rng, lambda: next(numbers), counts, on_proof, taps)
 
     watch = MarketWatch(config, service.newest_bar_ns, tasks, board.tell)
@@ -136,9 +139,23 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
         tasks.start_soon(refresher.run, name="token refresher")
     streams = Streams(config.limits, service, market_hub, user_hub, market, user, watch, board, opened, fills)
     rest = Rest(service, 2 * config.timeouts.rest_s)
+    books = _books(config, streams, (market_hub.tools.counts, user_hub.tools.counts), tasks)
+    watch.turn = books.turn
     return Parts(
-        config, streams, market_hub, user_hub, watch, taps, sites, tuple(refreshers), door, fills, rest
+        config, streams, market_hub, user_hub, watch, taps, sites, tuple(refreshers), door, fills, rest, books
     )
+
+
+def _books(
+    config: GatewayConfig, streams: Streams, counts: Sequence[EpochCounts], tasks: BackgroundTasks
+) -> Books:
+    market = streams.market
+
+    def totals() -> Totals:
+        return market.totals(sum([each.text_rate.total for each in counts]))
+
+    tell = streams.board.tell
+    return Books(market.timings, totals, streams.ledger, tell, config.wall_clock, tasks.counts)
 
 
 def _fills(

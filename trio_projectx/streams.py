@@ -41,6 +41,7 @@ from trio_projectx.flow.keys import (
     trade_key,
     trade_stamp,
 )
+from trio_projectx.flow.ledger import Ledger
 from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
@@ -121,6 +122,10 @@ class Streams:
     on_wait: Callable[[], None] = _nobody
     """Called when a reader waits for an item."""
 
+    def ledger(self) -> Ledger:
+        """Return where every trade and every item is now."""
+        return attrs.evolve(self.market.ledger(), streams=self.opened.rows(), closed=self.opened.closed())
+
     @asynccontextmanager
     async def bars(
         self,
@@ -160,6 +165,7 @@ class Streams:
             tell_events=events,
             tell=self.board.tell,
             seam=Seam(history, limit) if history else None,
+            timings=self.market.timings,
         )
         if self.fills is not None:
             outlet.want = self.fills.wants(pipeline, instrument, outlet)

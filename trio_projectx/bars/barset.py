@@ -273,6 +273,10 @@ class BarSet:
         """
         self._ladder.rejoin()
 
+    def covered(self, ts_ns: int) -> None:
+        """Take back `rejoin` for bars that end by time and begin after ``ts_ns``: nothing is missing after it."""
+        self._ladder.covered(ts_ns)
+
     @property
     def finest(self) -> Timeframe | None:
         """The finest of the timeframes that end by time."""

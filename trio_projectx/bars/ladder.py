@@ -65,6 +65,11 @@ class Ladder:
         for rung in self._all:
             rung.standing.rejoin()
 
+    def covered(self, ts_ns: int) -> None:
+        """Note that nothing is missing after ``ts_ns``."""
+        for rung in self._timed:
+            rung.standing.covered(ts_ns)
+
     def run(self, step: StepFields, at: int) -> Yield | None:
         """Do a step, and return what it gives out, in order; ``at`` is our clock, for what is told."""
         if self._is_parted:

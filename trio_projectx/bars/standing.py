@@ -60,6 +60,11 @@ class Standing:
         if self._joins_late:
             self._seen_from = None
 
+    def covered(self, ts_ns: int) -> None:
+        """Note that nothing is missing after ``ts_ns``, though no trade has come since."""
+        if self._seen_from is None:
+            self._seen_from = max(ts_ns, self._missed_until) + self._late_ns
+
     def join(self, ts_ns: int, journal: Journal) -> None:
         """Note the stamp of the first trade."""
         if self._seen_from is None:

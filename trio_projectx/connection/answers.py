@@ -28,6 +28,9 @@ LOGIN_ERRORS: Final = {
     10: "API key authentication is disabled",
 }
 _UNKNOWN_ERROR: Final = 8
+#: 20,000 bars are the most that one answer has (GATEWAY.md section 1.2); braces in texts are counted too.
+_OBJECTS: Final = 25_000
+_LONG: Final = 64 * 1024
 _SECONDS: Final = re.compile("[0-9]{1,9}")
 
 
@@ -211,6 +214,19 @@ def refusal(what: str, envelope: Envelope, *, login: bool) -> AuthError | Gatewa
 def seconds(header: str | None) -> float | None:
     """Return the value of a ``Retry-After`` in seconds; None for any other form."""
     return float(header) if header is not None and _SECONDS.fullmatch(header) else None
+
+
+def check_size(what: str, body: bytes) -> None:
+    """Refuse an answer of more objects than the service's longest has, before it is decoded.
+
+    A bar is four times its text when it is decoded, and more where it is judged and folded.
+
+    :raises ProtocolError: if there are too many.
+    """
+    if len(body) > _LONG and body.count(b"{") > _OBJECTS:
+        raise ProtocolError(
+            f"{what}: the answer holds more objects than the Gateway's longest has ({_OBJECTS})"
+        )
 
 
 def wire_time(ts_ns: int) -> str:

@@ -229,7 +229,7 @@ class Line(Generic[D]):
         try:
             with self._scope:
                 await self._wait_for_other()
-                async with open_background_tasks(self._tools.name) as tasks:
+                async with open_background_tasks(self._tools.name, self._tools.counts.tasks) as tasks:
                     while self.fatal is None:
                         await self._wait_for_turn()
                         if self.fatal is None:

@@ -39,6 +39,7 @@ from trio_projectx.connection.answers import (
     LoginAnswer,
     ValidateAnswer,
     WireCandle,
+    check_size,
     check_status,
     checked_token,
     newest_ns,
@@ -269,6 +270,7 @@ class RestClient:
         sent = msgspec.json.encode(body)
         answer = await self.post(f"{self._base}/api/{path}", sent, headers, self._deadline_s)
         check_status(what, answer, login=login)
+        check_size(what, answer.body)
         try:
             envelope = msgspec.json.decode(answer.body, type=Envelope)
             if envelope.success:

@@ -62,6 +62,8 @@ class MarketWatch:
         self._last_ts: dict[str, int] = {}
         self._newest: dict[str, int] = {}  # of what the service had when a connection was given up for it
         self._suspended_s = suspended_s()
+        self.turn: Callable[[float], float] = _no_turn
+        """Called at each look with trio's clock; returns when it wants to be called again, at the latest."""
         self.stalls = StallWatch(config.timeouts.stall_s, config.limits.stall_intervals)
         self.skew = SkewEstimate()
 
@@ -152,8 +154,9 @@ class MarketWatch:
                 for stalled in self.stalls.look(now, self.exchange_ns()):
                     self._suspect(stalled)
             self._say(self._hub)
+            due = min(self.stalls.due(now) if self._hub.is_live else math.inf, self.turn(now))
             # Also without a contract the machine may sleep; the bell does not ring for that.
-            await self._bell.wait(min(self.stalls.due(now) if self._hub.is_live else math.inf, now + 30.0))
+            await self._bell.wait(min(due, now + 30.0))
 
     def _look_for_sleep(self, hub: Hub[Decoded]) -> None:
         """Where the machine slept, trio's clock stood still with it: no deadline has noticed."""
@@ -222,6 +225,11 @@ class MarketWatch:
         if not had or self.skew.skew_ms is not None:
             had.append(self.exchange_ns() - round(stalled.silent_s * 1e9))
         return max(had)
+
+
+def _no_turn(now: float) -> float:
+    """Nobody has anything to do."""
+    return math.inf
 
 
 def _is_held_back(hub: Hub[Decoded]) -> bool:

@@ -42,6 +42,8 @@ class Buffer(Generic[T]):
     _slots: dict[Hashable, T] = attrs.field(init=False)
     _latest: dict[Hashable, T] = attrs.field(init=False)
     _marks: int = 0
+    _owes_item: bool = False
+    """The last that was given is a mark."""
 
     def __attrs_post_init__(self) -> None:
         self._lead = deque()
@@ -111,10 +113,12 @@ class Buffer(Generic[T]):
         if self._latest and not self._items and not self._slots:
             self.delivered += 1
             return self._latest.pop(next(iter(self._latest)))
-        if self._slots and not self._items:
+        if self._slots and (self._owes_item or not self._items):
+            self._owes_item = False
             self.delivered += 1
             return self._slots.pop(next(iter(self._slots)))
         item = self._items.popleft()
+        self._owes_item = isinstance(item, Dropped)
         if isinstance(item, Dropped):
             self._marks -= 1
         else:
@@ -130,6 +134,7 @@ class Buffer(Generic[T]):
         self._slots.clear()
         self._latest.clear()
         self._marks = 0
+        self._owes_item = False
         return lost
 
     def span(self) -> tuple[int, int] | None:
@@ -147,6 +152,16 @@ class Buffer(Generic[T]):
         self._slots[key] = item
 
     def _drop_oldest(self) -> None:
+        if self._owes_item and not isinstance(self._items[0], Dropped):
+            # It stands behind the mark that was given last. Were it dropped too, a reader that is slower than the
+            # feed would get marks and nothing else.
+            owed = self._items.popleft()
+            self._drop_first()
+            self._items.appendleft(owed)
+        else:
+            self._drop_first()
+
+    def _drop_first(self) -> None:
         oldest = self._items.popleft()
         if isinstance(oldest, Dropped):
             victim = self._items.popleft()

@@ -26,6 +26,7 @@ from trio_projectx._events import (
     JournalQuarantined,
     JournalRecovered,
     JournalSlow,
+    LedgerBroken,
     Quote,
     RejectionBurst,
     StreamEased,
@@ -111,6 +112,8 @@ def event_key(item: GatewayEvent) -> Hashable:
             return type(item), item.name
         case RejectionBurst():
             return type(item), item.contract_id, item.what
+        case LedgerBroken():
+            return type(item), item.row
         case StreamFilling() | StreamEased():
             return type(item), item.stream
         case JournalQuarantined():

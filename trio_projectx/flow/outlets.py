@@ -19,6 +19,7 @@ from trio_projectx.flow.ledger import LedgerRow, TradeCounts
 from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.seam import Seam, Want, nothing
 from trio_projectx.flow.stream import Feed
+from trio_projectx.flow.timings import Timings
 from trio_projectx.market import PriceGrid, TradeBatch
 
 _log: Final = logging.getLogger("trio_projectx")
@@ -106,6 +107,8 @@ class BarOutlet:
     want: Want = nothing
     """Called with a timeframe and the span of bars that are to be read again from history."""
     seam: Seam | None = None
+    timings: Timings = attrs.field(factory=Timings)
+    """Where bars that have closed are counted."""
     _next_update: float = -math.inf
     _has_changed: bool = False
     _steady: bool = False
@@ -164,6 +167,8 @@ class BarOutlet:
         since, self._missing_after = self._missing_after, None
         if not _was_there(self.joined, since):
             return
+        if self._steady:
+            self.bars.covered(gap.end)  # the next trade may be hours away, and its bar is whole
         if self.tell_events:
             await self._deliver((gap,))
         for frame in self.bars.timeframes:
@@ -219,6 +224,7 @@ class BarOutlet:
                 # The service has had them.
                 span = self.bars.mender.touched(event.timeframe, event.first_ts, event.last_ts)
                 self.want(event.timeframe, *span)
+        self.timings.bars += len(closed)
         shown = [bar for bar in closed if not (self.skip_first and bar.partial)]
         self._given.update((bar.timeframe, bar.start) for bar in shown)
         items: list[Bar | BarRevised | Gap] = [*shown]
@@ -300,7 +306,7 @@ class BarOutlet:
                 late=mine.late,
                 rejected=counts.rejected,
                 builder_failed=self.builder_failed + mine.failed,
-                in_flight=counts.waiting_raw + counts.held + counts.unlevel + counts.waiting_valid + self.due,
+                in_flight=counts.in_flight + self.due,
                 duplicates=counts.duplicates,
                 outside=mine.outside,
             )

@@ -19,6 +19,7 @@ from trio_projectx._config import Overflow
 from trio_projectx._errors import SlowConsumer, TrioProjectXError, again
 from trio_projectx._events import Dropped
 from trio_projectx.flow.buffers import Buffer
+from trio_projectx.flow.ledger import StreamRow
 
 #: How long a reader may go on without letting other tasks run, as long as items wait for it.
 _SLICE_S: Final = 0.010
@@ -90,6 +91,11 @@ class Pipe(Generic[T]):
     def is_open(self) -> bool:
         """Whether offered items can still reach a reader."""
         return not self.closed and not self.ended and self.failure is None
+
+    def row(self) -> StreamRow:
+        """Return its row of the ledger."""
+        b = self.buffer
+        return StreamRow(self.name, b.offered, b.delivered, b.conflated, b.dropped, len(b))
 
     def close(self) -> None:
         """Take nothing more, and drop what waits (it is counted)."""

@@ -27,6 +27,8 @@ from trio_projectx.history.reading import BarReader, known_of
 
 _NONE: Final = "the service has no bars"
 _FULL: Final = "more live bars came before it than the stream has capacity for"
+#: How long the contract's task may take until it is between two batches; it begins the stream later then.
+_BEGIN_S: Final = 1.0
 #: How often it is looked whether live trades have begun.
 _LOOK_S: Final = 0.1
 
@@ -104,24 +106,23 @@ class GapFiller:
         """Begin a stream, which has been acknowledged, with the last ``count`` bars of each timeframe.
 
         It waits until the bars that ended before live trades began have settled, and for the service, for ``wait_s``
-        in all. What has not come by then is told, and the stream begins without it. Cancelled, it begins so too.
+        in all. What has not come by then is told, and the stream begins without it. Cancelled, nothing begins: the
+        stream is never seen by anybody then.
         """
         found: dict[Timeframe, Sequence[Known]] = {}
         why = f"it did not come within {self._options.wait_s:g} s"
         frames = [Timeframe(frame) for frame in outlet.bars.timeframes]
-        try:
-            with trio.move_on_after(self._options.wait_s):
-                await self._settle(outlet, frames)
-                for frame in frames:
-                    try:
-                        found[frame] = await self._last(instrument, outlet, frame, count)
-                    except TrioProjectXError as exc:
-                        self._miss(contract, frame, escape(str(exc), 300))
-                        found[frame] = ()
-        finally:
-            outlet_is_told = Begin(outlet, found)
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
-                await ask(contract, outlet_is_told)
+        with trio.move_on_after(self._options.wait_s):
+            await self._settle(outlet, frames)
+            for frame in frames:
+                try:
+                    found[frame] = await self._last(instrument, outlet, frame, count)
+                except TrioProjectXError as exc:
+                    self._miss(contract, frame, escape(str(exc), 300))
+                    found[frame] = ()
+        # Not shielded: where a gateway ends, the contract's task has ended too, and would never answer.
+        with trio.move_on_after(_BEGIN_S):
+            await ask(contract, Begin(outlet, found))
         if outlet.seam is not None and outlet.seam.is_full:
             found, why = {}, _FULL
         for frame in frames:

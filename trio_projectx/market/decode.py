@@ -34,10 +34,13 @@ from trio_projectx.market.wire import (
     WireQuote,
     WireTrade,
 )
+from trio_projectx.signalr.codec import is_heavy
 
 if TYPE_CHECKING:
     from trio_projectx.signalr import JsonValue
 
+#: Characters above which a text is looked at as a whole first: what is shorter cannot come to much.
+_LONG: Final = 1 << 19
 _PING: Final = b'{"type":6}'
 _TRADE, _QUOTE, _DEPTH, _LOGOUT = (name.lower() for name in (TRADE, QUOTE, DEPTH, LOGOUT))
 _USER: Final = frozenset(name.lower() for name in USER)
@@ -99,6 +102,9 @@ class Decoder:
         That is so when any of them is not a ping or an invocation (without id) of ``GatewayTrade``,
         ``GatewayQuote`` or ``GatewayDepth`` in a shape that the service is known to use.
         """
+        # Rows of the book are plain JSON here; what they come to is estimated where a text is longer than a usual read.
+        if len(text) > _LONG and is_heavy(text):
+            return None
         # Record by record: one pass over all of them (`decode_lines`) cannot tell `{}{}` and an empty record
         # from two good ones, and the checks for that cost what it saves (benchmarked: equal).
         try:

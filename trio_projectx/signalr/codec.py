@@ -35,6 +35,18 @@ _ENCODER: Final = msgspec.json.Encoder()
 # UnicodeError of a lone surrogate; RecursionError comes from nesting about a thousand deep (.NET allows 64).
 UNREADABLE: Final = (ValueError, RecursionError)
 
+#: Python objects are many times the text they are made of: 4 MiB of ``{},`` are 100 MiB of dicts. So what a long record
+#: will come to is estimated before it is decoded: an object and its table, a list, what stands behind a comma (bytes,
+#: CPython 3.11). Commas and brackets in texts are counted too; no real record comes near. 20,000 trades weigh 11 MiB.
+_LONG: Final = 64 * 1024
+_HEAVIEST: Final = 16 << 20
+_WEIGHTS: Final = (("{", 200), ("[", 64), (",", 60))
+
+
+def is_heavy(record: str) -> bool:
+    """Tell whether a record would come to more objects than any has reason to hold (about 16 MiB of them)."""
+    return sum(record.count(mark) * weight for mark, weight in _WEIGHTS) > _HEAVIEST
+
 
 def parse_messages(text: str | bytes) -> list[Message]:
     """Return the messages of ``text``, which is whole records, each ended by 0x1e; unknown types are skipped.
@@ -56,6 +68,8 @@ def parse_record(record: str) -> Message | None:
 
     :raises ProtocolError: the record is not what the protocol allows; the text names the field.
     """
+    if len(record) > _LONG and is_heavy(record):
+        raise ProtocolError("a record breaks the hub protocol: it holds more values than any has reason to")
     try:
         return _RECORDS.decode(record).to_message()
     except msgspec.ValidationError as exc:

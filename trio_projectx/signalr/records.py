@@ -14,8 +14,9 @@ from typing import Final
 from trio_projectx._errors import ProtocolError
 from trio_projectx.signalr._messages import RECORD_SEPARATOR
 
-DEFAULT_RECORD_LIMIT: Final = 4 << 20
-"""Characters of one record; a real server sent an argument of 1,000,000 (it has no limit of its own)."""
+DEFAULT_RECORD_LIMIT: Final = 3 << 20
+"""Characters of one record; a real server sent an argument of 1,000,000 (it has no limit of its own), and a burst of
+20,000 trades is 2.2 million. What is on its way through the layers at once is several times this."""
 
 
 class RecordBuffer:

@@ -75,6 +75,8 @@ class Record:
     """Seconds and minutes of what was traded since ``from_ns``; complete but for what is too old to keep."""
 
     from_ns: int
+    kept: int | None = None
+    """How many seconds, and minutes, are kept; None: `SECONDS_KEPT` and `MINUTES_KEPT`."""
     seconds: dict[int, Candle] = attrs.Factory(dict[int, Candle])
     minutes: dict[int, Candle] = attrs.Factory(dict[int, Candle])
     seconds_from_ns: int = attrs.field(init=False)
@@ -92,9 +94,9 @@ class Record:
                     candles[ts_ns // span_ns] = Candle(ts_ns, ts_ns, price, price, price, price, volume)
                 else:
                     candle.add(ts_ns, price, volume)
-        while len(self.seconds) > SECONDS_KEPT:
+        while len(self.seconds) > (self.kept or SECONDS_KEPT):
             oldest = next(iter(self.seconds))
             del self.seconds[oldest]
             self.seconds_from_ns = max(self.seconds_from_ns, (oldest + 1) * SECOND_NS)
-        while len(self.minutes) > MINUTES_KEPT:
+        while len(self.minutes) > (self.kept or MINUTES_KEPT):
             del self.minutes[next(iter(self.minutes))]

@@ -74,8 +74,11 @@ class Past:
     ``now_ns`` of the methods is up to where the market has come: nothing after it is told.
     """
 
-    def __init__(self, seed: int, listing: Listing | None, rates: Rates, now_ns: int) -> None:
+    def __init__(
+        self, seed: int, listing: Listing | None, rates: Rates, now_ns: int, kept: int | None = None
+    ) -> None:
         self.rates = rates
+        self._kept = kept
         self.record: Record | None = None
         self.made = 0
         """Minutes made again so far: what a request costs."""
@@ -101,7 +104,7 @@ class Past:
         """From ``now_ns`` (without it) on every trade will be told by `add`."""
         self.look(now_ns)
         if self.record is None:
-            self.record = Record(now_ns + 1)
+            self.record = Record(now_ns + 1, self._kept)
 
     def add(self, trades: TradeColumns) -> None:
         """Keep what was traded just now."""

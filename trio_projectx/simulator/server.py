@@ -178,6 +178,14 @@ class Simulator:
         """
         return self._exchange.truth.table(contract_id, from_seq)
 
+    def forget_truth(self, before_seq: int) -> None:
+        """Forget the truth before a number, for those who take it in pieces: what is on disk stays there."""
+        self._exchange.truth.forget(before_seq)
+
+    def set_trades_per_s(self, trades_per_s: float) -> None:
+        """Change how much happens in every made market, from now on; 0 is nothing at all."""
+        self._exchange.set_trades_per_s(trades_per_s)
+
     def deliveries(self) -> pa.Table:
         """Return which trades of the truth were handed to which connection: one row for each subscription.
 
@@ -320,6 +328,8 @@ async def open_simulator(
     history_cap: int = 20_000,
     auto_oco: bool = True,
     payloads: Payloads = "live",
+    step_s: float = 0.05,
+    candles_kept: int | None = None,
 ) -> AsyncGenerator[Simulator]:
     """Run a simulator for the length of the block; leaving it ends every connection and task within a second.
 
@@ -332,6 +342,8 @@ async def open_simulator(
     timers, ASP.NET Core's by default; ``parallel`` is how many calls of one connection run at a time, and
     ``close_on_expiry`` whether a connection ends with its token. ``payloads="varied"`` writes made markets in
     every form that the service is known to use, not only in the live one (`trio_projectx.simulator.varied`).
+    A made market is looked at every ``step_s``, and what happened since goes out as one frame; ``candles_kept`` is how
+    many seconds and minutes it keeps as candles (None: 90,000 and 90,720), for those who let it run for days.
 
     Of REST: ``rate_limits=False`` answers no 429, ``retry_after=True`` says in one when to come back,
     ``history_cap`` is how many bars an answer holds at most, and ``auto_oco=False`` has accounts refuse
@@ -364,6 +376,8 @@ async def open_simulator(
         history_cap=history_cap,
         auto_oco=auto_oco,
         payloads=payloads,
+        step_s=step_s,
+        candles_kept=candles_kept,
     )
     tape = None if replay is None else await open_tape(replay, contract)
     async with open_background_tasks() as tasks:

@@ -22,6 +22,11 @@ def _not_negative(_: object, attribute: attrs.Attribute[float], value: float) ->
         raise ConfigError(f"{attribute.name} must be a finite number, 0 or more, not {value!r}")
 
 
+def _above_0(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{attribute.name} must be a finite number above 0, not {value!r}")
+
+
 def _payloads(_: object, attribute: attrs.Attribute[Payloads], value: Payloads) -> None:
     if value not in get_args(Payloads):
         known = ", ".join(get_args(Payloads))
@@ -55,8 +60,11 @@ class Settings:
     """The longest record taken from a client, its 0x1e included."""
     outbox_chars: int = 16 << 20
     """What waits for one hub connection at most; when the market finds no room the connection is lost."""
-    step_s: float = 0.05
-    """How often the market is looked at."""
+    step_s: float = attrs.field(default=0.05, validator=_above_0)
+    """How often the market is looked at: what happens in between goes out as one frame."""
+    candles_kept: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    """How many seconds, and minutes, of what was streamed a market keeps as candles (None: 25 hours of seconds, 63
+    days of minutes). Older ones are made again when they are asked for."""
     negotiated_s: float = 15.5
     """How long an id from negotiate waits for its WebSocket, or a lost one for the next (stateful
     reconnect). The real server looks once a second for those older than 15 s."""

@@ -71,7 +71,7 @@ class TruthLog:
     next_seq: int = 0
     """The number of the trade to come."""
     dropped: int = 0
-    """Trades forgotten, because the disk did not take them and there were too many for memory."""
+    """Trades forgotten: somebody had taken them (`forget`), or there were too many for memory and no disk."""
     spool: Spool = attrs.Factory(Spool)
     _contracts: dict[str, int] = attrs.Factory(dict[str, int])
     _ts: array[int] = attrs.Factory(lambda: array("q"))
@@ -168,6 +168,12 @@ class TruthLog:
             for field, column in zip(_STORED, columns, strict=True)
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=_STORED)
+
+    def forget(self, before_seq: int) -> None:
+        """Forget those in memory that are numbered below ``before_seq``: somebody has taken them."""
+        count = min(len(self._ts), before_seq - self._first)
+        if count > 0:
+            self._drop(count)
 
     def _forget(self, count: int) -> None:
         for column in (self._ts, self._contract, self._price, self._volume, self._side):

@@ -339,9 +339,7 @@ class Line(trio.abc.Stream):
         if self._flip and data:
             data, self._flip = bytes((data[0] ^ self._flip,)) + data[1:], 0
             self._settle()
-        if self._pump is not None:
-            await self._pump.put(data)
-        else:
+        if self._pump is None or not await self._pump.put(data):
             await self._push(data)
 
     async def _push(self, data: bytes) -> None:

@@ -86,16 +86,20 @@ class Pump:
         self._moved = trio.lowlevel.ParkingLot()
         self._randoms: dict[str, random.Random] = {}
 
-    async def put(self, data: bytes) -> None:
-        """Take ``data`` in, waiting while `_PUMP_BYTES` are on their way."""
+    async def put(self, data: bytes) -> bool:
+        """Take ``data`` in, waiting while `_PUMP_BYTES` are on their way; False if nothing is slow any more.
+
+        Then everything put in before is on its way already, and ``data`` is the caller's to send.
+        """
         await trio.lowlevel.checkpoint()
         while self._bytes >= _PUMP_BYTES and not self._is_over:
             await self._moved.park()
         if self._is_over:
-            raise trio.BrokenResourceError("the connection is gone")
+            return False
         self._queue.append((trio.current_time() + self._late_s(), data))
         self._bytes += len(data)
         self._moved.unpark_all()
+        return True
 
     def wake(self) -> None:
         """Look again whether any mode is slow."""

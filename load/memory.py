@@ -1,0 +1,54 @@
+"""What a process holds: memory after everything that can be given back was, descriptors, tasks."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+from pathlib import Path
+from typing import Final
+
+import attrs
+import pyarrow as pa
+import trio
+
+_KIB: Final = 1024
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@attrs.frozen
+class Held:
+    """What there was at one moment."""
+
+    memory_kib: int
+    """Resident, but for what is mapped from files."""
+    descriptors: int
+    tasks: int
+
+
+def held(root: trio.lowlevel.Task, *, collect: bool = True) -> Held:
+    """Return what the process holds; with ``collect``, after garbage and freed memory were given back."""
+    if collect:
+        give_back()
+    return Held(memory_kib(), len(os.listdir("/proc/self/fd")), tasks_below(root))
+
+
+def give_back() -> None:
+    """Collect garbage, and give what malloc and Arrow keep for later back to the system."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others give back by themselves
+    if trim is not None:
+        trim(0)
+
+
+def memory_kib() -> int:
+    """Return the resident memory of this process less what is mapped from files, in KiB."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    return (int(resident) - int(shared)) * _PAGE // _KIB
+
+
+def tasks_below(task: trio.lowlevel.Task) -> int:
+    """Return how many tasks live in nurseries of ``task``, and in theirs."""
+    children = [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return len(children) + sum(tasks_below(child) for child in children)

@@ -1,0 +1,198 @@
+"""Thin samples of `nox -s sweep`, `nox -s bombs` and of the proof that leaving is quick; docs/load.md has the whole.
+
+Each runs in a process of its own: one forks, which is no good beside pytest's threads, the others count memory and
+descriptors.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import bomb_server
+import bombs
+import fuzz
+import pytest
+import shutdowns
+import sweep
+import trio
+import trio.testing
+import whole_life
+from fault_tools import CONTRACT, config_for, open_sim
+from hypothesis import given
+from hypothesis import strategies as st
+
+import trio_projectx as px
+from trio_projectx import ProtocolError
+from trio_projectx.signalr import parse_messages
+from trio_projectx.simulator import Fault, breakable_pair
+
+LOAD = Path(sweep.__file__).parent
+
+
+def started(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", str(LOAD / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+
+
+# The sweep
+
+
+@pytest.mark.slow
+def test_a_whole_life_struck_at_some_of_its_steps() -> None:
+    done = started("sweep.py", "--points", "24", "--seeds", "1", "--jobs", "1", "--seed", "7")
+    assert done.returncode == 0, done.stdout + done.stderr
+    total = json.loads(done.stdout.splitlines()[-2])
+    assert total["violations"] == 0
+    assert total["points"] >= 24
+    assert set(total["kinds"]) == set(sweep.KINDS)
+    assert {"start", "streaming"} <= set(total["reached"])
+    assert total["whole_bars"] > 0
+
+
+def test_a_child_that_dies_or_is_wrong_is_a_violation() -> None:
+    course = sweep.Course(1, lambda _: (), lambda _: None)
+    assert "hung" in sweep._outcome_of(course, "cancel", "a task", -14, b"").wrong[0]
+    assert "died" in sweep._outcome_of(course, "cancel", "a task", 70, b"").wrong[0]
+    total = sweep.Total()
+    total.add(sweep.Outcome(1, 2, "cancel", wrong=["x"]))
+    assert (total.points, total.violations) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "error", "outside"),
+    [
+        ("cancel", {}, KeyboardInterrupt(), None),
+        ("interrupt", {}, None, None),
+        ("interrupt", {}, ValueError(), None),
+        ("interrupt", {}, KeyboardInterrupt(), KeyboardInterrupt()),
+        ("interrupt_inside", {"reached": "open"}, None, None),
+        ("reset", {"reached": "open"}, None, None),
+        ("reset", {"reached": "end", "came_back": False}, None, None),
+        ("reset", {"reached": "end", "came_back": True}, px.ConnectError("x"), None),
+        (None, {"reached": "filled"}, None, None),
+    ],
+)
+def test_an_end_that_is_not_as_it_should_be_is_seen(
+    kind: sweep.Kind | None,
+    changes: dict[str, object],
+    error: BaseException | None,
+    outside: BaseException | None,
+) -> None:
+    outcome = sweep.Outcome(1, 2, kind)
+    good = whole_life.Story(reached="end", came_back=True)
+    felt = KeyboardInterrupt() if kind and kind.startswith("interrupt") else None
+    assert sweep._ends_as_expected(outcome, good, felt, None)
+    bad = whole_life.Story(**changes)  # type: ignore[arg-type]
+    assert not sweep._ends_as_expected(outcome, bad, error, outside)
+
+
+async def test_what_is_sent_behind_half_a_frame_is_seen(autojump_clock: trio.testing.MockClock) -> None:
+    ours, theirs = breakable_pair()
+    halved = whole_life.HalvedStream(theirs)
+    await halved.send_all(b"whole")
+    with trio.move_on_after(1):
+        await halved.send_all(bytes(theirs._out.capacity))  # its second half finds no room
+    assert (halved.is_torn, halved.went_on) == (True, False)
+    assert await ours.receive_some()
+    await halved.send_all(b"more")
+    assert halved.went_on
+
+
+async def test_a_gateway_that_is_left_while_a_stream_waits_for_history_is_left_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What the sweep has found: for a second it waited for a task that had ended with the gateway."""
+    async with open_sim() as sim:
+        with trio.move_on_after(2.0) as scope:
+            async with px.open_gateway(config_for(sim)) as gateway:
+                async with gateway.open_trades(CONTRACT):
+                    await trio.sleep(1.9)  # in the middle of a second: its bar has to settle
+                    async with gateway.open_bars(CONTRACT, "1s", history=5):
+                        pytest.fail("it should be waiting")
+        assert scope.cancelled_caught
+        assert trio.current_time() == 2.0
+
+
+# What the sweep, the bombs and the leaves have had changed
+
+
+@pytest.mark.parametrize("one", ["{}", "[]", "0.1", '"a"', '{"a":1}'])
+def test_a_record_of_too_many_values_is_refused_before_it_is_decoded(one: str) -> None:
+    many = ",".join([one] * (2_000_000 // (len(one) + 1)))
+    with pytest.raises(ProtocolError, match="more values than any has reason to"):
+        parse_messages(f'{{"type":1,"target":"x","arguments":[[{many}]]}}\x1e')
+
+
+def test_a_burst_of_20_000_trades_in_one_record_is_no_such_record() -> None:
+    one = '{"symbolId":"F.US.MNQ","price":20000.25,"timestamp":"2026-08-19T20:51:30.052+00:00","type":0,"volume":1}'
+    text = f'{{"type":1,"target":"GatewayTrade","arguments":["{CONTRACT}",[{",".join([one] * 20_000)}]]}}\x1e'
+    assert len(text) < px.Limits().record_bytes
+    (message,) = parse_messages(text)
+    assert len(message.arguments[1]) == 20_000  # type: ignore[union-attr,arg-type]
+
+
+# Bombs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", bombs.THIN)
+def test_a_bomb_costs_little(name: str) -> None:
+    found = bombs.run_beside(name, times=1)
+    assert found.wrong == []
+    assert found.cost_mib > 0.0  # something was measured
+
+
+def test_every_bomb_can_be_thrown() -> None:
+    for bomb in bombs.BOMBS.values():
+        if "flood" in bomb.command:
+            assert next(iter(bomb_server.FLOODS[str(bomb.command["flood"])]()), "")
+        elif "answer" in bomb.command:
+            assert bomb.command["answer"] in bomb_server.ANSWERS
+        else:
+            Fault(**bomb.command["fault"])  # type: ignore[arg-type]
+
+
+# Leaving
+
+
+@pytest.mark.slow
+def test_leaving_some_states_is_quick_and_leaves_nothing() -> None:
+    """A sample of the proof; how long a leave takes there is a matter of the machine."""
+    done = started("shutdowns.py", "1", "3", "live", "half open", "replacing connections", "history hangs")
+    assert done.returncode == 0, done.stderr
+    found = shutdowns.Shutdowns(**json.loads(done.stdout.splitlines()[-1]))
+    assert (found.leaves, found.wrong, found.threads_left) == (4, [], 0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"p99_s": 1.1}, {"most_s": 5.1}, {"threads_left": 1}, {"wrong": ["live, left: 1 tasks are left"]}],
+)
+def test_what_is_wrong_with_leaves_is_said(changes: dict[str, object]) -> None:
+    assert shutdowns.Shutdowns(10, 0.1, 0.5, 0.6).faults() == []
+    assert attrs.evolve(shutdowns.Shutdowns(10, 0.1, 0.5, 0.6), **changes).faults() != []
+
+
+# Fuzz
+
+
+def test_a_property_that_does_not_hold_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @given(st.integers())
+    def small(n: int) -> None:
+        assert n < 1000
+
+    monkeypatch.setattr(fuzz, "properties", lambda: {"small": small})
+    assert fuzz.main(["--examples", "200"]) == 1
+    assert "FAIL small" in capsys.readouterr().out
+
+
+def test_the_properties_are_found() -> None:
+    names = set(fuzz.properties())
+    assert len(names) > 25
+    assert {name.partition(".")[0] for name in names} >= {"fuzz_http", "fuzz_websocket", "fuzz_records"}
