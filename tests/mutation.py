@@ -130,7 +130,7 @@ def _child(copy: Path, tests: str) -> NoReturn:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
         code = int(pytest.main(arguments(tests)))
-    except BaseException:
+    except BaseException:  # noqa: BLE001  it is shown, and nothing of the parent's is to run here
         traceback.print_exc()
     finally:
         os._exit(code)  # whatever happens: what stands above is the parent's

@@ -49,7 +49,9 @@ async def test_rates_are_what_the_market_does(autojump_clock: MockClock) -> None
             assert window.trades == pytest.approx(rates.totals.trades / 131, rel=share)
             assert window.bars == pytest.approx(rates.totals.bars / 131, rel=share)
             assert window.received_bytes > window.trades * 100
-        assert rates.totals.received_bytes == found.hubs.market.received_bytes + found.hubs.user.received_bytes
+        assert (
+            rates.totals.received_bytes == found.hubs.market.received_bytes + found.hubs.user.received_bytes
+        )
         # In virtual time nothing takes any.
         assert found.latency.wire_to_bar == Distribution(found.latency.wire_to_bar.count)
         assert 0 < found.latency.recent_wire_to_bar.count < found.latency.wire_to_bar.count
