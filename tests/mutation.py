@@ -68,9 +68,9 @@ TARGETS = {
         "bars/accumulator.py": "bars_accumulator bars_builder",
         "bars/builder.py": "bars_builder bars_barset bars_late",
         "bars/barset.py": "bars_barset bars_atomic bars_late",
-        "bars/rungs.py": "bars_barset bars_atomic",
+        "bars/rungs.py": "bars_late bars_barset bars_atomic",
         "bars/edges.py": "bars_anchor bars_time",
-        "bars/session_edges.py": "bars_sessions",
+        "bars/session_edges.py": "bars_sessions bars_late",
         "bars/fill.py": "bars_barset bars_late",
     },
 }
