@@ -16,6 +16,7 @@ from trio_projectx._credentials import Credentials as Credentials
 from trio_projectx._errors import ConfigError
 from trio_projectx._items import Overflow as Overflow
 from trio_projectx._options import HistoryOptions as HistoryOptions
+from trio_projectx._options import MemoryOptions as MemoryOptions
 from trio_projectx._options import Reconnect as Reconnect
 from trio_projectx._options import Refresh as Refresh
 from trio_projectx._options import at_least_1, is_share, positive
@@ -246,6 +247,7 @@ class GatewayConfig:
     reconnect: Reconnect = attrs.field(factory=Reconnect)
     refresh: Refresh = attrs.field(factory=Refresh)
     history: HistoryOptions = attrs.field(factory=HistoryOptions)
+    memory: MemoryOptions = attrs.field(factory=MemoryOptions)
     token_transport: Literal["header", "query"] = attrs.field(
         default="header", validator=attrs.validators.in_(("header", "query"))
     )
@@ -261,7 +263,13 @@ class GatewayConfig:
 
     def __attrs_post_init__(self) -> None:
         kinds = {"credentials": Credentials, "timeouts": Timeouts, "limits": Limits, "negotiate": bool}
-        _check_kinds(self, {**kinds, "reconnect": Reconnect, "refresh": Refresh, "history": HistoryOptions})
+        groups = {
+            "reconnect": Reconnect,
+            "refresh": Refresh,
+            "history": HistoryOptions,
+            "memory": MemoryOptions,
+        }
+        _check_kinds(self, {**kinds, **groups})
         for name in ("wall_clock", "connect"):
             value: object = getattr(self, name)
             if not (callable(value) or (name == "connect" and value is None)):

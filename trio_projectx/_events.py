@@ -30,6 +30,10 @@ from trio_projectx._items import Quote as Quote
 from trio_projectx._items import Side as Side
 from trio_projectx._items import Trade as Trade
 from trio_projectx._items import to_datetime as to_datetime
+from trio_projectx._memory import CapacityChanged as CapacityChanged
+from trio_projectx._memory import MemoryEvent as MemoryEvent
+from trio_projectx._memory import MemoryLevel as MemoryLevel
+from trio_projectx._memory import MemoryPressureChanged as MemoryPressureChanged
 from trio_projectx._timeframe import Timeframe
 
 
@@ -372,6 +376,6 @@ class CacheQuarantined:
 
 
 GatewayEvent: TypeAlias = (
-    ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | FlowEvent | HandlerEvent
+    ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | FlowEvent | HandlerEvent | MemoryEvent
 )
 """What ``gateway.open_events()`` streams."""

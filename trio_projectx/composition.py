@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import attrs
@@ -40,6 +41,7 @@ from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.door import HistoryDoor
 from trio_projectx.history.gap_fill import GapFiller
 from trio_projectx.history.reading import BarReader
+from trio_projectx.machine import Machine, ReadMemory, check, reader_of, watch_machine
 from trio_projectx.market import Decoded
 from trio_projectx.market.user import UserDecoded
 from trio_projectx.streams import Streams
@@ -61,18 +63,23 @@ class Parts:
     fills: GapFiller
     rest: Rest
     books: Books
+    machine: Machine
 
 
 @asynccontextmanager
-async def open_parts(config: GatewayConfig) -> AsyncGenerator[Parts]:
-    """Log in, and own all tasks of a gateway until the block is left."""
+async def open_parts(
+    config: GatewayConfig, at_looks: Callable[[], None] = lambda: None
+) -> AsyncGenerator[Parts]:
+    """Log in, and own all tasks of a gateway until the block is left; ``at_looks`` is called every few seconds."""
     _refuse_clear_text(config)
+    read_memory = reader_of(config)
+    check(config, read_memory)
     async with AsyncExitStack() as stack:
         sites = Sites([await _open_site(config, endpoint, stack) for endpoint in config.all_endpoints])
         service = Service(sites, config.wall_clock)
         await service.log_in()
         async with open_background_tasks("gateway") as tasks:
-            parts = _assemble(config, sites, service, tasks)
+            parts = _assemble(config, sites, service, tasks, read_memory, at_looks)
             try:
                 yield parts
             finally:
@@ -104,7 +111,14 @@ async def _open_site(config: GatewayConfig, endpoint: Endpoint, stack: AsyncExit
     )
 
 
-def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: BackgroundTasks) -> Parts:
+def _assemble(
+    config: GatewayConfig,
+    sites: Sites,
+    service: Service,
+    tasks: BackgroundTasks,
+    read_memory: ReadMemory,
+    at_looks: Callable[[], None],
+) -> Parts:
     board, taps = EventBoard(), Taps()
     bucket = ConnectBucket(config.reconnect.connect_burst, config.reconnect.connects_per_s)
     rng = random.Random()  # noqa: S311  it spreads attempts, and protects nothing
@@ -141,8 +155,30 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
     rest = Rest(service, 2 * config.timeouts.rest_s)
     books = _books(config, streams, (market_hub.tools.counts, user_hub.tools.counts), tasks)
     watch.turn = books.turn
+
+    def folders() -> list[Path]:
+        cache = config.history.cache
+        return [*taps.folders, *([] if cache is None else [cache])]
+
+    machine = watch_machine(
+        config, read_memory, streams, (market_hub, user_hub), door.shed, folders, at_looks
+    )
+    tasks.start_soon(machine.pressure.run, name="memory watch")
+    tasks.start_soon(machine.disks.run, name="disk watch")
     return Parts(
-        config, streams, market_hub, user_hub, watch, taps, sites, tuple(refreshers), door, fills, rest, books
+        config,
+        streams,
+        market_hub,
+        user_hub,
+        watch,
+        taps,
+        sites,
+        tuple(refreshers),
+        door,
+        fills,
+        rest,
+        books,
+        machine,
     )
 
 

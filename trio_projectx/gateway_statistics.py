@@ -158,4 +158,5 @@ def health_of(parts: Parts) -> Health:
         token_facts(parts.refreshers[parts.sites.current]),
         clock_health(watch.skew.skew_ms, watch.skew.is_skewed),
         watch.stalls.worst(watch.now()),
+        parts.machine.health(),
     )

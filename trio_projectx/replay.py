@@ -16,6 +16,7 @@ import trio
 from trio_projectx._config import Limits, Overflow
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import HubState
+from trio_projectx._redact import install_redaction
 from trio_projectx.callbacks import Callbacks
 from trio_projectx.connection.health import Health
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
@@ -291,6 +292,7 @@ async def open_replay(
     :raises OSError: if it cannot be read.
     """
     pace = _speed(speed)
+    install_redaction()
     # It only reads: cancelled, it is left behind, and a disk that hangs holds nobody.
     script = await trio.to_thread.run_sync(
         _script, Path(path), source, contract, tick_size, limits, abandon_on_cancel=True

@@ -208,4 +208,4 @@ def run(arguments: Sequence[str]) -> int:
     except (px.TrioProjectXError, OSError) as exc:
         # What the user can mend is told in one sentence; a bug keeps its traceback.
         sys.stderr.write(f"trio-projectx: {exc}\n")
-        return 1
+        return exc.exit_code if isinstance(exc, px.MemoryExhausted) else 1

@@ -387,10 +387,10 @@ def _root(exc: BaseException) -> BaseException:
 
 
 def _failure_in(exc: BaseException) -> Exception:
-    """Return the first failure of code in ``exc``; raise what is none (cancellation, Ctrl-C)."""
+    """Return the first failure of code in ``exc``; raise what is none (cancellation, Ctrl-C, no memory)."""
     real = without_cancelled(exc)
     while isinstance(real, BaseExceptionGroup):
         real = cast("BaseExceptionGroup[BaseException]", real).exceptions[0]
-    if not isinstance(real, Exception):
+    if isinstance(real, MemoryError) or not isinstance(real, Exception):
         reraise(real or exc)
     return real

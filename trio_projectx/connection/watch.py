@@ -22,6 +22,7 @@ from trio_projectx._events import (
     HubStateChanged,
     MarketStalled,
 )
+from trio_projectx._logs import fields
 from trio_projectx.bars import Sessions
 from trio_projectx.connection.bell import Bell
 from trio_projectx.connection.endings import Silent
@@ -92,7 +93,12 @@ class MarketWatch:
         if is_skewed is not None:
             skew_ms = self.skew.skew_ms or 0.0
             side = "is off by" if is_skewed else "is right again within"
-            _log.info("our clock %s %.0f ms against the exchange's stamps", side, abs(skew_ms))
+            _log.info(
+                "our clock %s %.0f ms against the exchange's stamps",
+                side,
+                abs(skew_ms),
+                extra=fields("clock_skewed", skew_ms=skew_ms),
+            )
             self._tell(ClockSkewed(skew_ms, is_skewed, self._config.wall_clock()))
 
     def tell(self, event: DataEvent) -> None:
@@ -178,6 +184,9 @@ class MarketWatch:
             stalled.contract_id,
             stalled.silent_s,
             stalled.bound_s,
+            extra=fields(
+                "market_stalled", hub="market", contract=stalled.contract_id, silent_s=stalled.silent_s
+            ),
         )
         self._tell(
             MarketStalled(stalled.contract_id, stalled.silent_s, stalled.bound_s, self._config.wall_clock())
@@ -191,7 +200,12 @@ class MarketWatch:
         try:
             newest = await self._probe(contract_id, since)
         except TrioProjectXError as exc:
-            _log.warning("market hub: the service could not be asked about %s: %s", contract_id, exc)
+            _log.warning(
+                "market hub: the service could not be asked about %s: %s",
+                contract_id,
+                exc,
+                extra=fields("probe_failed", hub="market", contract=contract_id),
+            )
             if contract_id in self.stalls.stalled:  # a new connection costs nothing where the old one is well
                 self._hub.keeper.replace_doubtful(
                     f"no data of {contract_id}, and the service cannot be asked"

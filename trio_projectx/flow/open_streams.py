@@ -24,6 +24,9 @@ class _Open(Protocol):
     @property
     def blocks(self) -> bool: ...
 
+    @property
+    def is_read_out(self) -> bool: ...
+
     def statistics(self) -> StreamStatistics: ...
 
     def row(self) -> StreamRow: ...
@@ -79,6 +82,11 @@ class OpenStreams:
         names = [repr(pipe.name) for pipe in self._open.values() if pipe.blocks]
         others = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return f"the stream of {names[0]}{others} (overflow=BLOCK)" if names else "a stream (overflow=BLOCK)"
+
+    @property
+    def are_read_out(self) -> bool:
+        """Whether the readers of all that have failed have had what came before."""
+        return all(pipe.is_read_out for pipe in self._open.values())
 
     def _closed(self, which: int) -> None:
         pipe = self._open.pop(which, None)

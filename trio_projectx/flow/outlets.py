@@ -12,6 +12,7 @@ import trio
 
 from trio_projectx._errors import ProtocolError, TrioProjectXError
 from trio_projectx._events import Bar, BarRevised, DataEvent, Gap, Side, Trade, TradesLate
+from trio_projectx._logs import fields
 from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars import BarSet
 from trio_projectx.bars.mending import Known, Mended
@@ -271,7 +272,13 @@ class BarOutlet:
         frame = self.bars.finest
         if in_a_row[0] < _ALL_LATE <= finest and frame is not None:
             _log.warning(
-                "%s: the last %s trades came too late for bars of %s", self.feed.pipe.name, finest, frame
+                "%s: the last %s trades came too late for bars of %s",
+                self.feed.pipe.name,
+                finest,
+                frame,
+                extra=fields(
+                    "trades_late", contract=self.bars.contract_id, timeframe=str(frame), count=finest
+                ),
             )
             self.tell(TradesLate(self.bars.contract_id, frame, finest, ts_recv))
         if coarsest >= _ALL_LATE:
