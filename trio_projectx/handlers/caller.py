@@ -83,22 +83,23 @@ class Caller:
 
     async def _attempt(self, target: Target, argument: object) -> tuple[Outcome, tuple[str, str] | None]:
         """Call under the deadline; returns what became of it, and of what it failed."""
-        outcome, failure, has_kept_loop = Outcome.HANDLED, None, False
+        outcome, failure, left, is_late = Outcome.HANDLED, None, None, False
         began = trio.current_time()
-        with trio.move_on_after(self._deadline_s) as scope:
-            try:
-                has_kept_loop = await target.call(argument)
-            except Gone:
-                raise
-            except Exception as exc:  # noqa: BLE001  one handler's failure, whatever it is, concerns no other
-                outcome, failure = Outcome.FAILED, describe(exc)
+        try:
+            left = target.begin(argument)
+            if left is not None:
+                with trio.CancelScope(deadline=began + self._deadline_s) as scope:
+                    await left
+                is_late = scope.cancelled_caught
+        except Gone:
+            raise
+        except Exception as exc:  # noqa: BLE001  one handler's failure, whatever it is, concerns no other
+            outcome, failure = Outcome.FAILED, describe(exc)
         took_s = trio.current_time() - began
-        self._note_time(took_s, has_kept_loop=has_kept_loop)
-        if failure is None and (scope.cancelled_caught or took_s > self._deadline_s):
-            outcome, failure = (
-                Outcome.TIMED_OUT,
-                ("deadline", f"a call took longer than {self._deadline_s} s"),
-            )
+        self._note_time(took_s, has_kept_loop=left is None)
+        if failure is None and (is_late or took_s > self._deadline_s):
+            outcome = Outcome.TIMED_OUT
+            failure = ("deadline", f"a call took longer than {self._deadline_s} s")
         return outcome, failure
 
     def _note_time(self, took_s: float, *, has_kept_loop: bool) -> None:
