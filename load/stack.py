@@ -28,7 +28,7 @@ TIMES: Final = 10.0
 LIVE_LEAST: Final = 0.999
 DRIFT_MOST_KIB: Final = 1024
 #: The share of the looks that warm up: rings of bars, of bars that may be revised, and caches fill.
-WARM_SHARE: Final = 1 / 3
+WARM_SHARE: Final = 1 / 2
 #: Looks that make up one figure of memory; below three times as many none is judged.
 _LOOKS: Final = 6
 Item: TypeAlias = "px.Bar | px.BarRevised | px.Gap | px.Dropped"
