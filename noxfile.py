@@ -99,6 +99,14 @@ def kill(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Change codec, validator and bars in small ways, and see whether tests notice. Arguments: --seed N, --minutes M"""
+    install(session, "test")
+    session.install("-q", "--disable-pip-version-check", "cosmic-ray==8.7.*")
+    session.run("python", "tests/mutation.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Stream live bars from a simulated gateway on loopback. Arguments: --forever, --speed N, --replay FILE."""
     install(session)

@@ -7,10 +7,12 @@ hang is either an endless loop or a wait for a thread, and neither moves the vir
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from ledger_watch import LedgerWatch, watched_ledgers
 
 settings.register_profile(
     "house",
@@ -31,3 +33,10 @@ def shared() -> Path:
             "no reference data: neither TRIO_PROJECTX_SHARED nor ../shared beside the checkout is there"
         )
     return folder
+
+
+@pytest.fixture(autouse=True)
+def ledger_watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerWatch]:
+    """Every trade and every item of a test that streams is accounted for, while it runs and at its end."""
+    with watched_ledgers(monkeypatch) as watch:
+        yield watch

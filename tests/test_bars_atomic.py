@@ -215,7 +215,7 @@ def test_what_fails_when_the_clock_closes_a_bar_is_told_and_ends() -> None:
         __slots__ = ()
 
         def append(self, row: Row) -> None:
-            raise MemoryError
+            raise RuntimeError
 
     bars._rungs["5s"].columns.__class__ = Broken  # type: ignore[index]
     now, closed = 5 * S, []

@@ -19,13 +19,15 @@ T0 = 1_787_172_660_000_000_000
 
 
 async def test_each_kind_of_handler_gets_what_a_stream_gets(autojump_clock: MockClock) -> None:
-    bars, trades, quotes, events, batches = (list[object]() for _ in range(5))
+    bars, trades, quotes, events, batches, depth, books = (list[object]() for _ in range(7))
     async with running() as (_, gateway):
         gateway.on_bar(bars.append, "MNQ", "1s", "5s", events=True, late="revise")
         gateway.on_trade(trades.append, "MNQ")
         gateway.on_quote(quotes.append, "MNQ", overflow=px.Overflow.ERROR)
         gateway.on_event(events.append)
         gateway.on_trade(batches.extend, "MNQ", batch=True)
+        gateway.on_depth(depth.append, "MNQ")
+        gateway.on_book(books.append, "MNQ", levels=3, overflow=px.Overflow.ERROR)
         async with trio.open_nursery() as nursery:
             await nursery.start(gateway.run_handlers)
             async with (
@@ -44,8 +46,11 @@ async def test_each_kind_of_handler_gets_what_a_stream_gets(autojump_clock: Mock
             counts = gateway.handlers()
             nursery.cancel_scope.cancel()
     assert batches == trades
+    assert all(isinstance(each, px.Depth) for each in depth)
+    assert all(isinstance(each, px.Book) and len(each.bids) <= 3 for each in books)
+    assert min(len(depth), len(books)) > 10
     assert {type(event) for event in events} == {px.HubStateChanged}
-    assert [each.kind for each in counts] == ["bar", "trade", "quote", "event", "trade"]
+    assert [each.kind for each in counts] == ["bar", "trade", "quote", "event", "trade", "depth", "book"]
     assert all(each.balanced and each.state == "running" for each in counts)
     assert sum(each.failed + each.skipped.total for each in counts) == 0
 
@@ -140,6 +145,7 @@ async def test_what_cannot_be_honoured_is_said_at_once(autojump_clock: MockClock
             (lambda: gateway.on_trade(handler, "MNQ", options={}), "options= must be"),  # type: ignore[call-overload]
             (lambda: gateway.on_trade(handler, "MNQ", weak=True), "weak=True is for a method"),
             (lambda: gateway.on_quote(3, "MNQ"), "must be callable"),  # type: ignore[call-overload]
+            (lambda: gateway.on_depth(handler, "MNQ", overflow=px.Overflow.CONFLATE), "cannot be conflated"),
             (lambda: gateway.on_event(handler, overflow=px.Overflow.BLOCK), "events cannot wait"),
         ):
             with pytest.raises(px.ConfigError, match=message):

@@ -26,10 +26,14 @@ def printed() -> Iterator[io.StringIO]:
     handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s %(args)s"))
     root = logging.getLogger()
     level = root.level
+    lines = logging.StreamHandler(out)
+    lines.setFormatter(px.JsonFormatter())  # with all fields
     root.addHandler(handler)
+    root.addHandler(lines)
     root.setLevel(logging.DEBUG)
     yield out
     root.removeHandler(handler)
+    root.removeHandler(lines)
     root.setLevel(level)
 
 

@@ -15,9 +15,11 @@ ROOT = Path(trio_projectx.__file__).parent
 #: From the top: a module may import only from layers above its own, and from its own.
 LAYERS = [
     "_redact",
+    "_logs",
     "_errors",
     "_timeframe",
     "_items",
+    "_memory",
     "_handler_events",
     "_flow_events",
     "_events",
@@ -28,6 +30,7 @@ LAYERS = [
     "signalr",
     "market",
     "bars",
+    "pressure",
     "flow",
     "connection",
     "journal",
@@ -35,10 +38,14 @@ LAYERS = [
     "streams",
     "handlers",
     "market_data",
+    "record_callbacks",
     "callbacks",
+    "machine",
     "composition",
     "gateway_statistics",
     "gateway",
+    "instruments",
+    "telemetry",
     "opening",
     "replaying",
     "replay",
@@ -61,6 +68,7 @@ NOT_PURE = {
     "random",
 }
 ONLY_IMPORTER = {
+    "opentelemetry": {"telemetry.py"},
     "trio_websocket": {"connection/transport.py", "simulator/"},
     "httpx2": {"connection/rest.py"},
     "httpcore2": {"connection/rest.py"},

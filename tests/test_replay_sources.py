@@ -368,7 +368,7 @@ async def test_a_replay_has_every_method_of_a_gateway_or_refuses_it(tmp_path: Pa
         "quarantine",
         "recent_trades",
     }
-    same |= {"on_bar", "on_trade", "on_quote", "on_event", "run_handlers", "handlers"}
+    same |= {"on_bar", "on_trade", "on_quote", "on_depth", "on_book", "on_event", "run_handlers", "handlers"}
     other = {"wait_connected", "statistics"}
     refused: dict[str, Callable[[px.Replay], object]] = {
         "open_user_events": lambda replay: replay.open_user_events(),

@@ -27,6 +27,9 @@ from trio_projectx._config import (
     Limits as Limits,
 )
 from trio_projectx._config import (
+    MemoryOptions as MemoryOptions,
+)
+from trio_projectx._config import (
     Overflow as Overflow,
 )
 from trio_projectx._config import (
@@ -60,6 +63,9 @@ from trio_projectx._errors import (
     GatewayError as GatewayError,
 )
 from trio_projectx._errors import (
+    MemoryExhausted as MemoryExhausted,
+)
+from trio_projectx._errors import (
     ProtocolError as ProtocolError,
 )
 from trio_projectx._errors import (
@@ -88,6 +94,9 @@ from trio_projectx._events import (
 )
 from trio_projectx._events import (
     CacheQuarantined as CacheQuarantined,
+)
+from trio_projectx._events import (
+    CapacityChanged as CapacityChanged,
 )
 from trio_projectx._events import (
     ClockSkewed as ClockSkewed,
@@ -150,6 +159,15 @@ from trio_projectx._events import (
     MarketStalled as MarketStalled,
 )
 from trio_projectx._events import (
+    MemoryEvent as MemoryEvent,
+)
+from trio_projectx._events import (
+    MemoryLevel as MemoryLevel,
+)
+from trio_projectx._events import (
+    MemoryPressureChanged as MemoryPressureChanged,
+)
+from trio_projectx._events import (
     Quote as Quote,
 )
 from trio_projectx._events import (
@@ -180,6 +198,8 @@ from trio_projectx._events import (
     to_datetime as to_datetime,
 )
 from trio_projectx._flow_events import FlowEvent as FlowEvent
+from trio_projectx._flow_events import LedgerBroken as LedgerBroken
+from trio_projectx._flow_events import LoopStalled as LoopStalled
 from trio_projectx._flow_events import StreamEased as StreamEased
 from trio_projectx._flow_events import StreamFilling as StreamFilling
 from trio_projectx._handler_events import HandlerEvent as HandlerEvent
@@ -193,6 +213,8 @@ from trio_projectx._items import BookLevel as BookLevel
 from trio_projectx._items import Depth as Depth
 from trio_projectx._items import DepthChange as DepthChange
 from trio_projectx._items import DepthKind as DepthKind
+from trio_projectx._logs import JsonFormatter as JsonFormatter
+from trio_projectx._memory import MemoryReading as MemoryReading
 from trio_projectx._timeframe import BarKind as BarKind
 from trio_projectx._timeframe import Timeframe as Timeframe
 from trio_projectx._user_events import (
@@ -269,5 +291,6 @@ from trio_projectx.market_data import MarketData as MarketData
 from trio_projectx.opening import (
     open_gateway as open_gateway,
 )
+from trio_projectx.record_callbacks import RecordCallbacks as RecordCallbacks
 from trio_projectx.replay import Replay as Replay
 from trio_projectx.replay import open_replay as open_replay

@@ -16,6 +16,7 @@ from trio_projectx._credentials import Credentials as Credentials
 from trio_projectx._errors import ConfigError
 from trio_projectx._items import Overflow as Overflow
 from trio_projectx._options import HistoryOptions as HistoryOptions
+from trio_projectx._options import MemoryOptions as MemoryOptions
 from trio_projectx._options import Reconnect as Reconnect
 from trio_projectx._options import Refresh as Refresh
 from trio_projectx._options import at_least_1, is_share, positive
@@ -172,7 +173,7 @@ class Limits:
 
     record_bytes: int = attrs.field(default=3 << 20, validator=at_least_1)
     """The longest record that is put together from a hub's frames."""
-    rest_body_bytes: int = attrs.field(default=8 << 20, validator=at_least_1)
+    rest_body_bytes: int = attrs.field(default=3 << 20, validator=at_least_1)
     """The longest answer that is taken: the service's longest, 20,000 bars, is 2.2 million bytes."""
     batches_in_flight: int = attrs.field(default=64, validator=at_least_1)
     """Capacity of each inner channel (reader to validator, validator to builders), in batches."""
@@ -246,6 +247,7 @@ class GatewayConfig:
     reconnect: Reconnect = attrs.field(factory=Reconnect)
     refresh: Refresh = attrs.field(factory=Refresh)
     history: HistoryOptions = attrs.field(factory=HistoryOptions)
+    memory: MemoryOptions = attrs.field(factory=MemoryOptions)
     token_transport: Literal["header", "query"] = attrs.field(
         default="header", validator=attrs.validators.in_(("header", "query"))
     )
@@ -261,7 +263,13 @@ class GatewayConfig:
 
     def __attrs_post_init__(self) -> None:
         kinds = {"credentials": Credentials, "timeouts": Timeouts, "limits": Limits, "negotiate": bool}
-        _check_kinds(self, {**kinds, "reconnect": Reconnect, "refresh": Refresh, "history": HistoryOptions})
+        groups = {
+            "reconnect": Reconnect,
+            "refresh": Refresh,
+            "history": HistoryOptions,
+            "memory": MemoryOptions,
+        }
+        _check_kinds(self, {**kinds, **groups})
         for name in ("wall_clock", "connect"):
             value: object = getattr(self, name)
             if not (callable(value) or (name == "connect" and value is None)):

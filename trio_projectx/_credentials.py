@@ -264,6 +264,8 @@ def _ask_keyring(service: str, username: str) -> str | None:
         ) from None
     try:
         return keyring.get_password(service, username)
+    except MemoryError:
+        raise
     except Exception as exc:  # its backends raise what they like (D-Bus, no backend, locked)
         raise ConfigError(
             f"the keyring cannot be asked ({type(exc).__name__}); is it unlocked, and is there one?"

@@ -13,6 +13,7 @@
     |   `-- SubscriptionError                ... to one subscription
     |-- ProtocolError                        the service: what it sent breaks the protocol
     |-- SlowConsumer                         you: a stream was read more slowly than it filled
+    |-- MemoryExhausted                      the machine: there is no memory left; start again (exit code 75)
     `-- ConnectionLost (BrokenResourceError) the way to the service: a live hub is gone for good
 
 Foreign exceptions (of trio-websocket, httpx2, ssl, sockets) are mapped to these once, at the edge, and stay
@@ -92,6 +93,17 @@ class SlowConsumer(TrioProjectXError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class MemoryExhausted(TrioProjectXError):
+    """Memory came to its last level (`MemoryLevel.LAST`): what was read reached its streams, and the gateway ended.
+
+    It comes out of ``receive()`` behind what waited, and out of `open_gateway`, journals being sealed on the way. A
+    program that leaves with `exit_code` can be started again by whatever watches it (docs/memory.md).
+    """
+
+    exit_code = 75
+    """EX_TEMPFAIL of sysexits.h: try again."""
 
 
 class ConnectionLost(TrioProjectXError, trio.BrokenResourceError):

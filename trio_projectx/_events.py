@@ -11,6 +11,8 @@ from typing import Literal, TypeAlias
 import attrs
 
 from trio_projectx._flow_events import FlowEvent as FlowEvent
+from trio_projectx._flow_events import LedgerBroken as LedgerBroken
+from trio_projectx._flow_events import LoopStalled as LoopStalled
 from trio_projectx._flow_events import StreamEased as StreamEased
 from trio_projectx._flow_events import StreamFilling as StreamFilling
 from trio_projectx._handler_events import HandlerEvent as HandlerEvent
@@ -28,6 +30,10 @@ from trio_projectx._items import Quote as Quote
 from trio_projectx._items import Side as Side
 from trio_projectx._items import Trade as Trade
 from trio_projectx._items import to_datetime as to_datetime
+from trio_projectx._memory import CapacityChanged as CapacityChanged
+from trio_projectx._memory import MemoryEvent as MemoryEvent
+from trio_projectx._memory import MemoryLevel as MemoryLevel
+from trio_projectx._memory import MemoryPressureChanged as MemoryPressureChanged
 from trio_projectx._timeframe import Timeframe
 
 
@@ -370,6 +376,6 @@ class CacheQuarantined:
 
 
 GatewayEvent: TypeAlias = (
-    ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | FlowEvent | HandlerEvent
+    ConnectionEvent | DataEvent | JournalEvent | CacheQuarantined | FlowEvent | HandlerEvent | MemoryEvent
 )
 """What ``gateway.open_events()`` streams."""

@@ -1,4 +1,4 @@
-"""What is told of the flow of data through a gateway: buffers that fill."""
+"""What is told of the flow of data through a gateway: buffers that fill, counts that are wrong, a loop that stands."""
 
 from __future__ import annotations
 
@@ -34,5 +34,34 @@ class StreamEased:
     at: int
 
 
-FlowEvent: TypeAlias = StreamFilling | StreamEased
-"""What is told of buffers."""
+@attrs.frozen(slots=True)
+class LedgerBroken:
+    """What came is not what is accounted for: something was lost, or counted twice, and that is a bug of this library.
+
+    It is told once for as long as it lasts. The streams go on; what they give may lack something.
+    """
+
+    row: str
+    """Of what: the ``name`` of the row in ``statistics().ledger``."""
+    came: int
+    accounted: int
+    at: int
+
+
+@attrs.frozen(slots=True)
+class LoopStalled:
+    """A task kept the whole program waiting: for ``seconds`` nothing else ran, and nothing was received.
+
+    Told only within `watch_loop`. The time is that of one step, between two awaits.
+    """
+
+    task: str
+    """The name of the task: the function that it runs, if it was given none."""
+    seconds: float
+    stalls: int
+    """How many there were since the last that was told, this one included; ``seconds`` is of the longest."""
+    at: int
+
+
+FlowEvent: TypeAlias = StreamFilling | StreamEased | LedgerBroken | LoopStalled
+"""What is told of buffers, of counts, and of the program itself."""

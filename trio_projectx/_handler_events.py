@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-HandlerKind: TypeAlias = Literal["bar", "trade", "quote", "depth", "event"]
+HandlerKind: TypeAlias = Literal["bar", "trade", "quote", "depth", "book", "event"]
 """What a handler handles."""
 
 SkipReason: TypeAlias = Literal["rate", "breaker", "overflow"]

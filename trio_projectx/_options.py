@@ -1,12 +1,15 @@
-"""Option groups of connections and history, with units in their names, and what checks options as they are made."""
+"""Option groups of connections, history and memory, with units in their names, and what checks options as they come."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import attrs
 
 from trio_projectx._errors import ConfigError
+from trio_projectx._memory import MemoryReading
 
 
 def positive(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
@@ -113,3 +116,44 @@ class HistoryOptions:
     retry_s: float = attrs.field(default=1.0, validator=positive)
     """After a failed attempt to fill a gap the next follows in this time, doubled each time, up to ``retry_cap_s``."""
     retry_cap_s: float = attrs.field(default=60.0, validator=positive)
+
+
+@attrs.frozen(slots=True)
+class MemoryOptions:
+    """How memory is watched, and from which shares of it on something is given up (docs/memory.md).
+
+    A share is what the process uses, of that and what it could still have, by the nearest bound: the machine's memory,
+    a cgroup's limit, RLIMIT_AS, or ``budget_bytes``.
+    """
+
+    budget_bytes: int | None = attrs.field(default=None, validator=attrs.validators.optional(at_least_1))
+    """What the process may use; None: what the machine, its cgroups and RLIMIT_AS allow."""
+    look_s: float = attrs.field(default=5.0, validator=positive)
+    """Time between two looks; from half of ``tight_share`` on it is looked five times as often."""
+    tight_share: float = attrs.field(default=0.70, validator=is_share)
+    high_share: float = attrs.field(default=0.80, validator=is_share)
+    severe_share: float = attrs.field(default=0.90, validator=is_share)
+    last_share: float = attrs.field(default=0.97, validator=is_share)
+    """The gateway ends with `MemoryExhausted` (exit code 75) when that is used a look after SEVERE was reached."""
+    back_share: float = attrs.field(default=0.05, validator=is_share)
+    """By how much the share must be below a level's, for ``calm_s``, before what it gave up comes back."""
+    calm_s: float = attrs.field(default=30.0, validator=positive)
+    drain_s: float = attrs.field(default=5.0, validator=positive)
+    """How long, at the last level, builders and streams have for what was read."""
+    stream_s: float = attrs.field(default=30.0, validator=positive)
+    """How many seconds of its contract's recent rate a stream without ``capacity=`` has room for, at least."""
+    disk_s: float = attrs.field(default=30.0, validator=positive)
+    """Time between two looks at the free space of the folders of cache and journals."""
+    read: Callable[[], MemoryReading | None] | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.is_callable())
+    )
+    """Says what the nearest bound is; None: what can be read of this process (docs/memory.md). It must not wait."""
+    exits: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    """Whether the last level ends the gateway; else SEVERE is the last one, and the system may kill the process."""
+
+    def __attrs_post_init__(self) -> None:
+        shares = (self.tight_share, self.high_share, self.severe_share, self.last_share)
+        if not all(low < high for low, high in pairwise((self.back_share, *shares))):
+            raise ConfigError(
+                "MemoryOptions: back_share, tight_share, high_share, severe_share and last_share must ascend"
+            )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import traceback
 from collections.abc import Iterable
 from typing import Final
 
@@ -19,9 +20,17 @@ FOREIGN_LOGGERS: Final = (
     "httpcore2.connection",
     "httpcore2.http11",
     "httpcore2.http2",
+    "httpcore2.proxy",
+    "httpcore2.socks",
     "stamina",
 )
 _HIDDEN: Final = "[redacted]"
+#: The longest message that is logged.
+_RECORD: Final = 4000
+#: Attributes of a record that are not anybody's text: where it was made, and what is looked at by itself.
+_OWN: Final = frozenset(
+    {"name", "msg", "levelname", "pathname", "filename", "module", "funcName", "stack_info"}
+)
 #: Characters by which a part of a secret is known; a secret of less than twice as many is looked for as a whole.
 _HEAD: Final = 12
 _FORMS: Final = (
@@ -67,15 +76,40 @@ def escape(text: str, limit: int = 200) -> str:
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
+def printable(text: str, limit: int = _RECORD) -> str:
+    """Return ``text`` as one line of at most ``limit`` characters; those that would print as something else escaped.
+
+    Letters of any script stay. Whoever writes a log cannot be made to write another line, or to steer a terminal.
+    """
+    if not text.isprintable():
+        text = "".join(
+            each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
+        )
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 class RedactingFilter(logging.Filter):
-    """A logging filter that redacts the finished message of every record that passes it."""
+    """A logging filter that redacts every record that passes it: message, fields, exception and stack.
+
+    The message becomes one printable line, capped. An exception in whose traceback something is redacted is replaced by
+    its text, so that no handler can print the other one.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Redact in place; the record always passes."""
         message = record.getMessage()
-        clean = redact(message)
+        clean = printable(redact(message))
         if clean != message:
             record.msg, record.args = clean, ()
+        for name, value in vars(record).items():
+            if isinstance(value, str) and name not in _OWN:
+                vars(record)[name] = printable(redact(value))
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info)
+        if record.exc_info and record.exc_info[1] is not None:
+            text = "".join(traceback.format_exception(record.exc_info[1])).rstrip()
+            if redact(text) != text:
+                record.exc_info, record.exc_text = None, redact(text)
         return True
 
 

@@ -10,21 +10,19 @@ import trio
 
 from trio_projectx._config import Overflow
 from trio_projectx._errors import ConfigError, TimeframeError
-from trio_projectx._events import Bar, BarRevised, Gap, GatewayEvent, Quote, Trade
+from trio_projectx._events import Bar, BarRevised, Gap, GatewayEvent
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.flow.bar_options import update_interval
-from trio_projectx.flow.keys import bar_stamp, event_stamp, quote_stamp, trade_stamp
+from trio_projectx.flow.keys import bar_stamp, event_stamp
 from trio_projectx.flow.stream import Stream
 from trio_projectx.handlers.arguments import BarHandlerArguments, HandlerArguments, bar_options, wish_for
 from trio_projectx.handlers.counts import HandlerStatistics
 from trio_projectx.handlers.options import Handler
 from trio_projectx.handlers.registration import Registration
-from trio_projectx.handlers.registry import Handlers
-from trio_projectx.market_data import MarketData
-from trio_projectx.streams import Streams
+from trio_projectx.record_callbacks import RecordCallbacks
 
 
-class Callbacks(MarketData):
+class Callbacks(RecordCallbacks):
     """Registers handlers of market data and events, and calls them in tasks of its own: `run_handlers`.
 
     A handler is a function or an async function of one item; with ``batch=True`` of a tuple of items. Each has a
@@ -34,17 +32,6 @@ class Callbacks(MarketData):
     function that is neither async nor has ``HandlerOptions.thread`` keeps the event loop while it runs, as all code
     does.
     """
-
-    def __init__(self, streams: Streams, wall_clock: Callable[[], int], grace_s: float) -> None:
-        super().__init__(streams)
-        self._is_replay = streams.in_force(Overflow.ERROR) is Overflow.BLOCK
-        self._handlers = Handlers(
-            lambda: streams.events(Overflow.DROP_OLDEST, None),
-            streams.board.tell,
-            wall_clock,
-            grace_s=grace_s,
-            begin_together=self._is_replay,
-        )
 
     @overload
     def on_bar(
@@ -143,138 +130,6 @@ class Callbacks(MarketData):
         )
 
     @overload
-    def on_trade(
-        self,
-        handler: Handler[Trade],
-        contract: str,
-        *,
-        batch: Literal[False] = False,
-        events: Literal[False] = False,
-        fallback: Handler[Trade] | None = None,
-        **how: Unpack[HandlerArguments],
-    ) -> Registration: ...
-
-    @overload
-    def on_trade(
-        self,
-        handler: Handler[tuple[Trade, ...]],
-        contract: str,
-        *,
-        batch: Literal[True],
-        events: Literal[False] = False,
-        fallback: Handler[tuple[Trade, ...]] | None = None,
-        **how: Unpack[HandlerArguments],
-    ) -> Registration: ...
-
-    @overload
-    def on_trade(
-        self,
-        handler: Handler[Trade | Gap],
-        contract: str,
-        *,
-        batch: Literal[False] = False,
-        events: Literal[True],
-        fallback: Handler[Trade | Gap] | None = None,
-        **how: Unpack[HandlerArguments],
-    ) -> Registration: ...
-
-    @overload
-    def on_trade(
-        self,
-        handler: Handler[tuple[Trade | Gap, ...]],
-        contract: str,
-        *,
-        batch: Literal[True],
-        events: Literal[True],
-        fallback: Handler[tuple[Trade | Gap, ...]] | None = None,
-        **how: Unpack[HandlerArguments],
-    ) -> Registration: ...
-
-    def on_trade(
-        self,
-        handler: Callable[..., object],
-        contract: str,
-        *,
-        batch: bool = False,
-        events: bool = False,
-        fallback: Callable[..., object] | None = None,
-        **how: Unpack[HandlerArguments],
-    ) -> Registration:
-        """Call ``handler`` with each trade that `open_trades` would give; as `on_bar`."""
-        overflow, capacity = self._overflow(how), how.get("capacity")
-
-        def source() -> AbstractAsyncContextManager[Stream[object]]:
-            return self._streams.trades(contract, overflow, capacity, events=events)
-
-        return self._handlers.add(wish_for("trade", source, trade_stamp, handler, fallback, how, batch=batch))
-
-    @overload
-    def on_quote(
-        self,
-        handler: Handler[Quote],
-        contract: str,
-        *,
-        batch: Literal[False] = False,
-        events: Literal[False] = False,
-        fallback: Handler[Quote] | None = None,
-        **how: Unpack[HandlerArguments],
-    ) -> Registration: ...
-
-    @overload
-    def on_quote(
-        self,
-        handler: Handler[tuple[Quote, ...]],
-        contract: str,
-        *,
-        batch: Literal[True],
-        events: Literal[False] = False,
-        fallback: Handler[tuple[Quote, ...]] | None = None,
-        **how: Unpack[HandlerArguments],
-    ) -> Registration: ...
-
-    @overload
-    def on_quote(
-        self,
-        handler: Handler[Quote | Gap],
-        contract: str,
-        *,
-        batch: Literal[False] = False,
-        events: Literal[True],
-        fallback: Handler[Quote | Gap] | None = None,
-        **how: Unpack[HandlerArguments],
-    ) -> Registration: ...
-
-    @overload
-    def on_quote(
-        self,
-        handler: Handler[tuple[Quote | Gap, ...]],
-        contract: str,
-        *,
-        batch: Literal[True],
-        events: Literal[True],
-        fallback: Handler[tuple[Quote | Gap, ...]] | None = None,
-        **how: Unpack[HandlerArguments],
-    ) -> Registration: ...
-
-    def on_quote(
-        self,
-        handler: Callable[..., object],
-        contract: str,
-        *,
-        batch: bool = False,
-        events: bool = False,
-        fallback: Callable[..., object] | None = None,
-        **how: Unpack[HandlerArguments],
-    ) -> Registration:
-        """Call ``handler`` with each state of the quote that `open_quotes` would give, conflated; as `on_bar`."""
-        overflow, capacity = self._overflow(how, Overflow.CONFLATE), how.get("capacity")
-
-        def source() -> AbstractAsyncContextManager[Stream[object]]:
-            return self._streams.quotes(contract, overflow, capacity, events=events)
-
-        return self._handlers.add(wish_for("quote", source, quote_stamp, handler, fallback, how, batch=batch))
-
-    @overload
     def on_event(
         self,
         handler: Handler[GatewayEvent],
@@ -335,10 +190,3 @@ class Callbacks(MarketData):
     def handlers(self) -> tuple[HandlerStatistics, ...]:
         """Return the counts of each handler that is registered now, in the order of registration."""
         return self._handlers.statistics()
-
-    def _overflow(self, how: HandlerArguments, default: Overflow = Overflow.DROP_OLDEST) -> Overflow:
-        """Return the policy of a stream of market data.
-
-        It drops by default: a handler that is slow is to stop no other, and nobody reads an error out of its stream.
-        """
-        return how.get("overflow", Overflow.BLOCK if self._is_replay else default)

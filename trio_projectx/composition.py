@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import attrs
@@ -29,15 +30,18 @@ from trio_projectx.connection.sites import Site, Sites
 from trio_projectx.connection.watch import MarketWatch
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.board import EventBoard
+from trio_projectx.flow.books import Books
 from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.room import Room
+from trio_projectx.flow.sampler import Totals
 from trio_projectx.flow.subscriptions import D, Sink
 from trio_projectx.flow.taps import Taps
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.door import HistoryDoor
 from trio_projectx.history.gap_fill import GapFiller
 from trio_projectx.history.reading import BarReader
+from trio_projectx.machine import Machine, ReadMemory, check, reader_of, watch_machine
 from trio_projectx.market import Decoded
 from trio_projectx.market.user import UserDecoded
 from trio_projectx.streams import Streams
@@ -58,18 +62,24 @@ class Parts:
     history: HistoryDoor
     fills: GapFiller
     rest: Rest
+    books: Books
+    machine: Machine
 
 
 @asynccontextmanager
-async def open_parts(config: GatewayConfig) -> AsyncGenerator[Parts]:
-    """Log in, and own all tasks of a gateway until the block is left."""
+async def open_parts(
+    config: GatewayConfig, at_looks: Callable[[], None] = lambda: None
+) -> AsyncGenerator[Parts]:
+    """Log in, and own all tasks of a gateway until the block is left; ``at_looks`` is called every few seconds."""
     _refuse_clear_text(config)
+    read_memory = reader_of(config)
+    check(config, read_memory)
     async with AsyncExitStack() as stack:
         sites = Sites([await _open_site(config, endpoint, stack) for endpoint in config.all_endpoints])
         service = Service(sites, config.wall_clock)
         await service.log_in()
         async with open_background_tasks("gateway") as tasks:
-            parts = _assemble(config, sites, service, tasks)
+            parts = _assemble(config, sites, service, tasks, read_memory, at_looks)
             try:
                 yield parts
             finally:
@@ -101,14 +111,21 @@ async def _open_site(config: GatewayConfig, endpoint: Endpoint, stack: AsyncExit
     )
 
 
-def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: BackgroundTasks) -> Parts:
+def _assemble(
+    config: GatewayConfig,
+    sites: Sites,
+    service: Service,
+    tasks: BackgroundTasks,
+    read_memory: ReadMemory,
+    at_looks: Callable[[], None],
+) -> Parts:
     board, taps = EventBoard(), Taps()
     bucket = ConnectBucket(config.reconnect.connect_burst, config.reconnect.connects_per_s)
     rng = random.Random()  # noqa: S311  it spreads attempts, and protects nothing
     numbers = itertools.count(1)
 
     def tools(hub: HubName, sink: Sink[D], on_proof: Callable[[], None]) -> LineTools[D]:
-        counts = EpochCounts()
+        counts = EpochCounts(tasks=tasks.counts)
         return LineTools(hub, config, sites, sink, bucket, rng, lambda: next(numbers), counts, on_proof, taps)
 
     watch = MarketWatch(config, service.newest_bar_ns, tasks, board.tell)
@@ -136,9 +153,45 @@ def _assemble(config: GatewayConfig, sites: Sites, service: Service, tasks: Back
         tasks.start_soon(refresher.run, name="token refresher")
     streams = Streams(config.limits, service, market_hub, user_hub, market, user, watch, board, opened, fills)
     rest = Rest(service, 2 * config.timeouts.rest_s)
-    return Parts(
-        config, streams, market_hub, user_hub, watch, taps, sites, tuple(refreshers), door, fills, rest
+    books = _books(config, streams, (market_hub.tools.counts, user_hub.tools.counts), tasks)
+    watch.turn = books.turn
+
+    def folders() -> list[Path]:
+        cache = config.history.cache
+        return [*taps.folders, *([] if cache is None else [cache])]
+
+    machine = watch_machine(
+        config, read_memory, streams, (market_hub, user_hub), door.shed, folders, at_looks
     )
+    tasks.start_soon(machine.pressure.run, name="memory watch")
+    tasks.start_soon(machine.disks.run, name="disk watch")
+    return Parts(
+        config,
+        streams,
+        market_hub,
+        user_hub,
+        watch,
+        taps,
+        sites,
+        tuple(refreshers),
+        door,
+        fills,
+        rest,
+        books,
+        machine,
+    )
+
+
+def _books(
+    config: GatewayConfig, streams: Streams, counts: Sequence[EpochCounts], tasks: BackgroundTasks
+) -> Books:
+    market = streams.market
+
+    def totals() -> Totals:
+        return market.totals(sum([each.text_rate.total for each in counts]))
+
+    tell = streams.board.tell
+    return Books(market.timings, totals, streams.ledger, tell, config.wall_clock, tasks.counts)
 
 
 def _fills(

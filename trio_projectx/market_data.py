@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Literal, Unpack, overload
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from trio_projectx.bars import Anchor
 from trio_projectx.flow.bar_options import BarOptions
 from trio_projectx.flow.bar_stream import BarStream
 from trio_projectx.flow.depth import BookStream
+from trio_projectx.flow.loop_watch import LoopWatch, watched_loop
 from trio_projectx.flow.recent import NO_TRADES
 from trio_projectx.flow.stream import Stream
 from trio_projectx.market import Rejection
@@ -342,6 +343,18 @@ class MarketData:
         late. Entering asks nothing of the service.
         """
         return self._streams.events(overflow, capacity)
+
+    def watch_loop(self, threshold_s: float = 0.25) -> AbstractContextManager[LoopWatch]:
+        """Find what keeps the whole program waiting: a step of any task that takes longer than ``threshold_s``.
+
+        It is told as `LoopStalled` in `open_events`, once per second at most, and logged. What it gives counts them:
+        ``stalls``, and ``longest_s``. It costs about a microsecond for each step of each task until the block is left,
+        and needs to be entered in the trio run that is to be watched.
+
+        :raises ConfigError: if ``threshold_s`` is not above 0.
+        """
+        streams = self._streams
+        return watched_loop(threshold_s, streams.board.tell, streams.opened.wall_clock)
 
     def rejections(self, contract: str) -> tuple[Rejection, ...]:
         """Return the last rejected records of a contract, its trades and then the fields of its quotes.

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, NoReturn
 
@@ -14,16 +15,19 @@ import trio
 
 from trio_projectx._config import Limits, Overflow
 from trio_projectx._errors import ConfigError
+from trio_projectx._events import HubState
+from trio_projectx._redact import install_redaction
 from trio_projectx.callbacks import Callbacks
 from trio_projectx.connection.health import Health
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.board import EventBoard
+from trio_projectx.flow.books import Books
 from trio_projectx.flow.marks import recorded_limits
 from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.gateway import Gateway
-from trio_projectx.gateway_statistics import GatewayStatistics
+from trio_projectx.gateway_statistics import GatewayStatistics, Hubs, HubStatistics
 from trio_projectx.market import ContractId, PriceGrid, find_product
 from trio_projectx.replaying.ahead import Ahead, Pace
 from trio_projectx.replaying.files import Piece, Record, first_state, instruments, recorded
@@ -95,6 +99,9 @@ class Replay(Gateway):
             on_wait=self.start if autostart else _nothing,
         )
         Callbacks.__init__(self, streams, world.exchange_ns, math.inf)
+        market, tell, wall = self._market, self._board.tell, world.exchange_ns
+        totals = partial(market.totals, 0)  # of a record it is not counted how long its texts were
+        self._books = Books(market.timings, totals, streams.ledger, tell, wall, tasks.counts)
 
     def start(self) -> None:
         """Begin to play, if it has not begun."""
@@ -124,18 +131,23 @@ class Replay(Gateway):
 
         Trades of a record of trades were judged when they were recorded: they count as received, and not as accepted.
         """
-        return GatewayStatistics(
-            market=self._market.statistics(),
-            user=self._user.statistics(),
+        played = HubStatistics(
+            hub="market",
+            state=HubState.CLOSED if self.has_ended else HubState.LIVE,
             texts=self._counts.texts,
             bulk_texts=self._counts.bulk_texts,
             malformed=self._counts.malformed,
-            ignored=0,
-            connects=0,
-            user_connects=0,
-            logins=0,
+        )
+        return GatewayStatistics(
+            market=self._market.statistics(),
+            user=self._user.statistics(),
+            hubs=Hubs(played, HubStatistics(hub="user", state=HubState.IDLE)),
+            ledger=self._streams.ledger(),
+            streams=self._streams.opened.statistics(),
+            latency=self._books.latency(),
+            rates=self._books.rates(),
+            tasks=self._books.tasks.statistics(),
             is_live=not self.has_ended,
-            round_trip_s=None,
         )
 
     # -- what needs a service
@@ -207,7 +219,7 @@ class Replay(Gateway):
         await self._finish()
 
     def _ahead(self, record: Record, threads: trio.CapacityLimiter) -> trio.MemoryReceiveChannel[Piece]:
-        ahead = Ahead(record.pieces(), threads)
+        ahead = Ahead(record.pieces(), threads, self._books.turn)
         self._tasks.start_soon(ahead.run, name="reading ahead")
         return ahead.receive
 
@@ -224,7 +236,7 @@ class Replay(Gateway):
     def _table(self, threads: trio.CapacityLimiter) -> list[tuple[Track, trio.abc.ReceiveChannel[Piece]]]:
         ((contract_id, grid),) = self._script.grids.items()
         span_ns = None if self._speed is None else math.ceil(_SPAN_NS * self._speed)
-        ahead = Ahead(table_pieces(self._script.path), threads)
+        ahead = Ahead(table_pieces(self._script.path), threads, self._books.turn)
         self._tasks.start_soon(ahead.run, name="reading ahead")
         return [(TableTrack(contract_id, grid, self._market, span_ns), ahead.receive)]
 
@@ -280,6 +292,7 @@ async def open_replay(
     :raises OSError: if it cannot be read.
     """
     pace = _speed(speed)
+    install_redaction()
     # It only reads: cancelled, it is left behind, and a disk that hangs holds nobody.
     script = await trio.to_thread.run_sync(
         _script, Path(path), source, contract, tick_size, limits, abandon_on_cancel=True

@@ -41,6 +41,7 @@ from trio_projectx.flow.keys import (
     trade_key,
     trade_stamp,
 )
+from trio_projectx.flow.ledger import Ledger
 from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
@@ -121,6 +122,10 @@ class Streams:
     on_wait: Callable[[], None] = _nobody
     """Called when a reader waits for an item."""
 
+    def ledger(self) -> Ledger:
+        """Return where every trade and every item is now."""
+        return attrs.evolve(self.market.ledger(), streams=self.opened.rows(), closed=self.opened.closed())
+
     @asynccontextmanager
     async def bars(
         self,
@@ -148,7 +153,9 @@ class Streams:
         contract_id = pipeline.contract_id
         bars = self._bar_set(pipeline, frames, anchor, policy)
         name = f"bars of {contract_id} ({', '.join(frames)})"
-        pipe: Pipe[Bar | BarRevised | Gap] = self._pipe(name, limit, overflow, stamp=bar_stamp, key=bar_key)
+        pipe: Pipe[Bar | BarRevised | Gap] = self._pipe(
+            name, limit, overflow, stamp=bar_stamp, key=bar_key, adapts=capacity is None
+        )
         outlet = BarOutlet(
             bars,
             Feed(pipe),
@@ -160,6 +167,7 @@ class Streams:
             tell_events=events,
             tell=self.board.tell,
             seam=Seam(history, limit) if history else None,
+            timings=self.market.timings,
         )
         if self.fills is not None:
             outlet.want = self.fills.wants(pipeline, instrument, outlet)
@@ -198,7 +206,9 @@ class Streams:
         limit = self._capacity(capacity, overflow)
         pipeline = await self._pipeline(contract)
         name = f"trades of {pipeline.contract_id}"
-        pipe: Pipe[Trade | Gap] = self._pipe(name, limit, overflow, stamp=trade_stamp, key=trade_key)
+        pipe: Pipe[Trade | Gap] = self._pipe(
+            name, limit, overflow, stamp=trade_stamp, key=trade_key, adapts=capacity is None
+        )
         outlet = TradesOutlet(pipeline.grid, Feed(pipe), since=self.market.serial, tell_events=events)
         with _attached(pipeline, outlet, pipe):
             async with self._subscribed(Kind.TRADES, pipeline.contract_id, outlet):
@@ -212,7 +222,9 @@ class Streams:
         limit = self._capacity(capacity, overflow)
         pipeline = await self._pipeline(contract)
         name = f"quotes of {pipeline.contract_id}"
-        pipe: Pipe[Quote | Gap] = self._pipe(name, limit, overflow, stamp=quote_stamp, key=quote_key)
+        pipe: Pipe[Quote | Gap] = self._pipe(
+            name, limit, overflow, stamp=quote_stamp, key=quote_key, adapts=capacity is None
+        )
         outlet = QuoteOutlet(Feed(pipe), tell_gaps=events)
         pipeline.quotes.attach(outlet)
         async with self._beside(pipeline, Kind.QUOTES, outlet, pipe):
@@ -310,11 +322,13 @@ class Streams:
         *,
         stamp: Callable[[T], int],
         key: Callable[[T], Hashable],
+        adapts: bool = False,
         is_told: bool = True,
     ) -> Pipe[T]:
         policy = self.in_force(overflow)
         pipe = self.opened.make(name, limit, policy, stamp=stamp, key=key, is_told=is_told)
         pipe.on_wait = self.on_wait
+        pipe.adapts = adapts
         return pipe
 
     async def _pipeline(self, contract: str) -> ContractPipeline:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from trio_projectx._errors import ConfigError, TimeframeError
 from trio_projectx._events import Bar, BarRevised, BuilderFailed, BuilderRecovered
+from trio_projectx._logs import fields
 from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars.anchor import Anchor
 from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts, Builder
@@ -199,6 +200,9 @@ class BarSet:
         for is_last in (False, True):
             try:
                 return gate.admit(batch, low, high)
+            except MemoryError:
+                self._journal.undo()
+                raise
             except Exception as exc:  # noqa: BLE001  sessions may be anybody's; the batch is not lost without being told
                 self._journal.undo()
                 if is_last:
@@ -214,8 +218,15 @@ class BarSet:
             else:
                 self._watch.pass_to(ts)
             self._watch_from = self._watch.until_ns
+        except MemoryError:
+            raise
         except Exception:  # noqa: BLE001  a sentence for the log must not cost bars that are made already
-            _log.exception("%s: the changes of the clocks of %s are not told", self._contract_id, self._zone)
+            _log.exception(
+                "%s: the changes of the clocks of %s are not told",
+                self._contract_id,
+                self._zone,
+                extra=fields("clock_changes_untold", contract=self._contract_id),
+            )
             self._watch_from = AFTER_ALL
 
     @property
@@ -287,6 +298,11 @@ class BarSet:
         if not self._by_length:
             return 0, 0
         return self._by_length[0].late, self._by_length[-1].late
+
+    def limit(self, bars_kept: int) -> int:
+        """Keep so many closed bars per timeframe (at least) from now on; return how many went."""
+        by_time = sum(rung.columns.limit(bars_kept) for rung in self._rungs.values())
+        return by_time + sum(rung.columns.limit(bars_kept) for rung in self._kinds.values())
 
     def flush(self) -> list[Bar]:
         """Close all open bars and return them, sorted as by `update`: the end of a table or of a replay.

@@ -102,8 +102,15 @@ class BarColumns:
                 return number
         return 0
 
+    def limit(self, bars_kept: int) -> int:
+        """Keep at least so many from now on, instead of what it was; return how many went. Not within an update."""
+        before, self._bars_kept = self._length, bars_kept
+        self._forget()
+        self.keep()
+        return before - self._length
+
     def _forget(self) -> None:
-        while self._length - self._chunks[0].length >= self._bars_kept:
+        while self._chunks and self._length - self._chunks[0].length >= self._bars_kept:
             self._length -= self._chunks[0].length
             self._chunks = self._chunks[1:]
 

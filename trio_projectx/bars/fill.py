@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from trio_projectx._logs import fields
 from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL
 from trio_projectx.bars.edges import Edges, Slot
@@ -74,7 +75,12 @@ class Filler:
         found: list[OpenBar] = []
         while self._next is not None and self._next.end < end:
             if len(found) == _MOST:
-                _log.warning("a gap of more than %s empty bars before %s ns is not filled", _MOST, end)
+                _log.warning(
+                    "a gap of more than %s empty bars before %s ns is not filled",
+                    _MOST,
+                    end,
+                    extra=fields("empty_bars_left_out", before=end),
+                )
                 self._stop()
                 break
             slot = self._next

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from trio_projectx._logs import fields
 from trio_projectx.bars.session_edges import Outside
 from trio_projectx.bars.sessions import Sessions
 from trio_projectx.bars.undo import Journal
@@ -91,6 +92,7 @@ class Gate:
                 "%s: the sessions %s know the weekly rule only; holidays are not in them",
                 self._contract_id,
                 sessions.name,
+                extra=fields("sessions_without_holidays", contract=self._contract_id),
             )
             return
         _log.warning(
@@ -100,6 +102,7 @@ class Gate:
             sessions.name,
             sessions.known_from,
             sessions.known_through,
+            extra=fields("beyond_known_holidays", contract=self._contract_id),
         )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from trio_projectx._events import Bar, BuilderFailed, BuilderRecovered
+from trio_projectx._logs import fields
 from trio_projectx.bars.builder import AFTER_ALL
 from trio_projectx.bars.freeze import Freezer
 from trio_projectx.bars.rungs import KindRung, Rung, Step, StepFields, TimeRung, Yield
@@ -78,6 +79,9 @@ class Ladder:
             mark = self._journal.mark()
             try:
                 found = self._together(*step)
+            except MemoryError:  # no builder's failure, and trying again needs more
+                self._journal.undo()
+                raise
             except Exception as exc:  # noqa: BLE001  whatever it is, it must not cost the other timeframes their bars
                 self._journal.undo(mark)
                 found = self._again(Step(*step), at, exc)
@@ -93,14 +97,26 @@ class Ladder:
         """Count a batch as failed for all: it did not reach the builders, so that their breakers stay as they are."""
         for rung in self._all:
             self.told.append(rung.standing.fail(batch, exc, None, at))
-        _log.error("trades could not be given to any builder: %s", self.told[-1], exc_info=exc)
+        _log.error(
+            "trades could not be given to any builder: %s",
+            self.told[-1],
+            exc_info=exc,
+            extra=fields("builders_failed", contract=self._freezer.contract_id),
+        )
 
     def _again(self, step: Step, at: int, failure: Exception) -> Yield | None:
         """Do a step once more that was taken back; if it fails too, each builder does it for itself."""
-        _log.info("a step of the builders is done once more: it failed", exc_info=failure)
+        _log.info(
+            "a step of the builders is done once more: it failed",
+            exc_info=failure,
+            extra=fields("builders_tried_again", contract=self._freezer.contract_id),
+        )
         mark = self._journal.mark()
         try:
             return self._together(*step)
+        except MemoryError:
+            self._journal.undo()
+            raise
         except Exception:  # noqa: BLE001  as in run
             self._journal.undo(mark)
         self._part(max(step.youngest, step.high_ts), at)
@@ -157,6 +173,9 @@ class Ladder:
         for _ in range(tries):
             try:
                 found = rung.take(step, self._lateness, self._freezer, self._journal)
+            except MemoryError:
+                self._journal.undo()
+                raise
             except Exception as exc:  # noqa: BLE001  as in run
                 self._journal.undo(mark)
                 failure = exc
@@ -167,17 +186,29 @@ class Ladder:
                 return found
         assert failure is not None
         self.told.append(standing.fail(batch, failure, now, at))
-        _log.error("%s", self.told[-1], exc_info=failure)
+        _log.error(
+            "a builder has failed: %s",
+            self.told[-1],
+            exc_info=failure,
+            extra=fields("builder_failed", contract=self._freezer.contract_id),
+        )
         return Yield([], [])
 
     def _part(self, now_ns: int, at: int) -> None:
         self._is_parted = True
-        _log.warning("the builders of %s work apart from now on", self._freezer.contract_id)
+        _log.warning(
+            "the builders of %s work apart from now on",
+            self._freezer.contract_id,
+            extra=fields("builders_parted", contract=self._freezer.contract_id),
+        )
         for rung in reversed(self._timed):
             source, mark = rung.builder.source, self._journal.mark()
             parts = [] if source is None else source.open_parts()
             try:
                 rung.builder.stand_alone()
+            except MemoryError:
+                self._journal.undo()
+                raise
             except Exception as exc:  # noqa: BLE001  as in run
                 self._journal.undo(mark)
                 rung.standing.lose(parts)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trio_projectx._events import to_datetime
+from trio_projectx._logs import fields
 from trio_projectx._timeframe import NS_PER_SECOND, Timeframe
 from trio_projectx.bars.edges import Edges
 from trio_projectx.bars.zones import Zone
@@ -49,6 +50,7 @@ class ZoneWatch:
             after,
             _shown(change * NS_PER_SECOND),
             ", ".join(around),
+            extra=fields("clocks_changed", contract=self._name),
         )
 
 

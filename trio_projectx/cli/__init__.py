@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; the exit code is 0, 1 for an error that was told, 130 after Ctrl-C."""
+    """Run the command line; the exit code is 0, 1 for an error that was told, 75 without memory, 130 after Ctrl-C."""
     try:
         from trio_projectx.cli.app import run
     except ModuleNotFoundError as exc:

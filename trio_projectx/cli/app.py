@@ -1,4 +1,4 @@
-"""The commands: ``demo``, ``history`` and ``sim``."""
+"""The commands: ``demo``, ``doctor``, ``history`` and ``sim``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 
 import trio_projectx as px
 from trio_projectx.cli.demo import DemoOptions, run_demo
+from trio_projectx.cli.doctor import DoctorCommand, run_doctor
 from trio_projectx.cli.history import HistoryCommand, run_history
 from trio_projectx.cli.sim_view import watch_simulator
 from trio_projectx.simulator import serve
@@ -165,6 +166,33 @@ async def history(
     return await run_history(command)
 
 
+@app.command
+async def doctor(
+    *,
+    contract: str = "MNQ",
+    seconds: float = 10.0,
+    url: str | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Check one thing after the other, from the configuration to the first bar, and say what is wrong.
+
+    Credentials and endpoints are those of the environment (PROJECTX_USERNAME, PROJECTX_API_KEY); nothing secret is
+    printed, and no order is sent. The exit code is 0, or 3 if a check has failed.
+
+    Parameters
+    ----------
+    contract
+        What to subscribe to: a product ("MNQ"), a ticker ("ES") or a full id.
+    seconds
+        How long to listen to its trades and quotes.
+    url
+        A simulator instead of the service.
+    json
+        Print one JSON document instead of lines and tables.
+    """
+    return await run_doctor(DoctorCommand(contract=contract, seconds=seconds, url=url, as_json=json))
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return the exit code."""
     command, bound, _ = app.parse_args(list(arguments))
@@ -180,4 +208,4 @@ def run(arguments: Sequence[str]) -> int:
     except (px.TrioProjectXError, OSError) as exc:
         # What the user can mend is told in one sentence; a bug keeps its traceback.
         sys.stderr.write(f"trio-projectx: {exc}\n")
-        return 1
+        return exc.exit_code if isinstance(exc, px.MemoryExhausted) else 1

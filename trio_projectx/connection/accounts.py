@@ -9,6 +9,7 @@ import attrs
 import msgspec
 
 from trio_projectx._errors import ConfigError, GatewayError
+from trio_projectx._logs import fields
 from trio_projectx._redact import escape
 from trio_projectx.connection.auth import TokenSource
 
@@ -62,7 +63,9 @@ class AccountDirectory:
             if exc.code not in _NO_SUCH_ROUTE:
                 raise
             _log.warning(
-                "the service has no account search; assuming that %d is an account of yours", account_id
+                "the service has no account search; assuming that %d is an account of yours",
+                account_id,
+                extra=fields("account_assumed"),
             )
             return (account_id,)
         if all(account.id != account_id for account in found):

@@ -323,6 +323,8 @@ def _is_passing(exc: TrioProjectXError) -> bool:
 async def _from_user(get_token: GetToken) -> str:
     try:
         token = await get_token()
+    except MemoryError:
+        raise
     except Exception as exc:  # it is the user's code, and may raise anything; its text may hold a secret
         raise TokenFunctionFailed(f"the function that gets tokens failed ({type(exc).__name__})") from exc
     if not isinstance(token, str) or not is_token(token):

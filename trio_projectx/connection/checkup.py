@@ -37,6 +37,7 @@ def hub_facts(hub: Hub[D], *, lag_ms: float | None = None, data_age_s: float | N
         records_per_s=counts.record_rate.per_s(now),
         data_age_s=data_age_s,
         record_age_s=now - max(each.record_at for each in live) if live else None,
+        byte_age_s=now - max(each.read_at for each in live) if live else None,
         attempts=max((line.outage_attempts for line in hub.lines), default=0) if is_down else 0,
         outages=machine.outages,
         subscriptions=len(hub.wants),

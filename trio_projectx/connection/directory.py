@@ -16,6 +16,7 @@ from typing import Final
 import attrs
 
 from trio_projectx._errors import ConfigError, ContractError, GatewayError, ProtocolError
+from trio_projectx._logs import fields
 from trio_projectx._redact import escape
 from trio_projectx.connection.auth import TokenSource
 from trio_projectx.connection.rest import RestClient, WireContract
@@ -111,7 +112,12 @@ class ContractDirectory:
     def _assumed(self, product: Product) -> Instrument:
         today = datetime.datetime.fromtimestamp(self.wall_clock() // 1_000_000_000, datetime.UTC).date()
         contract = front_month(product.code, today)
-        _log.warning("the service has no contract search; assuming that %s means %s", product.code, contract)
+        _log.warning(
+            "the service has no contract search; assuming that %s means %s",
+            product.code,
+            contract,
+            extra=fields("contract_assumed", contract=str(contract)),
+        )
         return Instrument(str(contract), product.grid)
 
 

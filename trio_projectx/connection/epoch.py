@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Final, Generic
 
-import attrs
 import trio
 
 from trio_projectx._config import GatewayConfig
@@ -25,11 +24,11 @@ from trio_projectx._errors import (
 )
 from trio_projectx.connection.auth import TokenRefused, TokenSource
 from trio_projectx.connection.calls import Call, PendingCalls
+from trio_projectx.connection.counts import EpochCounts as EpochCounts
 from trio_projectx.connection.endings import HandshakeRefused, HubClosed, LoggedOut, NoSuchHub
 from trio_projectx.connection.liveness import Liveness
 from trio_projectx.connection.malformed import MalformedLimit
 from trio_projectx.connection.negotiator import HubAddress
-from trio_projectx.connection.rates import Rate
 from trio_projectx.connection.transport import Transport, TransportClosed, UpgradeRefused, open_transport
 from trio_projectx.flow.background import open_background_tasks
 from trio_projectx.flow.subscriptions import D, Sink
@@ -55,27 +54,6 @@ from trio_projectx.signalr import (
 _OUTBOX: Final = 4096
 #: How long the Close record may take when an epoch is left; the transport's own close comes after it.
 _FAREWELL_S: Final = 0.4
-
-
-@attrs.define(slots=True)
-class EpochCounts:
-    """Plain counters of a hub's connections, one after the other."""
-
-    connects: int = 0
-    """Connections that were tried."""
-    texts: int = 0
-    """Texts received after the handshake; one may hold many records."""
-    bulk_texts: int = 0
-    """Those of them that were decoded in one pass."""
-    malformed: int = 0
-    """Records that could not be read."""
-    ignored: int = 0
-    """Records of which nothing is made: of an unknown type, or an answer nobody waits for."""
-    records: int = 0
-    """Records of data."""
-    text_rate: Rate = attrs.Factory(lambda: Rate(trio.current_time()))
-    """Characters (of JSON: bytes) that came."""
-    record_rate: Rate = attrs.Factory(lambda: Rate(trio.current_time()))
 
 
 class Epoch(Generic[D]):
@@ -244,6 +222,7 @@ class Epoch(Generic[D]):
             send_s=timeouts.send_s,
             close_s=timeouts.close_s,
             max_message_bytes=self._config.limits.record_bytes,
+            tasks=self.counts.tasks,
         )
         try:
             return await stack.enter_async_context(opening)
@@ -292,7 +271,7 @@ class Epoch(Generic[D]):
         self.liveness.begin()
         self.settled.set()
         self._on_change()
-        async with open_background_tasks() as tasks:
+        async with open_background_tasks(self.name, self.counts.tasks) as tasks:
             tasks.start_soon(self._write, transport)
             tasks.start_soon(self.liveness.probe, transport)
             await self._read(transport)

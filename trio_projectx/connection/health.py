@@ -11,6 +11,7 @@ import attrs
 
 from trio_projectx._events import HubName, HubState
 from trio_projectx.connection.stalls import Stalled
+from trio_projectx.pressure.facts import MachineHealth, NetworkHealth, network_health
 
 Status: TypeAlias = Literal["ok", "degraded", "down"]
 
@@ -51,6 +52,8 @@ class HubHealth:
     """Since the last market data of any contract; None before any."""
     record_age_s: float | None = None
     """Since the last record of any kind, pings included."""
+    byte_age_s: float | None = None
+    """Since the last byte, pongs and parts of records included."""
     attempts: int = 0
     """Attempts to connect in the present outage."""
     outages: int = 0
@@ -107,6 +110,9 @@ class Health:
     user: HubHealth
     token: TokenHealth
     clock: ClockHealth
+    network: NetworkHealth = attrs.field(factory=NetworkHealth)
+    machine: MachineHealth = attrs.field(factory=MachineHealth)
+    """Memory, processor, loop and disks, as they were at the last look (`MemoryOptions.look_s`, ``disk_s``)."""
 
 
 class Trouble(NamedTuple):
@@ -122,12 +128,15 @@ def assess(
     token: TokenHealth,
     clock: ClockHealth,
     silence: Stalled | None = None,
+    machine: MachineHealth | None = None,
 ) -> Health:
     """Put the facts together: scores and reasons of both hubs, and the status.
 
     The hubs come as the facts say, without score, ``reason`` being why they are in their state. ``silence`` is the
-    contract that has used up the most of its bound (`StallWatch.worst`), None in closed hours.
+    contract that has used up the most of its bound (`StallWatch.worst`), None in closed hours. What is wrong with the
+    ``machine`` takes from no hub's score: it is not theirs.
     """
+    machine = machine or MachineHealth()
     common = [*token_troubles(token), *clock_troubles(clock)]
     of_market = hub_troubles(market, clock, silence)
     of_user = hub_troubles(user, clock, None)
@@ -135,16 +144,18 @@ def assess(
     status: Status = "ok"
     if any(state in _DOWN for state in states):
         status = "down"
-    elif common or of_market or of_user or any(state in _HELD for state in states):
+    elif machine.troubles or common or of_market or of_user or any(state in _HELD for state in states):
         status = "degraded"
     reasons = [_hub_sentence(market, of_market), _hub_sentence(user, of_user)]
     return Health(
         status=status,
-        reason="; ".join([*reasons, *(each.sentence for each in common)]),
+        reason="; ".join([*reasons, *(each.sentence for each in common), *machine.troubles]),
         market=_scored(market, [*of_market, *common]),
         user=_scored(user, [*of_user, *common]),
         token=token,
         clock=clock,
+        network=network_health(market.byte_age_s, user.byte_age_s),
+        machine=machine,
     )
 
 

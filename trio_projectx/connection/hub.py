@@ -134,6 +134,13 @@ class Hub(Generic[D]):
         self._go(HubState.CLOSED, _CLOSED)
         self._tell_who_waits(ConnectionLost(f"{self.tools.name}: {_CLOSED}"))
 
+    def drain(self, reason: str) -> None:
+        """Read nothing more: `close`, and leave every line. What was read goes its way."""
+        self.close()
+        for line in self.lines:
+            line.stop(reason)
+        self._bell.ring()
+
     def suspect(self, reason: str | None) -> None:
         """Market data are missing (the state becomes STALE), or are no longer."""
         self._stale_reason = reason
@@ -224,7 +231,7 @@ class Hub(Generic[D]):
             self.keeper.begin(self.wants.all())
 
     async def _supervise(self) -> None:
-        while True:
+        while not self._is_closed:
             again_at = self.keeper.look(trio.current_time())
             self._set_state()
             await self._bell.wait(again_at)

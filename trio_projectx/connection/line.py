@@ -14,6 +14,7 @@ import trio
 from trio_projectx._config import GatewayConfig
 from trio_projectx._errors import AuthError, ConnectionLost, SubscriptionError, TrioProjectXError
 from trio_projectx._events import HubName
+from trio_projectx._logs import fields
 from trio_projectx.connection.backoff import Backoff
 from trio_projectx.connection.bell import Bell
 from trio_projectx.connection.breaker import YoungDeaths
@@ -229,7 +230,7 @@ class Line(Generic[D]):
         try:
             with self._scope:
                 await self._wait_for_other()
-                async with open_background_tasks(self._tools.name) as tasks:
+                async with open_background_tasks(self._tools.name, self._tools.counts.tasks) as tasks:
                     while self.fatal is None:
                         await self._wait_for_turn()
                         if self.fatal is None:
@@ -346,7 +347,11 @@ class Line(Generic[D]):
         else:
             self._has_given_up()
         self._is_first &= not was_live
-        _log.warning("%s", error)
+        _log.warning(
+            "a connection was lost, or not made: %s",
+            error,
+            extra=fields("connection_ended", hub=self._tools.hub),
+        )
         self._consider_another_site()
 
     def _has_given_up(self) -> bool:
@@ -380,4 +385,10 @@ class Line(Generic[D]):
         if self._failures >= most and len(sites) > 1:
             self._failures = self._failures if self._is_first else 0
             self._site_no = (self._site_no + 1) % len(sites)
-            _log.warning("%s: trying endpoint %d of %d", self._tools.name, self._site_no + 1, len(sites))
+            _log.warning(
+                "%s: trying endpoint %d of %d",
+                self._tools.name,
+                self._site_no + 1,
+                len(sites),
+                extra=fields("endpoint_changed", hub=self._tools.hub, endpoint=self._site_no + 1),
+            )

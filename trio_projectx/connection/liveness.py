@@ -36,6 +36,7 @@ class Liveness:
         self._on_silence = on_silence
         self._bell = Bell()
         self._wanted = -math.inf
+        self._transport: Transport | None = None
         self.round_trip_s: float | None = None
         self.record_at = -math.inf
         """When the last text came (trio's clock), or the connection began."""
@@ -46,6 +47,11 @@ class Liveness:
         """Whether what was read waits for those behind: our own wait, not the server's silence."""
         self.released_at = -math.inf
         """When that ended last."""
+
+    @property
+    def read_at(self) -> float:
+        """When the last byte came (trio's clock), be it of a pong or of a part of a record."""
+        return self.record_at if self._transport is None else max(self.record_at, self._transport.read_at)
 
     def begin(self) -> None:
         """The handshake was answered."""
@@ -83,6 +89,7 @@ class Liveness:
 
     async def probe(self, transport: Transport) -> None:
         """Ping, for as long as the connection lives."""
+        self._transport = transport
         pong_s = self._timeouts.pong_s
         every = self._timeouts.probe_s if pong_s is None else min(self._timeouts.probe_s, pong_s / 3)
         with suppress(TransportClosed):

@@ -9,6 +9,7 @@ from collections import deque
 import trio
 
 from trio_projectx._errors import ConnectionLost
+from trio_projectx._logs import fields
 
 _log = logging.getLogger("trio_projectx")
 
@@ -30,7 +31,13 @@ class MalformedLimit:
         now = trio.current_time()
         if now - self._told_at > 60:
             self._told_at = now
-            _log.warning("%s: a record (no. %d) could not be read: %s", self._name, number, reason)
+            _log.warning(
+                "%s: a record (no. %d) could not be read: %s",
+                self._name,
+                number,
+                reason,
+                extra=fields("record_unreadable", hub=self._name, number=number),
+            )
         self._recent.append(now)
         while now - self._recent[0] > 60:
             self._recent.popleft()

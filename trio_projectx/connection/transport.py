@@ -35,14 +35,8 @@ from trio_projectx._errors import ConnectError, ConnectTimeout, ProtocolError, T
 from trio_projectx._redact import escape, install_redaction
 from trio_projectx.connection.joining import JOIN_LIMIT, JoiningStream
 from trio_projectx.connection.network import close_forcefully, open_network_stream
-from trio_projectx.connection.upgrade import (
-    Target,
-    UpgradeRefused,
-    check_headers,
-    parse_target,
-    read_refusal,
-)
-from trio_projectx.flow.background import open_background_tasks, reraise, without_cancelled
+from trio_projectx.connection.upgrade import Target, UpgradeRefused, check_headers, parse_target, read_refusal
+from trio_projectx.flow.background import TaskCounts, open_background_tasks, reraise, without_cancelled
 
 __all__ = ["CloseReason", "Transport", "TransportClosed", "UpgradeRefused", "open_transport"]
 
@@ -342,6 +336,7 @@ async def open_transport(
     send_s: float,
     close_s: float,
     max_message_bytes: int,
+    tasks: TaskCounts | None = None,
 ) -> AsyncGenerator[Transport]:
     """Open a WebSocket at ``url`` (http, https, ws or wss; its query is sent, and printed nowhere).
 
@@ -350,7 +345,8 @@ async def open_transport(
     for whatever reason, sends a Close frame and awaits the other side's for ``close_s`` seconds at most,
     shielded from cancellation; then no task is left and the stream is closed. Exceptions of the block come
     out as they are; the connection's end cancels no block, `Transport.receive` and `Transport.send` raise it.
-    A received message of more than ``max_message_bytes`` characters ends the connection with 1009.
+    A received message of more than ``max_message_bytes`` characters ends the connection with 1009. Its task is one of
+    those that ``tasks`` counts.
 
     :raises ConnectTimeout: ``connect_s`` is over.
     :raises UpgradeRefused: the server answered with another HTTP status than 101.
@@ -364,8 +360,8 @@ async def open_transport(
     stream = await _connect(target, connect or open_network_stream, deadline, connect_s)
     try:
         connection = _Connection(stream, target, max_message_bytes, send_s)
-        async with open_background_tasks() as tasks:
-            tasks.start_soon(connection.run, sent)
+        async with open_background_tasks("connection", tasks) as background:
+            background.start_soon(connection.run, sent)
             try:
                 yield await connection.wait_open(deadline, connect_s)
             finally:
@@ -391,10 +387,10 @@ def _root(exc: BaseException) -> BaseException:
 
 
 def _failure_in(exc: BaseException) -> Exception:
-    """Return the first failure of code in ``exc``; raise what is none (cancellation, Ctrl-C)."""
+    """Return the first failure of code in ``exc``; raise what is none (cancellation, Ctrl-C, no memory)."""
     real = without_cancelled(exc)
     while isinstance(real, BaseExceptionGroup):
         real = cast("BaseExceptionGroup[BaseException]", real).exceptions[0]
-    if not isinstance(real, Exception):
+    if isinstance(real, MemoryError) or not isinstance(real, Exception):
         reraise(real or exc)
     return real

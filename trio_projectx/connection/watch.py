@@ -22,6 +22,7 @@ from trio_projectx._events import (
     HubStateChanged,
     MarketStalled,
 )
+from trio_projectx._logs import fields
 from trio_projectx.bars import Sessions
 from trio_projectx.connection.bell import Bell
 from trio_projectx.connection.endings import Silent
@@ -62,6 +63,8 @@ class MarketWatch:
         self._last_ts: dict[str, int] = {}
         self._newest: dict[str, int] = {}  # of what the service had when a connection was given up for it
         self._suspended_s = suspended_s()
+        self.turn: Callable[[float], float] = _no_turn
+        """Called at each look with trio's clock; returns when it wants to be called again, at the latest."""
         self.stalls = StallWatch(config.timeouts.stall_s, config.limits.stall_intervals)
         self.skew = SkewEstimate()
 
@@ -90,7 +93,12 @@ class MarketWatch:
         if is_skewed is not None:
             skew_ms = self.skew.skew_ms or 0.0
             side = "is off by" if is_skewed else "is right again within"
-            _log.info("our clock %s %.0f ms against the exchange's stamps", side, abs(skew_ms))
+            _log.info(
+                "our clock %s %.0f ms against the exchange's stamps",
+                side,
+                abs(skew_ms),
+                extra=fields("clock_skewed", skew_ms=skew_ms),
+            )
             self._tell(ClockSkewed(skew_ms, is_skewed, self._config.wall_clock()))
 
     def tell(self, event: DataEvent) -> None:
@@ -152,8 +160,9 @@ class MarketWatch:
                 for stalled in self.stalls.look(now, self.exchange_ns()):
                     self._suspect(stalled)
             self._say(self._hub)
+            due = min(self.stalls.due(now) if self._hub.is_live else math.inf, self.turn(now))
             # Also without a contract the machine may sleep; the bell does not ring for that.
-            await self._bell.wait(min(self.stalls.due(now) if self._hub.is_live else math.inf, now + 30.0))
+            await self._bell.wait(min(due, now + 30.0))
 
     def _look_for_sleep(self, hub: Hub[Decoded]) -> None:
         """Where the machine slept, trio's clock stood still with it: no deadline has noticed."""
@@ -175,6 +184,9 @@ class MarketWatch:
             stalled.contract_id,
             stalled.silent_s,
             stalled.bound_s,
+            extra=fields(
+                "market_stalled", hub="market", contract=stalled.contract_id, silent_s=stalled.silent_s
+            ),
         )
         self._tell(
             MarketStalled(stalled.contract_id, stalled.silent_s, stalled.bound_s, self._config.wall_clock())
@@ -188,7 +200,12 @@ class MarketWatch:
         try:
             newest = await self._probe(contract_id, since)
         except TrioProjectXError as exc:
-            _log.warning("market hub: the service could not be asked about %s: %s", contract_id, exc)
+            _log.warning(
+                "market hub: the service could not be asked about %s: %s",
+                contract_id,
+                exc,
+                extra=fields("probe_failed", hub="market", contract=contract_id),
+            )
             if contract_id in self.stalls.stalled:  # a new connection costs nothing where the old one is well
                 self._hub.keeper.replace_doubtful(
                     f"no data of {contract_id}, and the service cannot be asked"
@@ -222,6 +239,11 @@ class MarketWatch:
         if not had or self.skew.skew_ms is not None:
             had.append(self.exchange_ns() - round(stalled.silent_s * 1e9))
         return max(had)
+
+
+def _no_turn(now: float) -> float:
+    """Nobody has anything to do."""
+    return math.inf
 
 
 def _is_held_back(hub: Hub[Decoded]) -> bool:

@@ -19,12 +19,27 @@ Args = TypeVarTuple("Args")
 
 @attrs.frozen(slots=True)
 class TaskStatistics:
-    """Tasks of one block, by what became of them."""
+    """Tasks of one block, or of several that are counted together, by what became of them."""
 
     alive: int
     completed: int
     failed: int
     cancelled: int
+
+
+@attrs.define(slots=True, eq=False)
+class TaskCounts:
+    """Plain counters; several blocks may share one."""
+
+    started: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    def statistics(self) -> TaskStatistics:
+        """Return a snapshot."""
+        ended = self.completed + self.failed + self.cancelled
+        return TaskStatistics(self.started - ended, self.completed, self.failed, self.cancelled)
 
 
 @attrs.define(eq=False, slots=True)
@@ -35,11 +50,8 @@ class BackgroundTasks:
     """For libraries that want one (``wrap_client_stream``); what fails in it directly arrives in a group."""
     owner: str = "block"
     """What is said to be closed when a task is to be started after the end."""
+    counts: TaskCounts = attrs.field(factory=TaskCounts)
     failure: BaseException | None = None
-    _started: int = 0
-    _completed: int = 0
-    _failed: int = 0
-    _cancelled: int = 0
 
     def start_soon(
         self, fn: Callable[[*Args], Awaitable[object]], *args: *Args, name: str | None = None
@@ -52,27 +64,25 @@ class BackgroundTasks:
             self.nursery.start_soon(self._run, fn, args, name=name or fn)
         except RuntimeError:  # what trio says of a nursery that has ended
             raise trio.ClosedResourceError(f"the {self.owner} was closed") from None
-        self._started += 1
+        self.counts.started += 1
 
     async def _run(self, fn: Callable[[*Args], Awaitable[object]], args: tuple[*Args]) -> None:
         try:
             await fn(*args)
-        except trio.Cancelled:
-            self._cancelled += 1
-            raise
-        except GeneratorExit:
+        except (trio.Cancelled, GeneratorExit):
+            self.counts.cancelled += 1
             raise
         except BaseException as exc:  # noqa: BLE001  also KeyboardInterrupt: it may strike in any task
-            self._failed += 1
             self._fail(exc)
         else:
-            self._completed += 1
+            self.counts.completed += 1
 
     def _fail(self, exc: BaseException) -> None:
         real = without_cancelled(exc)
         if real is None:
-            self._cancelled += 1
+            self.counts.cancelled += 1
             return
+        self.counts.failed += 1
         real = plain(real)
         if self.failure is None or _is_interrupt(real):
             self.failure = real
@@ -84,8 +94,7 @@ class BackgroundTasks:
 
     def statistics(self) -> TaskStatistics:
         """Return a snapshot of the counts."""
-        ended = self._completed + self._failed + self._cancelled
-        return TaskStatistics(self._started - ended, self._completed, self._failed, self._cancelled)
+        return self.counts.statistics()
 
 
 def without_cancelled(exc: BaseException) -> BaseException | None:
@@ -130,20 +139,22 @@ def reraise(exc: BaseException) -> NoReturn:
 
 
 @asynccontextmanager
-async def open_background_tasks(owner: str = "block") -> AsyncGenerator[BackgroundTasks]:
+async def open_background_tasks(
+    owner: str = "block", counts: TaskCounts | None = None
+) -> AsyncGenerator[BackgroundTasks]:
     """Own a nursery without showing it.
 
     Leaving the block cancels the tasks and waits for them. An exception of the block's own body comes out as it
     is (a group only if the body made it one); if a task failed, its failure comes out instead; if both did, the
     body's comes out with a note; but a Ctrl-C goes before everything, wherever it struck. Cancellation from outside
-    passes through.
+    passes through. ``counts`` are those of other blocks too, where they are to be counted together.
     """
     body: BaseException | None = None
     passing: BaseException | None = None
     tasks: BackgroundTasks | None = None
     try:
         async with trio.open_nursery() as nursery:
-            tasks = BackgroundTasks(nursery, owner)
+            tasks = BackgroundTasks(nursery, owner, counts or TaskCounts())
             try:
                 yield tasks
             except (trio.Cancelled, GeneratorExit):

@@ -137,6 +137,36 @@ class Buffer(Generic[T]):
         self._owes_item = False
         return lost
 
+    def conflate(self) -> int:
+        """Keep the last waiting item of each key, and from now on no more (`CONFLATE`); return how many that drops.
+
+        A mark before them tells of those. Only for a policy that drops.
+        """
+        kept: dict[Hashable, T] = {}
+        mark: Dropped | None = None
+        for item in self._items:
+            if isinstance(item, Dropped):
+                mark = item if mark is None else _joined(mark, item)
+                continue
+            key = self.key(item)
+            if key in kept:
+                at = self.stamp(kept.pop(key))
+                self.dropped += 1
+                mark = _joined(mark or Dropped(0, at, at), Dropped(1, at, at))
+            kept[key] = item
+        dropped = self.waiting - len(kept)
+        self._items = deque([] if mark is None else [mark])
+        self._marks = len(self._items)
+        self._slots = kept
+        self.policy = Overflow.CONFLATE
+        return dropped
+
+    def unconflate(self, policy: Overflow) -> None:
+        """Go back to ``policy`` after `conflate`; what waits goes on waiting."""
+        self._items.extend(self._slots.values())
+        self._slots.clear()
+        self.policy = policy
+
     def span(self) -> tuple[int, int] | None:
         """Return the least and the greatest instant of the waiting items; None if nothing waits."""
         stamps = [self.stamp(item) for item in (*self._lead, *self._items) if not isinstance(item, Dropped)]
@@ -193,3 +223,8 @@ class Buffer(Generic[T]):
         if mark is None:
             return Dropped(1, at, at)
         return Dropped(mark.count + 1, mark.first_ts, at)
+
+
+def _joined(one: Dropped, other: Dropped) -> Dropped:
+    first, last = min(one.first_ts, other.first_ts), max(one.last_ts, other.last_ts)
+    return Dropped(one.count + other.count, first, last)

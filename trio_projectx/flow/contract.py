@@ -29,14 +29,8 @@ from trio_projectx.flow.side import SideFlow
 from trio_projectx.flow.subscriptions import Kind
 from trio_projectx.flow.surroundings import Alone, Surroundings
 from trio_projectx.flow.taps import Taps
-from trio_projectx.market import (
-    PriceGrid,
-    Refusal,
-    Rejection,
-    TradeBatch,
-    WireQuote,
-    WireTrade,
-)
+from trio_projectx.flow.timings import Timings
+from trio_projectx.market import PriceGrid, Refusal, Rejection, TradeBatch, WireQuote, WireTrade
 from trio_projectx.market.wire import TRADE
 
 _Item: TypeAlias = Valid | Task | Loss | Broken | Covered
@@ -58,6 +52,7 @@ class ContractPipeline:
         around: Surroundings | None = None,
         taps: Taps | None = None,
         fills: Fills | None = None,
+        timings: Timings | None = None,
     ) -> None:
         self.contract_id = contract_id
         self.grid = grid
@@ -65,6 +60,7 @@ class ContractPipeline:
         self._around = around or Alone()
         self._taps = taps or Taps()
         self._fills = fills or NoFills()
+        self._timings = timings or Timings(is_live=False)
         self._tasks = Tasks()
         self._is_covered = False
         self._validator = make_validator(contract_id, grid, limits, self._around.tell)
@@ -190,7 +186,7 @@ class ContractPipeline:
         self.counts.rejected += len(trades) - self._elsewhere(batch)
         if batch is not None:
             self._around.stamped(self.contract_id, batch.ts_event[-1], ts_recv, now)
-            await self._pass_on(batch, serial, counted=True)
+            await self._pass_on(batch, serial, now, counted=True)
         else:
             self.nudge()
 
@@ -206,18 +202,20 @@ class ContractPipeline:
         after = counts.held + counts.duplicates + counts.unlevel
         return after - before + (0 if batch is None else len(batch))
 
-    async def _pass_on(self, batch: TradeBatch | None, serial: int, *, counted: bool = False) -> None:
+    async def _pass_on(
+        self, batch: TradeBatch | None, serial: int, read_at: float | None = None, *, counted: bool = False
+    ) -> None:
         if not counted:
             self.counts.rejected -= self._elsewhere(batch)  # what is rejected only now was in another count
         if batch is not None:
-            await self.pass_on(batch, serial)
+            await self.pass_on(batch, serial, read_at)
 
-    async def pass_on(self, batch: TradeBatch, serial: int) -> None:
+    async def pass_on(self, batch: TradeBatch, serial: int, read_at: float | None = None) -> None:
         """Have bars and trades made of what is valid."""
         if self._taps.is_open:
             self._taps.show(lambda tap: tap.valid(batch, self.grid))
         self.counts.waiting_valid += len(batch)
-        await self.inbox.post(Valid(batch, serial))
+        await self.inbox.post(Valid(batch, serial, read_at))
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count trades, or fields of a quote, that the decoder could not even read."""
@@ -393,6 +391,7 @@ class ContractPipeline:
                 outlet.before += n
         for outlet in outlets:
             await outlet.take(item.batch, item.serial)
+        self._timings.built(item.read_at, item.batch.ts_recv - youngest)
 
     def statistics(self) -> ContractStatistics:
         """Return a snapshot of the counts."""

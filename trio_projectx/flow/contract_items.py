@@ -44,6 +44,8 @@ class Valid:
 
     batch: TradeBatch
     serial: int
+    read_at: float | None = None
+    """When it was read (trio's clock); None where it was held meanwhile, or is of a record."""
 
 
 @attrs.frozen(slots=True)
@@ -75,7 +77,7 @@ def statistics_of(
         received=counts.received,
         accepted=validator.accepted,
         rejected=validator.rejected,
-        in_flight=counts.waiting_raw + counts.held + counts.unlevel + counts.waiting_valid,
+        in_flight=counts.in_flight,
         quotes=quotes,
         depth=depth,
         rejection_bursts=validator.rejection_bursts,

@@ -13,6 +13,7 @@ from trio_projectx._events import (
     BuilderFailed,
     BuilderRecovered,
     CacheQuarantined,
+    CapacityChanged,
     Depth,
     Gap,
     GapFilled,
@@ -26,6 +27,7 @@ from trio_projectx._events import (
     JournalQuarantined,
     JournalRecovered,
     JournalSlow,
+    LedgerBroken,
     Quote,
     RejectionBurst,
     StreamEased,
@@ -107,16 +109,16 @@ def event_key(item: GatewayEvent) -> Hashable:
             | HistoryMissing()
         ):
             return type(item), item.contract_id, item.timeframe
-        case CacheQuarantined():
+        case CacheQuarantined() | JournalDamaged():
             return type(item), item.name
         case RejectionBurst():
             return type(item), item.contract_id, item.what
-        case StreamFilling() | StreamEased():
+        case LedgerBroken():
+            return type(item), item.row
+        case StreamFilling() | StreamEased() | CapacityChanged():
             return type(item), item.stream
         case JournalQuarantined():
             return type(item), item.journal, item.name
-        case JournalDamaged():
-            return type(item), item.name
         case JournalFailed() | JournalRecovered() | JournalOverflowed() | JournalSlow():
             return type(item), item.journal
         case HandlerSkipped():

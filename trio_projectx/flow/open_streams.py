@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from trio_projectx._config import Overflow
 from trio_projectx._flow_events import StreamEased, StreamFilling
+from trio_projectx.flow.ledger import StreamRow
 from trio_projectx.flow.stream import Pipe, StreamStatistics, make_pipe
 
 T = TypeVar("T")
@@ -23,7 +24,12 @@ class _Open(Protocol):
     @property
     def blocks(self) -> bool: ...
 
+    @property
+    def is_read_out(self) -> bool: ...
+
     def statistics(self) -> StreamStatistics: ...
+
+    def row(self) -> StreamRow: ...
 
 
 class OpenStreams:
@@ -35,9 +41,10 @@ class OpenStreams:
 
     def __init__(self, tell: _Tell | None, wall_clock: Callable[[], int], warn_share: float) -> None:
         self._tell = tell
-        self._wall_clock = wall_clock
+        self.wall_clock = wall_clock
         self._warn_share = warn_share
         self._open: dict[int, _Open] = {}
+        self._past: dict[str, StreamRow] = {}
 
     def make(
         self,
@@ -62,17 +69,33 @@ class OpenStreams:
         """Return a snapshot of each, in the order in which they were opened."""
         return tuple(pipe.statistics() for pipe in self._open.values())
 
+    def rows(self) -> tuple[StreamRow, ...]:
+        """Return the row of each in the ledger."""
+        return tuple([pipe.row() for pipe in self._open.values()])
+
+    def closed(self) -> tuple[StreamRow, ...]:
+        """Return the sums of those that were closed, a row for each kind of streams."""
+        return tuple(self._past.values())
+
     def blocking(self) -> str:
         """Name the streams for which the feed waits."""
         names = [repr(pipe.name) for pipe in self._open.values() if pipe.blocks]
         others = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return f"the stream of {names[0]}{others} (overflow=BLOCK)" if names else "a stream (overflow=BLOCK)"
 
+    @property
+    def are_read_out(self) -> bool:
+        """Whether the readers of all that have failed have had what came before."""
+        return all(pipe.is_read_out for pipe in self._open.values())
+
     def _closed(self, which: int) -> None:
-        self._open.pop(which, None)
+        pipe = self._open.pop(which, None)
+        if pipe is not None:
+            row = pipe.row()  # it changes no more
+            self._past[row.kind] = self._past.get(row.kind, StreamRow(row.kind)).plus(row)
 
     def _level(self, now: StreamStatistics, *, is_high: bool) -> None:
-        at = self._wall_clock()
+        at = self.wall_clock()
         if self._tell is None:
             return
         if is_high:

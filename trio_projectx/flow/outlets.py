@@ -12,6 +12,7 @@ import trio
 
 from trio_projectx._errors import ProtocolError, TrioProjectXError
 from trio_projectx._events import Bar, BarRevised, DataEvent, Gap, Side, Trade, TradesLate
+from trio_projectx._logs import fields
 from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars import BarSet
 from trio_projectx.bars.mending import Known, Mended
@@ -19,6 +20,7 @@ from trio_projectx.flow.ledger import LedgerRow, TradeCounts
 from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.seam import Seam, Want, nothing
 from trio_projectx.flow.stream import Feed
+from trio_projectx.flow.timings import Timings
 from trio_projectx.market import PriceGrid, TradeBatch
 
 _log: Final = logging.getLogger("trio_projectx")
@@ -106,6 +108,8 @@ class BarOutlet:
     want: Want = nothing
     """Called with a timeframe and the span of bars that are to be read again from history."""
     seam: Seam | None = None
+    timings: Timings = attrs.field(factory=Timings)
+    """Where bars that have closed are counted."""
     _next_update: float = -math.inf
     _has_changed: bool = False
     _steady: bool = False
@@ -221,6 +225,7 @@ class BarOutlet:
                 # The service has had them.
                 span = self.bars.mender.touched(event.timeframe, event.first_ts, event.last_ts)
                 self.want(event.timeframe, *span)
+        self.timings.bars += len(closed)
         shown = [bar for bar in closed if not (self.skip_first and bar.partial)]
         self._given.update((bar.timeframe, bar.start) for bar in shown)
         items: list[Bar | BarRevised | Gap] = [*shown]
@@ -267,7 +272,13 @@ class BarOutlet:
         frame = self.bars.finest
         if in_a_row[0] < _ALL_LATE <= finest and frame is not None:
             _log.warning(
-                "%s: the last %s trades came too late for bars of %s", self.feed.pipe.name, finest, frame
+                "%s: the last %s trades came too late for bars of %s",
+                self.feed.pipe.name,
+                finest,
+                frame,
+                extra=fields(
+                    "trades_late", contract=self.bars.contract_id, timeframe=str(frame), count=finest
+                ),
             )
             self.tell(TradesLate(self.bars.contract_id, frame, finest, ts_recv))
         if coarsest >= _ALL_LATE:
@@ -302,7 +313,7 @@ class BarOutlet:
                 late=mine.late,
                 rejected=counts.rejected,
                 builder_failed=self.builder_failed + mine.failed,
-                in_flight=counts.waiting_raw + counts.held + counts.unlevel + counts.waiting_valid + self.due,
+                in_flight=counts.in_flight + self.due,
                 duplicates=counts.duplicates,
                 outside=mine.outside,
             )

@@ -15,16 +15,19 @@ from trio_projectx._config import Limits
 from trio_projectx._errors import ConnectionLost, SubscriptionError
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.flow.contract import ContractPipeline
-from trio_projectx.flow.contract_items import ContractStatistics
 from trio_projectx.flow.fills import Fills
 from trio_projectx.flow.ledger import Ledger
 from trio_projectx.flow.loss import Loss, loss_of
 from trio_projectx.flow.marks import LineMark, LossMark
 from trio_projectx.flow.notices import Notice, Order, What
-from trio_projectx.flow.room import BufferStatistics, Room
+from trio_projectx.flow.pipeline_items import PipelineCounts
+from trio_projectx.flow.pipeline_items import PipelineStatistics as PipelineStatistics
+from trio_projectx.flow.room import Room
+from trio_projectx.flow.sampler import Totals
 from trio_projectx.flow.subscriptions import Subscription
 from trio_projectx.flow.surroundings import Alone, Surroundings
 from trio_projectx.flow.taps import Taps
+from trio_projectx.flow.timings import Timings
 from trio_projectx.market import (
     ContractId,
     Decoded,
@@ -64,44 +67,6 @@ class _Lost:
     losses: list[Loss]
 
 
-@attrs.frozen(slots=True)
-class PipelineStatistics:
-    """Counts of a gateway's market data beside those of each contract."""
-
-    contracts: tuple[ContractStatistics, ...]
-    ledger: Ledger
-    records: int
-    """Records decoded as market data, pings in the same text included."""
-    unrouted_trades: int
-    """Trades (and unreadable ones) of contracts that no stream has been opened for."""
-    unrouted_quotes: int
-    null_entries: int
-    """``null`` where a trade or quote could have been; the service sends these (GATEWAY.md section 4)."""
-    unrouted_depths: int
-    depths: int
-    """Records of depth."""
-    user_events: int
-    logouts: int
-    unknown_targets: int
-    held_back: int
-    """How often the socket waited for more than five seconds for a stream with ``overflow=BLOCK``."""
-    buffers: tuple[BufferStatistics, ...]
-    """Between the reader and the validator, in reads; between it and each contract's builders, in batches."""
-
-
-@attrs.define(slots=True)
-class _Counts:
-    records: int = 0
-    unrouted_trades: int = 0
-    unrouted_quotes: int = 0
-    null_entries: int = 0
-    unrouted_depths: int = 0
-    depths: int = 0
-    user_events: int = 0
-    logouts: int = 0
-    unknown_targets: int = 0
-
-
 class MarketPipeline:
     """All contracts of one gateway. Tasks: one validator, and one for each contract that was ever asked for."""
 
@@ -124,7 +89,8 @@ class MarketPipeline:
         self._notices: deque[Order] = deque()
         self._judged = 0  # the serial of the last read that the validator is through with
         self._contracts: dict[str, ContractPipeline] = {}
-        self._counts = _Counts()
+        self._counts = PipelineCounts()
+        self.timings = Timings(is_live=self._around.has_clock)
         self.serial = 0
         """How many reads of the socket had market data in them."""
         # Without a limit of its own: a reader that is cancelled while it waits for room has lost nothing, and what
@@ -140,7 +106,9 @@ class MarketPipeline:
         """
         known = self._contracts.get(contract_id)
         if known is None:
-            known = ContractPipeline(contract_id, grid, self._limits, self._around, self._taps, self._fills)
+            known = ContractPipeline(
+                contract_id, grid, self._limits, self._around, self._taps, self._fills, self.timings
+            )
             self._taps.show(lambda tap: tap.instrument(contract_id, grid))
             self._tasks.start_soon(known.run, name=f"contract {contract_id}")
             self._contracts[contract_id] = known
@@ -284,24 +252,32 @@ class MarketPipeline:
         for contract in self._contracts.values():
             contract.end()
 
+    def totals(self, received_bytes: int) -> Totals:
+        """Return what has come since the beginning."""
+        contracts = self._contracts.values()
+        return Totals(
+            self._counts.records,
+            sum([c.counts.received for c in contracts]) + self._counts.unrouted_trades,
+            sum([c.quotes.merged for c in contracts]),
+            self.timings.bars,
+            received_bytes,
+        )
+
+    def ledger(self) -> Ledger:
+        """Return where every trade is now."""
+        contracts = self._contracts.values()
+        rows = [
+            row for c in contracts for outlet in c.outlets for row in outlet.rows(c.contract_id, c.counts)
+        ]
+        return Ledger(tuple(rows), tuple([c.counts.row(c.contract_id) for c in contracts]))
+
     def statistics(self) -> PipelineStatistics:
         """Return a snapshot of all counts."""
         contracts = self._contracts.values()
-        rows = (
-            row for c in contracts for outlet in c.outlets for row in outlet.rows(c.contract_id, c.counts)
-        )
         return PipelineStatistics(
-            contracts=tuple(contract.statistics() for contract in contracts),
-            ledger=Ledger(tuple(rows)),
-            records=self._counts.records,
-            unrouted_trades=self._counts.unrouted_trades,
-            unrouted_quotes=self._counts.unrouted_quotes,
-            unrouted_depths=self._counts.unrouted_depths,
-            null_entries=self._counts.null_entries,
-            depths=self._counts.depths,
-            user_events=self._counts.user_events,
-            logouts=self._counts.logouts,
-            unknown_targets=self._counts.unknown_targets,
+            tuple([contract.statistics() for contract in contracts]),
+            self.ledger(),
+            **attrs.asdict(self._counts),
             held_back=self.room.held_back,
             buffers=(self.room.statistics(), *(contract.inbox.statistics() for contract in contracts)),
         )

@@ -13,6 +13,8 @@ from typing import Final
 import attrs
 import trio
 
+from trio_projectx._logs import fields
+
 #: From when on a wait is told as BLOCKED: a reader that is only slow for a moment is none.
 _TOLD_AFTER_S: Final = 1.0
 #: From when on it is logged and counted.
@@ -107,6 +109,7 @@ class Room:
             self._name,
             _LOGGED_AFTER_S,
             self._who(),
+            extra=fields("feed_held_back", hub=self._name),
         )
         while self.is_full:
             await self._lot.park()

@@ -19,6 +19,7 @@ from trio_projectx._config import Overflow
 from trio_projectx._errors import SlowConsumer, TrioProjectXError, again
 from trio_projectx._events import Dropped
 from trio_projectx.flow.buffers import Buffer
+from trio_projectx.flow.ledger import StreamRow
 
 #: How long a reader may go on without letting other tasks run, as long as items wait for it.
 _SLICE_S: Final = 0.010
@@ -80,6 +81,8 @@ class Pipe(Generic[T]):
     blocked: int = 0
     on_wait: Callable[[], None] = _nobody
     """Called when a reader finds nothing, and waits."""
+    adapts: bool = False
+    """Whether the capacity is ours to choose: nobody gave one (`Capacities`)."""
     on_close: Callable[[], None] = _nobody
     warn_at: float = math.inf
     """How many waiting items are told as many: `on_level` is called, with true then, and with false at half of them."""
@@ -90,6 +93,11 @@ class Pipe(Generic[T]):
     def is_open(self) -> bool:
         """Whether offered items can still reach a reader."""
         return not self.closed and not self.ended and self.failure is None
+
+    def row(self) -> StreamRow:
+        """Return its row of the ledger."""
+        b = self.buffer
+        return StreamRow(self.name, b.offered, b.delivered, b.conflated, b.dropped, len(b))
 
     def close(self) -> None:
         """Take nothing more, and drop what waits (it is counted)."""
@@ -120,6 +128,23 @@ class Pipe(Generic[T]):
         if self.failure is not None:
             raise again(self.failure)
         raise trio.EndOfChannel if self.ended else trio.WouldBlock
+
+    def resize(self, capacity: int) -> None:
+        """Hold so many items from now on; where more wait already, so many as wait."""
+        buffer = self.buffer
+        before, buffer.capacity = buffer.capacity, max(capacity, buffer.waiting)
+        self.warn_at = max(1, math.ceil(self.warn_at * buffer.capacity / before)) if self.warns else math.inf
+        self.room.unpark_all()
+
+    @property
+    def warns(self) -> bool:
+        """Whether it is told when it fills up."""
+        return math.isfinite(self.warn_at)
+
+    @property
+    def is_read_out(self) -> bool:
+        """Whether its readers have had, or do not want, what came before its failure."""
+        return self.failure is None or self.closed or self.buffer.is_empty
 
     @property
     def blocks(self) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from trio_projectx._events import Quote
+from trio_projectx._logs import fields
 from trio_projectx.flow.marks import Mark
 from trio_projectx.market import DepthUpdate, PriceGrid, TradeBatch
 
@@ -15,6 +17,11 @@ _log: Final = logging.getLogger("trio_projectx")
 
 class Tap(Protocol):
     """Takes what it is shown and returns at once; what it has no use for it leaves."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it writes."""
+        ...
 
     def instrument(self, contract_id: str, grid: PriceGrid) -> None:
         """A contract was asked for, whose prices lie on ``grid``."""
@@ -61,6 +68,11 @@ class Taps:
         """Whether anybody looks on."""
         return bool(self._open)
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where those that look on write."""
+        return tuple(tap.folder for tap in self._open)
+
     def attach(self, tap: Tap) -> None:
         """Show everything to ``tap`` from now on."""
         self._open = (*self._open, tap)
@@ -74,6 +86,10 @@ class Taps:
         for tap in self._open:
             try:
                 look(tap)
+            except MemoryError:
+                raise
             except Exception:  # noqa: BLE001  a recorder's bug must not cost a bar, and is logged in full
-                _log.exception("a recorder has failed, and records nothing more")
+                _log.exception(
+                    "a recorder has failed, and records nothing more", extra=fields("recorder_failed")
+                )
                 self.detach(tap)

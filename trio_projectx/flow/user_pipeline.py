@@ -15,7 +15,8 @@ import attrs
 import trio
 
 from trio_projectx._config import Limits
-from trio_projectx._errors import ConnectionLost, SubscriptionError, TrioProjectXError
+from trio_projectx._errors import SubscriptionError, TrioProjectXError
+from trio_projectx._logs import fields
 from trio_projectx._user_events import UserItem
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.flow.room import Room
@@ -201,7 +202,7 @@ class UserPipeline:
         """Break the streams that need ``wanted``, behind what was read before."""
         self._put(_Break(error, tuple(each for each in self._outlets if each.needs(wanted))))
 
-    def lose(self, error: ConnectionLost) -> Awaitable[None]:
+    def lose(self, error: TrioProjectXError) -> Awaitable[None]:
         """Break the streams that are open now with ``error``, behind everything that was read before it.
 
         Await it. Where that is held back by a stream that the feed has to wait for, they are told without it after a
@@ -251,7 +252,12 @@ class UserPipeline:
         if now - self._told_at >= _LOG_EVERY_S:
             self._told_at = now
             total = self._rejections.counts.total
-            _log.warning("user hub: an event (no. %d) could not be read and was left out: %s", total, said)
+            _log.warning(
+                "user hub: an event (no. %d) could not be read and was left out: %s",
+                total,
+                said,
+                extra=fields("user_event_unreadable", hub="user", number=total),
+            )
 
     def _pass(self, rows: Sequence[UserRow]) -> None:
         """Put events on their way to the streams, and before them the gaps that they end."""

@@ -19,6 +19,7 @@ from trio_projectx._handler_events import (
     HandlerStopped,
     SkipReason,
 )
+from trio_projectx._logs import fields
 from trio_projectx.connection.breaker import BreakerState
 
 _log: Final = logging.getLogger("trio_projectx")
@@ -92,7 +93,12 @@ class Notices:
     def stopped(self, reason: str, now: float) -> None:
         """Tell that its stream broke, behind all that waits to be told."""
         self.flush(now, force=True)
-        _log.error("%s gets nothing more: %s", self.handler, reason)
+        _log.error(
+            "%s gets nothing more: %s",
+            self.handler,
+            reason,
+            extra=fields("handler_stopped", handler=self.handler),
+        )
         self.tell(HandlerStopped(self.handler, self.kind, reason, self.wall_clock()))
 
     def flush(self, now: float, *, force: bool = False) -> None:
@@ -111,7 +117,14 @@ class Notices:
             return
         count, self._failures = self._failures, 0
         total, reason = self._failures_total, self._reason
-        _log.warning("%s failed (%d times, %d in all): %s", self.handler, count, total, reason)
+        _log.warning(
+            "%s failed (%d times, %d in all): %s",
+            self.handler,
+            count,
+            total,
+            reason,
+            extra=fields("handler_failed", handler=self.handler, count=count),
+        )
         state = BREAKER_NAMES[self._state]
         self.tell(HandlerFailed(self.handler, self.kind, count, total, state, reason, self.wall_clock()))
 
@@ -129,5 +142,10 @@ class Notices:
             return
         calls, longest_s = self._slow, self._longest_s
         self._slow, self._longest_s = 0, 0.0
-        _log.warning("%s kept the event loop for %.3f s", self.handler, longest_s)
+        _log.warning(
+            "%s kept the event loop for %.3f s",
+            self.handler,
+            longest_s,
+            extra=fields("handler_slow", handler=self.handler, taken_s=longest_s),
+        )
         self.tell(HandlerSlow(self.handler, self.kind, calls, longest_s, self.wall_clock()))

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from trio_projectx._config import HistoryOptions
 from trio_projectx._errors import ConfigError
+from trio_projectx._logs import fields
 from trio_projectx.bars import Anchor
 from trio_projectx.connection.directory import Instrument
 from trio_projectx.connection.pacer import Urgency
@@ -20,6 +21,7 @@ from trio_projectx.history.history import History, Instant, nanoseconds, session
 from trio_projectx.history.levels import Levels, TellEvent
 from trio_projectx.history.ring import Ring
 from trio_projectx.history.rolls import Leg, legs
+from trio_projectx.history.shedding import HistoryShed
 from trio_projectx.history.store import BarStore
 from trio_projectx.market import ContractId
 
@@ -43,7 +45,9 @@ class HistoryDoor:
         self._wall_clock = wall_clock
         store = None if options.cache is None else BarStore(options.cache)
         self._levels = Levels(store, Ring(), wall_clock, tell)
-        self.fresh = Fetcher(asking(service), live=options.live)
+        self.shed = HistoryShed(self._levels, asking(service), is_on_disk=store is not None)
+        """What is given up when memory is scarce."""
+        self.fresh = Fetcher(self.shed.ask, live=options.live)
         """The service itself, without what is kept of it."""
         self.history_of = History(
             CachedFetcher(self.fresh, self._levels, wall_clock), wall_clock, options.settle_s
@@ -111,5 +115,6 @@ class HistoryDoor:
                 "the continuous history ends with %s by the table's rule; the service's active contract is %s",
                 found[-1].contract_id,
                 instrument.contract_id,
+                extra=fields("roll_differs", contract=instrument.contract_id),
             )
         return [(Instrument(leg.contract_id, instrument.grid), leg) for leg in found]

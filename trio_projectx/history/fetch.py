@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from trio_projectx._errors import GatewayError
+from trio_projectx._logs import fields
 from trio_projectx._timeframe import NS_PER_SECOND
 from trio_projectx.connection.answers import BarsQuestion, WireCandle
 from trio_projectx.connection.directory import Instrument
@@ -233,7 +234,12 @@ class Fetcher:
             wire = await self._asked(instrument, source, span, urgency, live=live)
         except BarsRefused as exc:
             if exc.code == LIMIT_INVALID and pager.refuse_limit():
-                _log.info("%s: the service does not give %s bars at once", instrument.contract_id, span.limit)
+                _log.info(
+                    "%s: the service does not give %s bars at once",
+                    instrument.contract_id,
+                    span.limit,
+                    extra=fields("history_limit", contract=instrument.contract_id),
+                )
                 return None
             raise
         return await aside(lambda: read_page(wire, instrument.grid, source.step_ns), len(wire))
@@ -276,7 +282,12 @@ class Fetcher:
             if found and self._live is live and self._is_confirmed is was:
                 self._live, self._is_confirmed = not live, True
                 level = logging.WARNING if was else logging.INFO
-                _log.log(level, "history is that of live=%s: the other tier shows no bars", self._live)
+                _log.log(
+                    level,
+                    "history is that of live=%s: the other tier shows no bars",
+                    self._live,
+                    extra=fields("history_tier", live=self._live),
+                )
         return self._live is not live
 
     def _log_faults(self, instrument: Instrument, pager: Pager) -> None:
@@ -287,9 +298,11 @@ class Fetcher:
                 instrument.contract_id,
                 said or "none",
                 pager.conflicts,
+                extra=fields("history_faults", contract=instrument.contract_id),
             )
         if pager.doubts and not pager.is_proven:
             _log.warning(
                 "%s: the service does not show a bar any more that it has shown; what is older may be missing",
                 instrument.contract_id,
+                extra=fields("history_shrank", contract=instrument.contract_id),
             )

@@ -12,6 +12,7 @@ import trio
 from trio_projectx._config import HistoryOptions
 from trio_projectx._errors import TrioProjectXError
 from trio_projectx._events import DataEvent, GapFilled, GapFillFailed
+from trio_projectx._logs import fields
 from trio_projectx._redact import escape
 from trio_projectx._timeframe import NS_PER_SECOND, Timeframe
 from trio_projectx.bars.mending import Mended
@@ -149,7 +150,13 @@ class Filling:
         if low < high:
             self._coverage.filled(low, high)
         if revised:
-            _log.info("%s: %s bars of %s were read again and revised", contract_id, revised, frame)
+            _log.info(
+                "%s: %s bars of %s were read again and revised",
+                contract_id,
+                revised,
+                frame,
+                extra=fields("gap_filled", contract=contract_id, timeframe=str(frame), count=revised),
+            )
             self._tell(GapFilled(contract_id, frame, *span, revised, self._wall_clock()))
         if not doubts:
             job.succeeded(now, self._options.settle_s)
@@ -171,7 +178,13 @@ class Filling:
         high = max(doubt.high for doubt in doubts)
         why = next((doubt.why for doubt in doubts if doubt.why != NOT_YET), NOT_YET)
         if job.attempts == 1 or retry_in_s is None:
-            _log.warning("%s: bars of %s could not be read again: %s", contract_id, frame, why)
+            _log.warning(
+                "%s: bars of %s could not be read again: %s",
+                contract_id,
+                frame,
+                why,
+                extra=fields("gap_fill_failed", contract=contract_id, timeframe=str(frame)),
+            )
         at = self._wall_clock()
         self._tell(GapFillFailed(contract_id, frame, low, high, why, job.attempts, retry_in_s, at))
 

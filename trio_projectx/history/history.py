@@ -13,6 +13,7 @@ import attrs
 import pyarrow as pa
 
 from trio_projectx._errors import ConfigError
+from trio_projectx._logs import fields
 from trio_projectx._timeframe import NS_PER_SECOND, Timeframe
 from trio_projectx.bars import Anchor, Sessions
 from trio_projectx.bars.edges import DAY_NS, Edges
@@ -158,7 +159,9 @@ class History:
             await self._span(gathered, wanted, leg.start, leg.end)
             if len(gathered.bars) == had:
                 _log.warning(
-                    "the continuous history has no bars of %s: the service shows none", leg.contract_id
+                    "the continuous history has no bars of %s: the service shows none",
+                    leg.contract_id,
+                    extra=fields("history_missing", contract=leg.contract_id),
                 )
         return await gathered.table(self._fetcher.tier)
 

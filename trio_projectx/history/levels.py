@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 import trio
 
 from trio_projectx._events import CacheQuarantined, GatewayEvent
+from trio_projectx._logs import fields
 from trio_projectx.history.candles import Candle
 from trio_projectx.history.files import chunks
 from trio_projectx.history.intervals import Intervals
@@ -48,6 +49,10 @@ class Levels:
         self._is_stuck = False
         self._is_failing = False
         self._is_closed = False
+
+    def limit(self, bars_kept: int, most: int) -> int:
+        """Keep so many bars in memory from now on (`Ring.limit`); what the disk has stays there."""
+        return self._ring.limit(bars_kept, most)
 
     def close(self) -> None:
         """Write nothing more. A call that is under way ends by itself."""
@@ -118,10 +123,18 @@ class Levels:
             return result
         except trio.TooSlowError:
             self._is_stuck = self._threads.borrowed_tokens > 0
-            _log.warning("the cache of bars has not answered in %g s; the service is asked", DISK_S)
+            _log.warning(
+                "the cache of bars has not answered in %g s; the service is asked",
+                DISK_S,
+                extra=fields("cache_slow"),
+            )
         except OSError as exc:
             if not self._is_failing:
-                _log.warning("the cache of bars cannot be used (%s); the service is asked", exc.strerror)
+                _log.warning(
+                    "the cache of bars cannot be used (%s); the service is asked",
+                    exc.strerror,
+                    extra=fields("cache_failed"),
+                )
             self._is_failing = True
         finally:
             self._tell_damages()

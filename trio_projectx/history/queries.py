@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import trio
 
 from trio_projectx._errors import ConfigError, TrioProjectXError
+from trio_projectx._logs import fields
 from trio_projectx._options import at_least_1
 from trio_projectx._redact import escape
 from trio_projectx.history.files import SCHEMA, is_of
@@ -115,7 +116,11 @@ async def query(sql: str, options: QueryOptions = _DEFAULT, /, **datasets: Sourc
         with trio.move_on_after(_STOP_S, shield=True):
             await job.stop()
         if not job.has_ended:
-            _log.warning("a cancelled query has not ended in %g s; it is left to itself", _STOP_S)
+            _log.warning(
+                "a cancelled query has not ended in %g s; it is left to itself",
+                _STOP_S,
+                extra=fields("query_left"),
+            )
         raise
 
 

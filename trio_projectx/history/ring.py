@@ -12,8 +12,9 @@ from trio_projectx.history.intervals import Interval
 
 Key: TypeAlias = tuple[str, str, bool]
 """Contract, unit, and the tier of data."""
-#: Bars of all contracts and units together (some 50 MB).
-_ALL: Final = 200_000
+#: Bars of each contract and unit, and of all of them together (some 50 MB).
+BARS_KEPT: Final = 20_000
+MOST: Final = 200_000
 
 
 @attrs.define(slots=True)
@@ -29,7 +30,7 @@ class Ring:
     What is kept of one is a single span of time, without a hole. Of all together what was used longest ago goes first.
     """
 
-    def __init__(self, bars_kept: int = 20_000, most: int = _ALL) -> None:
+    def __init__(self, bars_kept: int = BARS_KEPT, most: int = MOST) -> None:
         self._bars_kept = bars_kept
         self._most = most
         self._held: dict[Key, _Held] = {}  # in the order of their use
@@ -61,19 +62,38 @@ class Ring:
         else:
             before, after = _cut(held.candles, held.start, start), _cut(held.candles, end, held.end)
             fresh = _Held(min(start, held.start), max(end, held.end), [*before, *candles, *after])
-        if fresh is None:
+        if fresh is None or not self._bars_kept:
             return
-        if len(fresh.candles) > self._bars_kept:
-            fresh.candles = fresh.candles[-self._bars_kept :]
-            fresh.start = fresh.candles[0].start
+        _cap(fresh, self._bars_kept)
         self._held[key] = fresh
         self._bound()
 
+    def __len__(self) -> int:
+        """How many bars there are, of all contracts and units."""
+        return sum(len(held.candles) for held in self._held.values())
+
+    def limit(self, bars_kept: int, most: int) -> int:
+        """Keep so many from now on, of each and in all; 0 keeps none. Return how many went."""
+        before = len(self)
+        self._bars_kept, self._most = bars_kept, most
+        for held in self._held.values():
+            _cap(held, bars_kept)
+        if not bars_kept:
+            self._held.clear()
+        self._bound()
+        return before - len(self)
+
     def _bound(self) -> None:
-        size = sum(len(held.candles) for held in self._held.values())
+        size = len(self)
         while size > self._most and len(self._held) > 1:
             oldest = next(iter(self._held))
             size -= len(self._held.pop(oldest).candles)
+
+
+def _cap(held: _Held, bars_kept: int) -> None:
+    if bars_kept and len(held.candles) > bars_kept:
+        held.candles = held.candles[-bars_kept:]
+        held.start = held.candles[0].start
 
 
 def _cut(candles: list[Candle], low: int, high: int) -> list[Candle]:

@@ -19,6 +19,7 @@ from typing import Final
 import attrs
 
 from trio_projectx._errors import ConfigError, ContractError
+from trio_projectx._logs import fields
 from trio_projectx.history.candles import Candle, opening
 from trio_projectx.history.files import DamagedBars, chunks, encoded, file_name, read_bars
 from trio_projectx.history.intervals import Interval, Intervals
@@ -186,7 +187,12 @@ class BarStore:
             self._set_aside(folder / LEDGER, str(exc))
             ledger = None
         if ledger is not None and ledger.live is not live:
-            _log.warning("the cached bars of %s were of live=%s; they go", folder.parent.name, ledger.live)
+            _log.warning(
+                "the cached bars of %s were of live=%s; they go",
+                folder.parent.name,
+                ledger.live,
+                extra=fields("cache_tier", contract=folder.parent.name),
+            )
             ledger = Ledger(live)
             self._replace(folder / LEDGER, ledger.encoded())
             for path in sorted(folder.glob("*.parquet")):
@@ -251,7 +257,12 @@ class BarStore:
 
     def _set_aside(self, path: Path, reason: str) -> None:
         name = "/".join(path.relative_to(self.root).parts)
-        _log.warning("the cached bars of %s are damaged (%s); they are asked for again", name, reason)
+        _log.warning(
+            "the cached bars of %s are damaged (%s); they are asked for again",
+            name,
+            reason,
+            extra=fields("cache_damaged", file=name),
+        )
         with self._writing() as is_moved:
             if is_moved:
                 self._quarantine(path)
@@ -270,7 +281,7 @@ class BarStore:
     def _tell_once(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
-            _log.warning("%s", text)
+            _log.warning("the cache of bars: %s", text, extra=fields("cache"))
 
     def _replace(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(path.name + ".tmp")

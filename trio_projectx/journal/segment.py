@@ -154,6 +154,10 @@ def parse_segment(data: bytes) -> Segment:
         if not _is_cut(data[good:]):
             fault = f"behind batch {len(batches) - 1} stands what is none"
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as exc:
+        if isinstance(exc, MemoryError):
+            bytearray(
+                2 * len(data)
+            )  # raises again if it is not the file that claims too much, but memory that is out
         if not _is_cut(data[good:]):
             fault = f"batch {len(batches)} cannot be read ({type(exc).__name__})"
     return Segment(kind, tuple(batches), good, len(data), fault)

@@ -47,6 +47,11 @@ class JournalTap:
         """Record how everything stands."""
         self._turn(self.wall_clock(), trio.current_time())
 
+    @property
+    def folder(self) -> Path:
+        """The journal's."""
+        return self.recorder.root
+
     def instrument(self, contract_id: str, grid: PriceGrid) -> None:
         """Record the grid of a contract."""
         self.recorder.instrument(contract_id, grid, self.wall_clock())

@@ -12,6 +12,7 @@ from typing import Final, Literal
 import attrs
 
 from trio_projectx._events import RejectionBurst
+from trio_projectx._logs import fields
 from trio_projectx._redact import escape
 from trio_projectx.market.stamps import StampError, StampParser, StampRangeError
 
@@ -142,7 +143,12 @@ class Rejections:
 
     def _begin(self, of: str) -> None:
         reasons = ", ".join(f"{reason} {n}" for reason, n in self._counts.items() if n)
-        _log.warning("%s: a burst of rejected records (so far: %s); see the statistics", of, reasons)
+        _log.warning(
+            "%s: a burst of rejected records (so far: %s); see the statistics",
+            of,
+            reasons,
+            extra=fields("rejection_burst", contract=of),
+        )
         if self._tell is not None:
             usual = max(self._counts, key=self._counts.__getitem__)
             total = sum(self._counts.values())

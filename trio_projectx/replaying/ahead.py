@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 import trio
@@ -13,9 +13,18 @@ _SOON_S: Final = 0.001
 
 
 class Ahead(Generic[T]):
-    """An iterator that blocks, as a channel: `run` is its task, and reads one item ahead."""
+    """An iterator that blocks, as a channel: `run` is its task, and reads one item ahead.
 
-    def __init__(self, items: Iterator[T], threads: trio.CapacityLimiter) -> None:
+    ``turn`` is called with trio's clock after each.
+    """
+
+    def __init__(
+        self,
+        items: Iterator[T],
+        threads: trio.CapacityLimiter,
+        turn: Callable[[float], object] = lambda now: None,
+    ) -> None:
+        self._turn = turn
         self._items = items
         self._threads = threads
         self._send, self.receive = trio.open_memory_channel[T](0)
@@ -30,6 +39,7 @@ class Ahead(Generic[T]):
                 if item is None:
                     return
                 await self._send.send(item)
+                self._turn(trio.current_time())
 
 
 class Pace:

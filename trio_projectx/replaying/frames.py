@@ -15,6 +15,7 @@ import trio
 from trio_projectx._config import Limits
 from trio_projectx._errors import ConnectionLost, ProtocolError
 from trio_projectx._events import GatewayEvent, JournalDamaged
+from trio_projectx._logs import fields
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.loss import Loss
 from trio_projectx.flow.marks import (
@@ -200,7 +201,10 @@ class FramePlayer:
             self._leave_all("the record is damaged" if self._is_torn else why, at_ns)
         self._is_torn = False
         if dict(mark.limits) != dict(limits_in_force(self._limits)):
-            _log.warning("replay: the record was made with other limits; bars may differ from those of then")
+            _log.warning(
+                "replay: the record was made with other limits; bars may differ from those of then",
+                extra=fields("record_of_other_limits"),
+            )
         self._run = mark.run
         self._pace.restart()
         for line in mark.lines:
@@ -215,7 +219,12 @@ class FramePlayer:
     def _damaged(self, damage: Damage) -> None:
         """Tell it, and have a gap where rows are missing; the lines go on, as far as anybody knows."""
         at = self._times.ts_recv
-        _log.warning("replay: %s: %s; what follows is behind a gap", damage.name, damage.reason)
+        _log.warning(
+            "replay: %s: %s; what follows is behind a gap",
+            damage.name,
+            damage.reason,
+            extra=fields("record_damaged", file=damage.name),
+        )
         self._tell(JournalDamaged(damage.name, damage.reason, damage.rows_saved, at))
         self._is_torn = True
         before = dict(self._lines)

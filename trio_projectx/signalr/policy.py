@@ -42,6 +42,8 @@ def next_delay(policy: ReconnectPolicy, context: RetryContext) -> float | str:
     """Return the delay that ``policy`` wants, in seconds, or a text that says why there is none."""
     try:
         delay = policy(context)
+    except MemoryError:
+        raise
     except Exception as exc:  # noqa: BLE001 - the user's code; raising means "stop", as in both clients
         return f"the reconnect policy raised {type(exc).__name__}"
     if delay is None:

@@ -18,6 +18,7 @@ import h11
 import msgspec
 import trio
 
+from trio_projectx._logs import fields
 from trio_projectx.simulator.identity import Identity
 
 _log = logging.getLogger("trio_projectx")
@@ -184,7 +185,12 @@ class Conversation:
             answer = self._answer(request)
             return answer if isinstance(answer, Response | Upgrade) else await answer
         except Exception:  # noqa: BLE001 -- a bug in a route is this request's 500, and is told in the log
-            _log.exception("the simulator failed to answer %s %s", request.method, request.path)
+            _log.exception(
+                "the simulator failed to answer %s %s",
+                request.method,
+                request.path,
+                extra=fields("simulator_failed"),
+            )
             return problem(500, "the simulator failed; its log says why")
 
     async def _next_request(self) -> Request | Response | None:

@@ -13,6 +13,7 @@ import trio
 from trio_websocket import ConnectionClosed, HandshakeError, wrap_server_stream
 from wsproto.utilities import ProtocolError as WireError
 
+from trio_projectx._logs import fields
 from trio_projectx.simulator.exchange import Exchange
 from trio_projectx.simulator.http import JsonBody, Request, Response, Upgrade, json_response
 from trio_projectx.simulator.identity import Identity
@@ -107,7 +108,9 @@ class Hubs:
                 await stream.send_all(_NOT_FOUND)
         except* _BREACHES as group:
             self._counters.broken_off += 1
-            _log.debug("a client broke the WebSocket protocol: %r", group)
+            _log.debug(
+                "a client broke the WebSocket protocol: %r", group, extra=fields("client_broke_protocol")
+            )
 
     async def close_all(self, last: str, grace_s: float) -> None:
         """Close every hub connection with the record ``last``; those that take longer are dropped."""
@@ -182,7 +185,7 @@ class Hubs:
             self._counters.last_disconnect = await link.run(transport)
         except Exception:  # noqa: BLE001 -- a bug here must not take the other connections with it; it is counted and told
             self._counters.crashes += 1
-            _log.exception("the simulator failed on a hub connection")
+            _log.exception("the simulator failed on a hub connection", extra=fields("simulator_failed"))
         finally:
             self._exchange.leave(link)
             del self.links[connection_id]

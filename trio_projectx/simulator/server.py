@@ -15,6 +15,7 @@ import pyarrow as pa
 import trio
 
 from trio_projectx._errors import ConfigError, ConnectError
+from trio_projectx._logs import fields
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.market.contracts import ContractId
 from trio_projectx.simulator.clock import MarketClock
@@ -268,7 +269,7 @@ class Simulator:
                     await self._hubs.serve(line, *upgraded)
         except Exception:  # noqa: BLE001 -- a bug here must not take the other connections with it; it is counted and told
             self._counters.crashes += 1
-            _log.exception("the simulator failed on a connection")
+            _log.exception("the simulator failed on a connection", extra=fields("simulator_failed"))
 
     def _answer(self, request: Request) -> Response | Upgrade | Awaitable[Response]:
         if self._stopping:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import trio
 
+from trio_projectx._logs import fields
 from trio_projectx.simulator.spool import Spool
 
 _log = logging.getLogger("trio_projectx")
@@ -115,7 +116,9 @@ class TruthLog:
                     await trio.to_thread.run_sync(self.spool.write, first, batch)
                     self._forget(max(0, first + batch.num_rows - self._first))
         except OSError as exc:
-            _log.error("the truth cannot be spooled and stays in memory: %s", exc)
+            _log.error(
+                "the truth cannot be spooled and stays in memory: %s", exc, extra=fields("truth_not_spooled")
+            )
         finally:
             self.spool.close()
 
