@@ -100,7 +100,12 @@ async def _opened(
     async with AsyncExitStack() as stack:
         sim = await stack.enter_async_context(
             open_simulator(
-                port=None, seed=seed, wall_clock=wall, token_ttl_s=4500, step_s=STEP_S, candles_kept=CANDLES_KEPT
+                port=None,
+                seed=seed,
+                wall_clock=wall,
+                token_ttl_s=4500,
+                step_s=STEP_S,
+                candles_kept=CANDLES_KEPT,
             )
         )
         gateway = await stack.enter_async_context(px.open_gateway(config_for(sim, wall)))
