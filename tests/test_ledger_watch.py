@@ -28,6 +28,9 @@ async def stream(spoil: str = "", *, repair: bool = False, trades: int = 30) -> 
                 contract.counts.rejected += 1
             if spoil == "items":
                 stream._pipe.buffer.delivered += 1
+            await (
+                trio.lowlevel.checkpoint()
+            )  # where thirty wait already, there would be no step to look behind
             for _ in range(trades):
                 await stream.receive()
             if repair:
@@ -53,7 +56,7 @@ async def test_a_whole_life_balances_at_every_step(ledger_watch: LedgerWatch) ->
 async def test_a_counter_that_is_off_fails_the_test(
     ledger_watch: LedgerWatch, monkeypatch: pytest.MonkeyPatch, spoil: str, says: str
 ) -> None:
-    with pytest.raises(AssertionError, match=says), watched_ledgers(monkeypatch) as watch:
+    with pytest.raises(AssertionError, match=says), watched_ledgers(monkeypatch, whole=True) as watch:
         assert not (await stream(spoil)).ledger.balanced
     assert watch.broken
     with pytest.raises(AssertionError, match="did not balance"):
@@ -64,7 +67,7 @@ async def test_a_counter_that_is_off_fails_the_test(
 async def test_a_counter_that_was_off_for_some_steps_only_is_seen_too(
     ledger_watch: LedgerWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(AssertionError, match="after step"), watched_ledgers(monkeypatch):
+    with pytest.raises(AssertionError, match="after step"), watched_ledgers(monkeypatch, whole=True):
         assert (await stream("trades", repair=True)).ledger.balanced
     ledger_watch.forgive()
 

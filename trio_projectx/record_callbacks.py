@@ -300,7 +300,7 @@ class RecordCallbacks(MarketData):
         fallback: Callable[..., object] | None = None,
         **how: Unpack[HandlerArguments],
     ) -> Registration:
-        """Call ``handler`` with the best ``levels`` of the book, as `open_book` gives them, conflated; as `on_trade`."""
+        """Call ``handler`` with the best ``levels`` of the book (`open_book`), conflated; as `on_trade`."""
         overflow, capacity = self._overflow(how, Overflow.CONFLATE), how.get("capacity")
 
         def source() -> AbstractAsyncContextManager[Stream[object]]:

@@ -73,17 +73,17 @@ async def _check_stream(place: _Place, seconds: float, findings: Findings) -> bo
         return False
     taken = trio.current_time() - began
     try:
-        verdict, said = (
-            _certificate(stream) if isinstance(stream, trio.SSLStream) else (Verdict.OK, "connected")
-        )
+        verdict, said = _certificate(stream)
     finally:
         await close_forcefully(stream)  # noqa: ASYNC102  it shields itself
     findings.add(what, verdict, said, taken)
     return True
 
 
-def _certificate(stream: trio.SSLStream[trio.SocketStream]) -> tuple[Verdict, str]:
+def _certificate(stream: trio.abc.Stream) -> tuple[Verdict, str]:
     """Say which TLS it is, and how long the certificate is good."""
+    if not isinstance(stream, trio.SSLStream):
+        return Verdict.OK, "connected"
     certificate: dict[str, str] = stream.getpeercert() or {}
     ends = datetime.datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), datetime.UTC)
     days = (ends - datetime.datetime.now(datetime.UTC)).days

@@ -312,7 +312,8 @@ class ContractPipeline:
             return  # what came in this very moment goes first: it may be that trades are missing
         now = trio.current_time()
         if self._gap_ends_at <= now:
-            await self.end_gap(self._around.exchange_ns())
+            # The later of the two: a bar that is taken for whole begins behind it, whichever clock is wrong.
+            await self.end_gap(max(self._around.exchange_ns(), self._clock.ts_at(now) if self._clock else 0))
         clock = self._quiet_clock()
         until = min(now, self._around.proved_until(self.contract_id))
         await self.wake(clock, until, now)

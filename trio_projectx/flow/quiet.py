@@ -19,3 +19,7 @@ class EventClock:
     def time_of(self, ts_event: int) -> float:
         """Return the monotonic time at which the exchange's clock shows ``ts_event``."""
         return self.seen_at + (ts_event - self.ts_event) / 1e9
+
+    def ts_at(self, now: float) -> int:
+        """Return what the exchange's clock shows at ``now`` (trio's clock)."""
+        return self.ts_event + round((now - self.seen_at) * 1e9)
