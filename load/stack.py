@@ -189,7 +189,7 @@ class Watched:
 
 def ledger_of(gateway: px.Gateway) -> Ledger:
     """Return where every trade is."""
-    return gateway.statistics().market.ledger
+    return gateway.statistics().ledger
 
 
 def readers(spool: Spool) -> list[Reader]:

@@ -32,6 +32,7 @@ STRIKE = Strike(STRIKE_ROW, Fault("tcp_reset"), 0.0, 1.0, 1, (0, 0))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_an_hour_of_the_whole_stack_with_faults() -> None:
     found = soak("24x7", 1.0, 5)
     assert found.wrong == ()
