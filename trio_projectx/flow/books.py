@@ -59,7 +59,7 @@ class Books:
         self._rotates_at = now + _WINDOW_S
         self._broken: frozenset[str] = frozenset()
         self._loop = Rotating()
-        self._lag_ns = 0
+        self._lag_ns = self._worst_ns = 0
 
     def turn(self, now: float) -> float:
         """Do what is due, and return when the next turn is."""
@@ -67,6 +67,7 @@ class Books:
         if now < due_at:
             return due_at
         self._lag_ns = round((now - due_at) * 1e9)
+        self._worst_ns = max(self._worst_ns, self._lag_ns)
         self._loop.add(self._lag_ns)
         self._sampler.sample(now, self._totals())
         if now >= self._rotates_at:
@@ -88,6 +89,11 @@ class Books:
             )
             self._tell(LedgerBroken(name, row.came, row.accounted, self._wall_clock()))
         self._broken = frozenset(broken)
+
+    @property
+    def lag_s(self) -> tuple[float, float]:
+        """How late the last turn was, and the worst of all, in seconds."""
+        return self._lag_ns / 1e9, self._worst_ns / 1e9
 
     def latency(self) -> LatencyStatistics:
         """Return how long data took."""
