@@ -176,16 +176,29 @@ async def test_capacities_follow_the_rate_and_what_memory_allows(
         async with (
             gateway.open_trades("MNQ", overflow=px.Overflow.DROP_OLDEST) as mine,
             gateway.open_trades("MNQ", overflow=px.Overflow.DROP_OLDEST, capacity=200) as theirs,
+            gateway.open_trades("MNQ") as exact,
+            gateway.open_depth("MNQ") as depth,
         ):
-            await trio.sleep(21)
+            for _ in range(150):
+                await trio.sleep(0.1)
+                while exact.statistics().queued:
+                    exact.receive_nowait()
+                while depth.statistics().queued:
+                    depth.receive_nowait()
+            await trio.sleep(6)
             now = mine.statistics()
             assert now.capacity > 400
             assert now.queued > 200
+            assert depth.statistics().capacity > 200
             assert theirs.statistics().capacity == 200
             memory.used = 9999  # 1 MiB is left
             await trio.sleep(6)
             few = mine.statistics()
-            assert few.capacity == few.queued > 1 * MIB // 20 // 170  # what waits is not dropped for that
+            assert few.capacity > few.queued > 1 * MIB // 20 // 170  # what waits is not dropped for that,
+            assert (few.dropped, exact.statistics().dropped) == (
+                now.dropped,
+                0,
+            )  # and it makes nobody too slow
             while mine.statistics().queued:
                 mine.receive_nowait()
             await trio.sleep(2)

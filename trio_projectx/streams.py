@@ -251,7 +251,9 @@ class Streams:
         limit = self._capacity(capacity, overflow)
         pipeline = await self._pipeline(contract)
         name = f"depth of {pipeline.contract_id}"
-        pipe: Pipe[Depth | Gap] = self._pipe(name, limit, overflow, stamp=depth_stamp, key=depth_key)
+        pipe: Pipe[Depth | Gap] = self._pipe(
+            name, limit, overflow, stamp=depth_stamp, key=depth_key, adapts=capacity is None
+        )
         outlet = DepthOutlet(Feed(pipe), tell_gaps=events)
         pipeline.depth.attach(outlet)
         async with self._beside(pipeline, Kind.DEPTH, outlet, pipe):

@@ -3,7 +3,8 @@
     capacity = max(limits.stream_items, rate * memory.stream_s), but no more than a twentieth of the available memory
 
 ``rate`` is what came for the contract between two looks, of the last minutes the greatest (it fades by a tenth at each
-look). Under pressure (HIGH and beyond) the rate is not looked at. It grows by a quarter at least, and shrinks by half.
+look). Under pressure (HIGH and beyond) the rate is not looked at. It grows by a quarter at least, and shrinks by half,
+and never to less room than as many items again as wait: no reader is too slow because of us.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import trio
 
 from trio_projectx._events import CapacityChanged, MemoryLevel
 from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.depth import DepthOutlet
 from trio_projectx.flow.outlets import BarOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.stream import Pipe
@@ -86,6 +88,7 @@ class Capacities:
     def _of(self, contract: ContractPipeline, now: float) -> Iterator[_Held]:
         trades = self._rate((contract.contract_id, "trades"), contract.counts.received, now)
         quotes = self._rate((contract.contract_id, "quotes"), contract.quotes.merged, now)
+        rows = self._rate((contract.contract_id, "depth"), contract.depth.counts.received, now)
         for outlet in contract.outlets:
             if isinstance(outlet, TradesOutlet) and outlet.feed.pipe.adapts:
                 yield _Held(outlet.feed.pipe, trades, TRADE_BYTES)
@@ -94,6 +97,9 @@ class Capacities:
         for quote_outlet in contract.quotes.outlets:
             if quote_outlet.feed.pipe.adapts:
                 yield _Held(quote_outlet.feed.pipe, quotes, QUOTE_BYTES)
+        for depth_outlet in contract.depth.outlets:
+            if isinstance(depth_outlet, DepthOutlet) and depth_outlet.feed.pipe.adapts:
+                yield _Held(depth_outlet.feed.pipe, rows, QUOTE_BYTES)
 
     def _rate(self, key: tuple[str, str], count: int, now: float) -> float:
         rate = self._rates.get(key)
@@ -112,6 +118,11 @@ class Capacities:
         most = math.inf if available is None else max(_LEAST, available // _MEMORY_SHARE // held.item_bytes)
         if wanted > most:
             wanted, reason = int(most), "a twentieth of the memory that is left has room for no more"
+        room = min(buffer.capacity, 2 * buffer.waiting)
+        if (
+            wanted < room
+        ):  # else the next item would break it, though its reader is within the capacity it had
+            wanted, reason = room, f"{buffer.waiting:,} items wait, and as many more are to have room"
         before = buffer.capacity
         if _is_to_change(before, wanted, least=min(self._items, most), most=wanted if is_tight else most):
             held.pipe.resize(wanted)

@@ -114,7 +114,10 @@ class PressureWatch:
             before.value,
             said,
             extra=fields(
-                "memory_pressure", level=self.level.value, used=reading.used, available=reading.available
+                "memory_pressure",
+                memory_level=self.level.value,
+                used=reading.used,
+                available=reading.available,
             ),
         )
         self._tell(
