@@ -1,6 +1,7 @@
 """The calls of one handler: rate, breaker, fallback, deadline, and what becomes of each.
 
-Exceptions of a handler end here. What no handler may hide (`trio.Cancelled`, KeyboardInterrupt and their like) passes.
+Exceptions of a handler end here. What no handler may hide passes: `trio.Cancelled`, KeyboardInterrupt and their like,
+and MemoryError, which is no handler's failure.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from trio_projectx._events import Dropped
 from trio_projectx.connection.breaker import BreakerState
 from trio_projectx.handlers.counts import Outcome
 from trio_projectx.handlers.entry import Entry
-from trio_projectx.handlers.failures import describe
+from trio_projectx.handlers.failures import describe, is_of_memory
 from trio_projectx.handlers.notices import merged
 from trio_projectx.handlers.target import Gone, Target
 
@@ -46,12 +47,14 @@ class Caller:
         is_open = not entry.breaker.allows(now)
         entry.missed += len(items) if is_open else 0
         target = entry.fallback if is_open else entry.handler
-        if target is None:
+        if target is None or (is_open and target.is_gone):
             self._skip("breaker", items, now)
             return
         await self._tell_skipped()
+        if entry.is_removed:
+            return  # meanwhile: what was taken is counted as left
         if entry.rate is not None:
-            entry.rate.take(now)
+            entry.rate.take(trio.current_time())
         await self._call(target, items, is_fallback=is_open)
 
     def _skip(self, reason: Literal["rate", "breaker"], items: tuple[object, ...], now: float) -> None:
@@ -83,21 +86,27 @@ class Caller:
 
     async def _attempt(self, target: Target, argument: object) -> tuple[Outcome, tuple[str, str] | None]:
         """Call under the deadline; returns what became of it, and of what it failed."""
-        outcome, failure, left, is_late = Outcome.HANDLED, None, None, False
+        outcome, failure, left = Outcome.HANDLED, None, None
         began = trio.current_time()
+        scope = trio.CancelScope(deadline=began + self._deadline_s)
         try:
             left = target.begin(argument)
             if left is not None:
-                with trio.CancelScope(deadline=began + self._deadline_s) as scope:
+                # Within the try: a nursery of the handler's puts what fails at its deadline into a group with Cancelled,
+                # which is an Exception only when the scope has taken that out.
+                with scope:
                     await left
-                is_late = scope.cancelled_caught
-        except Gone:
-            raise
-        except Exception as exc:  # noqa: BLE001  one handler's failure, whatever it is, concerns no other
+        except Gone as exc:
+            if target is self._entry.handler:
+                raise
+            outcome, failure = Outcome.FAILED, describe(exc)
+        except Exception as exc:  # one handler's failure, whatever it is, concerns no other
+            if is_of_memory(exc):
+                raise
             outcome, failure = Outcome.FAILED, describe(exc)
         took_s = trio.current_time() - began
         self._note_time(took_s, has_kept_loop=left is None)
-        if failure is None and (is_late or took_s > self._deadline_s):
+        if failure is None and (scope.cancelled_caught or took_s > self._deadline_s):
             outcome = Outcome.TIMED_OUT
             failure = ("deadline", f"a call took longer than {self._deadline_s} s")
         return outcome, failure
