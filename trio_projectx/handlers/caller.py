@@ -92,8 +92,8 @@ class Caller:
         try:
             left = target.begin(argument)
             if left is not None:
-                # Within the try: a nursery of the handler's puts what fails at its deadline into a group with Cancelled,
-                # which is an Exception only when the scope has taken that out.
+                # Within the try: a nursery of the handler's puts what fails at its deadline into a group with
+                # Cancelled, which is an Exception only when the scope has taken that out.
                 with scope:
                     await left
         except Gone as exc:
