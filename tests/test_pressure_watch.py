@@ -1,4 +1,4 @@
-"""The watch of memory, processor, loop and disks in virtual time, with a reader that says what it is told to."""
+"""The watch of memory, processor and disks in virtual time, with a reader that says what it is told to."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from typing import Literal, Unpack, overload
 import trio
 
 from trio_projectx._config import Overflow
-from trio_projectx._errors import ConfigError, TimeframeError
+from trio_projectx._errors import ConfigError
 from trio_projectx._events import Bar, BarRevised, Gap, GatewayEvent
-from trio_projectx._timeframe import Timeframe
-from trio_projectx.flow.bar_options import update_interval
+from trio_projectx.flow.bar_options import bar_policy, update_interval
+from trio_projectx.flow.checks import checked_frames
 from trio_projectx.flow.keys import bar_stamp, event_stamp
 from trio_projectx.flow.stream import Stream
 from trio_projectx.handlers.arguments import BarHandlerArguments, HandlerArguments, bar_options, wish_for
@@ -98,21 +98,18 @@ class Callbacks(RecordCallbacks):
 
         :raises ConfigError: (`TimeframeError`) for what cannot be honoured; beyond 32 handlers of one kind.
         """
-        policies = bar_options(how, events=events)
-        if not timeframes:
-            raise TimeframeError(
-                'name at least one timeframe, for example on_bar(handler, "MNQ", "1m", "5m")'
-            )
-        frames = tuple(str(Timeframe(label)) for label in timeframes)
+        policies = bar_options(how)
+        frames = checked_frames(timeframes, "on_bar(handler, ")
         updates, anchor, history = how.get("updates"), how.get("anchor"), how.get("history", 0)
         update_interval(updates)
+        self._streams.check_bars(frames, anchor, bar_policy(policies, events=events), history)
         overflow, capacity = self._overflow(how), how.get("capacity")
         return self._handlers.add(
             wish_for(
                 "bar",
                 lambda: self._streams.bars(
                     contract,
-                    frames,
+                    timeframes,
                     overflow,
                     anchor,
                     capacity,

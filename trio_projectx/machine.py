@@ -15,6 +15,7 @@ from trio_projectx._errors import ConfigError, MemoryExhausted
 from trio_projectx._logs import fields
 from trio_projectx._memory import MemoryReading
 from trio_projectx.connection.hub import Hub
+from trio_projectx.flow.books import Books
 from trio_projectx.flow.capacities import Capacities
 from trio_projectx.flow.loss import loss_of
 from trio_projectx.flow.open_streams import OpenStreams
@@ -24,7 +25,7 @@ from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.shedding import HistoryShed
 from trio_projectx.pressure.checks import check_limits
 from trio_projectx.pressure.disks import DiskWatch
-from trio_projectx.pressure.facts import LoopHealth, MachineHealth
+from trio_projectx.pressure.facts import MachineHealth, loop_health
 from trio_projectx.pressure.reading import MemoryReader
 from trio_projectx.pressure.watch import PressureWatch
 from trio_projectx.streams import Streams
@@ -60,12 +61,17 @@ class Machine:
 
     pressure: PressureWatch
     disks: DiskWatch
-    loop: Callable[[], LoopHealth]
+    books: Books
 
     def health(self) -> MachineHealth:
         """Return what was seen at the last looks."""
         watch = self.pressure
-        return MachineHealth(memory=watch.memory, cpu=watch.cpu, loop=self.loop(), disks=self.disks.disks)
+        return MachineHealth(
+            memory=watch.memory,
+            cpu=watch.cpu,
+            loop=loop_health(*self.books.lag_s),
+            disks=self.disks.disks,
+        )
 
 
 def watch_machine(
@@ -74,11 +80,11 @@ def watch_machine(
     streams: Streams,
     hubs: Iterable[Hub[Any]],
     history: HistoryShed,
+    books: Books,
     folders: Callable[[], Iterable[Path]],
     at_looks: Callable[[], None],
-    loop: Callable[[], LoopHealth],
 ) -> Machine:
-    """Put the watch of a gateway together; its tasks are not started yet. ``loop`` is measured elsewhere (`Books`)."""
+    """Put the watch of a gateway together; its tasks are not started yet."""
     options, tell = config.memory, streams.board.tell
 
     def available() -> int | None:
@@ -103,7 +109,7 @@ def watch_machine(
         tell=tell,
         at_looks=at_looks,
     )
-    return Machine(watch, DiskWatch(folders, options.disk_s), loop)
+    return Machine(watch, DiskWatch(folders, options.disk_s), books)
 
 
 @attrs.frozen(slots=True)

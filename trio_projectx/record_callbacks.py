@@ -9,6 +9,7 @@ from typing import Literal, Unpack, overload
 from trio_projectx._config import Overflow
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import Book, Depth, Gap, Quote, Trade
+from trio_projectx.flow.checks import check_levels
 from trio_projectx.flow.keys import depth_stamp, quote_stamp, trade_stamp
 from trio_projectx.flow.stream import Stream
 from trio_projectx.handlers.arguments import HandlerArguments, wish_for
@@ -301,6 +302,7 @@ class RecordCallbacks(MarketData):
         **how: Unpack[HandlerArguments],
     ) -> Registration:
         """Call ``handler`` with the best ``levels`` of the book (`open_book`), conflated; as `on_trade`."""
+        check_levels(levels)
         overflow, capacity = self._overflow(how, Overflow.CONFLATE), how.get("capacity")
 
         def source() -> AbstractAsyncContextManager[Stream[object]]:

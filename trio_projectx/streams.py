@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import attrs
 
 from trio_projectx._config import Limits, Overflow
-from trio_projectx._errors import ConfigError, TimeframeError
+from trio_projectx._errors import ConfigError
 from trio_projectx._events import Bar, BarRevised, Book, Depth, Gap, GatewayEvent, Quote, Trade
 from trio_projectx._timeframe import Timeframe
 from trio_projectx._user_events import UserItem
@@ -27,6 +27,7 @@ from trio_projectx.flow.bar_options import (
 )
 from trio_projectx.flow.bar_stream import BarStream
 from trio_projectx.flow.board import EventBoard
+from trio_projectx.flow.checks import check_levels, checked_capacity, checked_frames
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.depth import BookStream, DepthOutlet, TopOutlet
 from trio_projectx.flow.keys import (
@@ -124,7 +125,8 @@ class Streams:
 
     def ledger(self) -> Ledger:
         """Return where every trade and every item is now."""
-        return attrs.evolve(self.market.ledger(), streams=self.opened.rows(), closed=self.opened.closed())
+        rows, closed = self.opened.rows(), self.opened.closed()
+        return attrs.evolve(self.market.ledger(), user=self.user.row(), streams=rows, closed=closed)
 
     @asynccontextmanager
     async def bars(
@@ -142,12 +144,9 @@ class Streams:
     ) -> AsyncGenerator[BarStream[Bar | BarRevised | Gap]]:
         """Open bars: see `Gateway.open_bars`."""
         every_s, policy = update_interval(updates), bar_policy(options, events=events)
-        frames = _timeframes(timeframes)
-        check_history(history, frames, self.limits.bars_kept)
-        check_anchor(anchor, frames, policy)
+        frames = checked_frames(timeframes)
+        self.check_bars(frames, anchor, policy, history)
         limit = self._capacity(capacity, overflow)
-        if history and self.fills is None:
-            raise ConfigError("a replay has no history before its record: leave history= at 0")
         instrument = await self.service.contract(contract)
         pipeline = self.market.contract(instrument.contract_id, instrument.grid)
         contract_id = pipeline.contract_id
@@ -176,6 +175,15 @@ class Streams:
                 if self.fills is not None and history:
                     await self.fills.begin(pipeline, instrument, outlet, history)
                 yield BarStream(pipe, bars, contract_id)
+
+    def check_bars(
+        self, frames: tuple[Timeframe, ...], anchor: Anchor | None, policy: BarPolicy, history: int
+    ) -> None:
+        """Refuse bars that cannot be had, before anything is asked of the service; raises `ConfigError`."""
+        check_history(history, frames, self.limits.bars_kept)
+        check_anchor(anchor, frames, policy)
+        if history and self.fills is None:
+            raise ConfigError("a replay has no history before its record: leave history= at 0")
 
     def _bar_set(
         self,
@@ -256,8 +264,7 @@ class Streams:
         self, contract: str, levels: int, overflow: Overflow, capacity: int | None, *, events: bool
     ) -> AsyncGenerator[BookStream[Book | Gap]]:
         """Open a book: see `MarketData.open_book`."""
-        if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
-            raise ConfigError(f"levels must be a whole number, 1 or more, not {levels!r:.40}")
+        check_levels(levels)
         limit = self._capacity(capacity, overflow)
         pipeline = await self._pipeline(contract)
         name = f"book of {pipeline.contract_id}"
@@ -358,12 +365,7 @@ class Streams:
                 self.watch.unwatch(contract_id)
 
     def _capacity(self, capacity: int | None, overflow: Overflow) -> int:
-        if not isinstance(overflow, Overflow):
-            raise ConfigError(f"overflow must be one of the Overflow policies, not {overflow!r:.40}")
-        chosen = self.limits.stream_items if capacity is None else capacity
-        if isinstance(chosen, bool) or not isinstance(chosen, int) or chosen < 1:
-            raise ConfigError(f"capacity must be a whole number, 1 or more, not {chosen!r:.40}")
-        return chosen
+        return checked_capacity(capacity, overflow, self.limits.stream_items)
 
 
 @contextmanager
@@ -389,12 +391,3 @@ async def _all_subscribed(hub: Subscriber, subscriptions: Sequence[Subscription]
     finally:
         for wanted in had:
             hub.release(wanted)
-
-
-def _timeframes(labels: tuple[str, ...]) -> tuple[Timeframe, ...]:
-    if not labels:
-        raise TimeframeError('name at least one timeframe, for example open_bars("MNQ", "1m", "5m")')
-    frames = tuple(Timeframe(label) for label in labels)
-    if len(set(frames)) < len(frames):
-        raise TimeframeError(f"a timeframe is named twice in {', '.join(frames)}")
-    return frames

@@ -101,7 +101,7 @@ class _Source:
         try:
             self._view = View(gateway.statistics(), _health(gateway), self._contracts)
         except Exception:  # noqa: BLE001  a bug; in `run_sync_soon` it would end the run, for a figure that is shown
-            _log.exception("telemetry: no snapshot could be taken", extra=fields("snapshot_failed"))
+            _log.exception("telemetry: no snapshot could be taken", extra=fields("telemetry_failed"))
             return
         self._taken_at = time.monotonic()
 

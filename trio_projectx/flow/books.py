@@ -20,7 +20,6 @@ from trio_projectx.flow.ledger import Ledger
 from trio_projectx.flow.sampler import RateStatistics, Sampler, Totals
 from trio_projectx.flow.sketch import Distribution, Rotating
 from trio_projectx.flow.timings import LatencyStatistics, Timings
-from trio_projectx.pressure.facts import LoopHealth, loop_health
 
 _log: Final = logging.getLogger("trio_projectx")
 #: How long a window of the distributions is.
@@ -60,8 +59,7 @@ class Books:
         self._rotates_at = now + _WINDOW_S
         self._broken: frozenset[str] = frozenset()
         self._loop = Rotating()
-        self._lag_ns = 0
-        self._has_looked = False
+        self._lag_ns = self._worst_ns = 0
 
     def turn(self, now: float) -> float:
         """Do what is due, and return when the next turn is."""
@@ -69,8 +67,8 @@ class Books:
         if now < due_at:
             return due_at
         self._lag_ns = round((now - due_at) * 1e9)
+        self._worst_ns = max(self._worst_ns, self._lag_ns)
         self._loop.add(self._lag_ns)
-        self._has_looked = True
         self._sampler.sample(now, self._totals())
         if now >= self._rotates_at:
             self._rotates_at = now + _WINDOW_S
@@ -87,10 +85,15 @@ class Books:
             _log.error(
                 "the ledger does not balance: %s",
                 escape(str(row)),
-                extra=fields("ledger_broken", row=escape(name)),
+                extra=fields("ledger_broken", row=escape(name), came=row.came, accounted=row.accounted),
             )
             self._tell(LedgerBroken(name, row.came, row.accounted, self._wall_clock()))
         self._broken = frozenset(broken)
+
+    @property
+    def lag_s(self) -> tuple[float, float]:
+        """How late the last turn was, and the worst of all, in seconds."""
+        return self._lag_ns / 1e9, self._worst_ns / 1e9
 
     def latency(self) -> LatencyStatistics:
         """Return how long data took."""
@@ -99,10 +102,6 @@ class Books:
     def loop(self) -> LoopStatistics:
         """Return how late this was woken."""
         return LoopStatistics(self._lag_ns, self._loop.recent(), self._loop.lifetime())
-
-    def loop_health(self) -> LoopHealth:
-        """Return the same as `Health` has it."""
-        return loop_health(self._lag_ns / 1e9, self._loop.most / 1e9) if self._has_looked else LoopHealth()
 
     def rates(self) -> RateStatistics:
         """Return what comes per second."""

@@ -98,17 +98,22 @@ class DepthOutlet:
     needs_all: bool = True
     """Whether its next item has to be a snapshot."""
     _dropped: int = 0
+    _has_holes: bool = False
+    """Whether items were dropped since the last snapshot."""
 
     async def take(self, seen: Seen, gap: Gap | None) -> None:
         """Give it what has changed."""
         if not self.is_open:
             return
         buffer = self.feed.pipe.buffer
-        self.needs_all |= gap is not None or buffer.dropped > self._dropped
-        # Where items are dropped all the time a snapshot would be the next one: it waits until there is room again.
-        is_due = self.needs_all and (gap is not None or buffer.waiting <= buffer.capacity // 2)
+        self._has_holes |= buffer.dropped > self._dropped
         self._dropped = buffer.dropped
-        self.needs_all &= not is_due
+        # Where items are dropped all the time a snapshot would be the next one: it waits until there is room again.
+        # For nothing else does it: no `Dropped` tells a reader that what comes meanwhile is of another book.
+        has_room = buffer.waiting <= buffer.capacity // 2
+        is_due = self.needs_all or gap is not None or (self._has_holes and has_room)
+        if is_due:
+            self.needs_all = self._has_holes = False
         item = seen.snapshot() if is_due else seen.change()
         await self.feed.deliver((item,) if gap is None else (gap, item))
 

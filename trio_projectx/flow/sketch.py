@@ -120,11 +120,6 @@ class Rotating:
         self._past.include(self._before)
         self._before, self._now = self._now, Histogram()
 
-    @property
-    def most(self) -> int:
-        """The greatest of all time; 0 if there was none above."""
-        return max(self._past.most, self._before.most, self._now.most)
-
     def recent(self) -> Distribution:
         """Return that of the present window and of the one before it."""
         return _together(self._before, self._now)

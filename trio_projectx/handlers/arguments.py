@@ -10,7 +10,8 @@ from trio_projectx._errors import ConfigError
 from trio_projectx._events import Dropped
 from trio_projectx._handler_events import HandlerKind
 from trio_projectx.bars import Anchor
-from trio_projectx.flow.bar_options import BarOptions, bar_policy
+from trio_projectx.flow.bar_options import BarOptions
+from trio_projectx.flow.checks import checked_capacity
 from trio_projectx.handlers.entry import Source, Wish
 from trio_projectx.handlers.options import HandlerOptions
 
@@ -41,15 +42,10 @@ class BarHandlerArguments(HandlerArguments, BarOptions, total=False):
     updates: Literal["every"] | float | None
 
 
-def bar_options(how: BarHandlerArguments, *, events: bool) -> BarOptions:
-    """Return the policies of bars among the arguments, checked.
-
-    :raises ConfigError: for values that are none, or that need another option.
-    """
+def bar_options(how: BarHandlerArguments) -> BarOptions:
+    """Return the policies of bars among the arguments."""
     known = BarOptions.__optional_keys__
-    options = cast("BarOptions", {name: value for name, value in how.items() if name in known})
-    bar_policy(options, events=events)
-    return options
+    return cast("BarOptions", {name: value for name, value in how.items() if name in known})
 
 
 def wish_for(
@@ -76,4 +72,5 @@ def wish_for(
     overflow, weak = how.get("overflow", Overflow.ERROR), how.get("weak", False)
     if not isinstance(overflow, Overflow) or not isinstance(weak, bool) or not isinstance(batch, bool):
         raise ConfigError("overflow= is one of the Overflow policies, weak= and batch= are True or False")
+    checked_capacity(how.get("capacity"), overflow, 1)
     return Wish(kind, source, stamp, handler, fallback, how.get("on_skipped"), options, batch, weak)

@@ -1,6 +1,7 @@
 """The calls of one handler: rate, breaker, fallback, deadline, and what becomes of each.
 
-Exceptions of a handler end here. What no handler may hide (`trio.Cancelled`, KeyboardInterrupt and their like) passes.
+Exceptions of a handler end here. What no handler may hide passes: `trio.Cancelled`, KeyboardInterrupt and their like,
+and MemoryError, which is no handler's failure.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from trio_projectx._events import Dropped
 from trio_projectx.connection.breaker import BreakerState
 from trio_projectx.handlers.counts import Outcome
 from trio_projectx.handlers.entry import Entry
-from trio_projectx.handlers.failures import describe
+from trio_projectx.handlers.failures import describe, is_of_memory
 from trio_projectx.handlers.notices import merged
 from trio_projectx.handlers.target import Gone, Target
 
@@ -46,12 +47,14 @@ class Caller:
         is_open = not entry.breaker.allows(now)
         entry.missed += len(items) if is_open else 0
         target = entry.fallback if is_open else entry.handler
-        if target is None:
+        if target is None or (is_open and target.is_gone):
             self._skip("breaker", items, now)
             return
         await self._tell_skipped()
+        if entry.is_removed:
+            return  # meanwhile: what was taken is counted as left
         if entry.rate is not None:
-            entry.rate.take(now)
+            entry.rate.take(trio.current_time())
         await self._call(target, items, is_fallback=is_open)
 
     def _skip(self, reason: Literal["rate", "breaker"], items: tuple[object, ...], now: float) -> None:
@@ -83,22 +86,29 @@ class Caller:
 
     async def _attempt(self, target: Target, argument: object) -> tuple[Outcome, tuple[str, str] | None]:
         """Call under the deadline; returns what became of it, and of what it failed."""
-        outcome, failure, has_kept_loop = Outcome.HANDLED, None, False
+        outcome, failure, left = Outcome.HANDLED, None, None
         began = trio.current_time()
-        with trio.move_on_after(self._deadline_s) as scope:
-            try:
-                has_kept_loop = await target.call(argument)
-            except Gone:
+        scope = trio.CancelScope(deadline=began + self._deadline_s)
+        try:
+            left = target.begin(argument)
+            if left is not None:
+                # Within the try: a nursery of the handler's puts what fails at its deadline into a group with
+                # Cancelled, which is an Exception only when the scope has taken that out.
+                with scope:
+                    await left
+        except Gone as exc:
+            if target is self._entry.handler:
                 raise
-            except Exception as exc:  # noqa: BLE001  one handler's failure, whatever it is, concerns no other
-                outcome, failure = Outcome.FAILED, describe(exc)
+            outcome, failure = Outcome.FAILED, describe(exc)
+        except Exception as exc:  # one handler's failure, whatever it is, concerns no other
+            if is_of_memory(exc):
+                raise
+            outcome, failure = Outcome.FAILED, describe(exc)
         took_s = trio.current_time() - began
-        self._note_time(took_s, has_kept_loop=has_kept_loop)
+        self._note_time(took_s, has_kept_loop=left is None)
         if failure is None and (scope.cancelled_caught or took_s > self._deadline_s):
-            outcome, failure = (
-                Outcome.TIMED_OUT,
-                ("deadline", f"a call took longer than {self._deadline_s} s"),
-            )
+            outcome = Outcome.TIMED_OUT
+            failure = ("deadline", f"a call took longer than {self._deadline_s} s")
         return outcome, failure
 
     def _note_time(self, took_s: float, *, has_kept_loop: bool) -> None:

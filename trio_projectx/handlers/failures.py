@@ -30,9 +30,18 @@ def describe(exc: BaseException) -> tuple[str, str]:
     kind = type(exc).__qualname__
     try:
         text = str(exc)
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001  it is the handler's code, and says nothing about anybody else's
         text = "(its text cannot be had)"
     return escape(kind, _NAME), escape(text)
+
+
+def is_of_memory(exc: Exception) -> bool:
+    """Whether memory ran out, alone or among others in a group: that is nobody's failure, and ends the program."""
+    if isinstance(exc, ExceptionGroup):
+        return exc.subgroup(MemoryError) is not None
+    return isinstance(exc, MemoryError)
 
 
 class FailureBook:

@@ -77,8 +77,14 @@ class Inlet:
         rate = self._entry.rate
         if self._entry.batch is None or rate is None:
             return
-        with self._wake.wait():
-            await trio.sleep(rate.wait(trio.current_time()))
+        notices = self._entry.notices
+        while not self._entry.is_removed and (wait_s := rate.wait(trio.current_time())):
+            if self._wake.is_set:  # the run ends: what waits is handled, but no faster than it may be
+                await trio.sleep(wait_s)
+                continue
+            with self._wake.wait(notices.due):
+                await trio.sleep(wait_s)
+            notices.flush(trio.current_time())
 
     async def _one(self) -> object | None:
         await self._let_others_run()
@@ -92,6 +98,7 @@ class Inlet:
         if trio.current_time() - self._slice_began > _SLICE_S:
             await trio.lowlevel.checkpoint()
             self._slice_began = trio.current_time()
+            self._entry.notices.flush(self._slice_began)  # where items always wait, nothing else does
 
     async def _wait(self) -> object | None:
         if self._wake.is_set:

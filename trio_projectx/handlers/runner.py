@@ -51,6 +51,8 @@ class Runner:
             entry.notices.flush(trio.current_time(), force=True)
 
     async def _open_and_read(self) -> None:
+        if self._entry.is_removed:
+            return  # before this task began
         async with AsyncExitStack() as stack:
             self._entry.becomes("opening")
             with self._wake.wait() as opening:
@@ -73,7 +75,7 @@ class Runner:
         try:
             while not self._entry.is_removed:
                 items = await inlet.next()
-                if items:
+                if items and not self._entry.is_removed:
                     await caller.handle(items)
         except trio.EndOfChannel:
             pass  # the gateway was closed, or this was woken and nothing waits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
@@ -151,11 +152,11 @@ class PressureWatch:
         try:
             with trio.move_on_after(self._options.drain_s):
                 await self._drain(error)
-        except (KeyboardInterrupt, MemoryError):
-            raise
-        except BaseException as exc:  # noqa: ASYNC103  its block's end (Cancelled), or a bug: the reason is this
-            raise error from exc  # noqa: ASYNC104
-        raise error
+        finally:  # its block has ended, or a bug: the reason is this; two errors are nobody's to hide
+            if not isinstance(sys.exception(), (KeyboardInterrupt, MemoryError)):
+                raise error
+
+    # -- the rest of what health() tells
 
     def _note_cpu(self, now: float) -> None:
         spent = self._cpu_s()
