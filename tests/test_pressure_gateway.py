@@ -301,6 +301,32 @@ async def test_the_last_level_gives_streams_what_was_read_then_ends_it_all(
     assert table.num_rows > 5
 
 
+async def test_the_last_level_gives_quotes_that_were_read_too(autojump_clock: MockClock) -> None:
+    got: list[px.Quote] = []
+    with pytest.raises(px.MemoryExhausted):
+        async with running(Memory()) as (_, gateway), gateway.open_quotes("MNQ") as quotes:
+            await trio.sleep(3)
+            last = await quotes.receive()
+            assert isinstance(last, px.Quote)
+            machine, market = gateway._parts.machine, gateway._parts.streams.market
+            flow = market.contracts[0].quotes
+            (line,) = flow._bringing
+            at = px.to_datetime(last.ts_event + 10**9).isoformat()
+            found = market.invocation(
+                "GatewayQuote", [last.contract_id, {"bestBid": last.bid, "timestamp": at}]
+            )
+            merged = flow.merged
+            # It was read in the very step before the last level comes.
+            await market.deliver(found, virtual_wall(), line)
+            assert flow.merged == merged
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(machine.pressure._drain, px.MemoryExhausted("no more"))
+                with trio.fail_after(10):
+                    async for quote in quotes:
+                        got.append(quote)
+    assert len(got) == 1
+
+
 async def test_tasks_of_the_block_that_had_it_from_their_streams_give_one_plain_error(
     autojump_clock: MockClock,
 ) -> None:

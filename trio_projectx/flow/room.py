@@ -77,6 +77,11 @@ class Room:
         self._lot.unpark_all()
 
     @property
+    def queued(self) -> int:
+        """How many there are."""
+        return self._queued
+
+    @property
     def is_full(self) -> bool:
         """Whether there are more than it is for."""
         return self._queued > self._limit
