@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import attrs
 import pytest
 import trio
 import trustme
@@ -17,7 +18,7 @@ pytest.importorskip("cyclopts", reason="the extra `cli` is not installed")
 
 import trio_projectx as px
 from trio_projectx.cli.app import run as run_command
-from trio_projectx.cli.doctor import DoctorCommand, examine
+from trio_projectx.cli.doctor import DoctorCommand, _check_memory, examine
 from trio_projectx.cli.doctor_view import DoctorView
 from trio_projectx.cli.findings import Finding, Findings, Verdict, session_sentence
 from trio_projectx.cli.history_view import new_console
@@ -65,7 +66,7 @@ async def test_of_a_service_that_is_well_it_says_so_and_shows_the_ledger() -> No
         name.partition(":")[0].removesuffix(" 127.0.0.1") if name.startswith("TCP") else name
         for _, name in said
     ]
-    assert [step for step in steps if step not in ("loop", "machine")] == STEPS
+    assert [step for step in steps if step not in ("limits", "loop", "machine")] == STEPS
     assert {verdict for verdict, _ in said} <= {"ok", "warn", "skip"}
     assert re.search(r"1s bars of CON\.F\.US\.MNQ\.\w+ +[\d,]+ .* yes", out)
     assert re.search(r"trades of CON\.F\.US\.MNQ\.\w+ +[\d,]+ .* yes", out)
@@ -216,6 +217,18 @@ async def test_a_market_that_says_nothing_is_told_with_its_hours() -> None:
         if finding.check.startswith("first") and finding.seconds is None:
             assert finding.verdict in (Verdict.WARN, Verdict.SKIP)
             assert "the market of MNQ is" in finding.sentence
+
+
+async def test_limits_that_do_not_fit_are_warned_of() -> None:
+    found = Findings(lambda finding: None)
+    async with open_simulator() as sim:
+        times = px.Timeouts(keep_alive_s=40)
+        config = attrs.evolve(px.GatewayConfig.simulated(sim.url), timeouts=times)
+        async with px.open_gateway(config) as gateway:
+            _check_memory(config, gateway, found)
+    assert look(found, "limits").verdict is Verdict.WARN
+    assert any("keep_alive_s (40) is not below" in each.sentence for each in found.all)
+    assert "agree" not in look(found, "memory").sentence
 
 
 def test_hours_in_a_sentence() -> None:

@@ -16,6 +16,8 @@ from trio_projectx.cli.findings import Finding, Findings, Verdict, session_sente
 from trio_projectx.cli.history_view import new_console
 from trio_projectx.cli.network_checks import check_network, check_service
 from trio_projectx.flow.background import open_background_tasks
+from trio_projectx.machine import reader_of
+from trio_projectx.pressure.checks import check_limits
 
 #: The exit code where a check has failed: for scripts.
 FAILED: Final = 3
@@ -73,7 +75,7 @@ async def examine(command: DoctorCommand, findings: Findings) -> None:
         async with px.open_gateway(config) as gateway:
             findings.add(step, Verdict.OK, "the service took the credentials", trio.current_time() - began)
             step = "gateway"
-            await _examine(gateway, command, findings)
+            await _examine(config, gateway, command, findings)
             step = "closing"
     except px.ConfigError as exc:
         findings.failed("limits", exc)
@@ -81,9 +83,11 @@ async def examine(command: DoctorCommand, findings: Findings) -> None:
         findings.failed(step, exc)
 
 
-async def _examine(gateway: px.Gateway, command: DoctorCommand, findings: Findings) -> None:
+async def _examine(
+    config: px.GatewayConfig, gateway: px.Gateway, command: DoctorCommand, findings: Findings
+) -> None:
     _check_token(gateway, findings)
-    _check_memory(gateway, findings)
+    _check_memory(config, gateway, findings)
     began = trio.current_time()
     try:
         await gateway.wait_connected()
@@ -114,10 +118,12 @@ def _check_token(gateway: px.Gateway, findings: Findings) -> None:
     findings.add("token", verdict, f"it lives for {left / 3600:.1f} h more, and is renewed before that")
 
 
-def _check_memory(gateway: px.Gateway, findings: Findings) -> None:
+def _check_memory(config: px.GatewayConfig, gateway: px.Gateway, findings: Findings) -> None:
+    for sentence in check_limits(config, reader_of(config)(), config.wall_clock()).warnings:
+        findings.add("limits", Verdict.WARN, sentence)
     memory = gateway.health().machine.memory
     verdict = Verdict.SKIP if memory.level is None else Verdict.OK if memory.is_well else Verdict.WARN
-    findings.add("memory", verdict, f"the limits agree with each other; {memory.sentence}")
+    findings.add("memory", verdict, memory.sentence)
 
 
 async def _check_user_hub(gateway: px.Gateway, findings: Findings) -> None:

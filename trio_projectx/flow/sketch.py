@@ -42,7 +42,8 @@ class Distribution:
 
     count: int = 0
     p50: int = 0
-    """Half of them were not above this; at most a sixteenth above the truth."""
+    """Half of them were not above this; at most a sixteenth above the truth. All below 0 are one: where the quantile is
+    among them, it is 0, or the greatest of them if there are no others."""
     p99: int = 0
     max: int = 0
     """The greatest, exactly."""
