@@ -274,6 +274,15 @@ def test_json_lines_carry_the_fields(lines: list[logging.LogRecord]) -> None:
     assert str(formatted(lines[-1])["exception"]).endswith("ValueError: why")
 
 
+def test_json_lines_hold_whatever_is_logged(lines: list[logging.LogRecord]) -> None:
+    record = OURS.makeRecord(
+        "x", logging.INFO, "", 1, "a\ud800", (), None, extra={"n": 1 << 70}, sinfo="where"
+    )
+    assert json.loads(JsonFormatter().format(record)) | {"ts": ""} == {
+        "ts": "", "level": "INFO", "logger": "x", "message": "a\ud800", "n": 1 << 70, "stack": "where",
+    }  # fmt: skip
+
+
 def test_a_record_is_redacted_as_a_whole(lines: list[logging.LogRecord]) -> None:
     install_redaction()
     exc = raised(f"Authorization: Bearer {JWT}")

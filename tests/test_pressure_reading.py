@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import attrs
 import pytest
@@ -206,6 +207,15 @@ def test_without_proc_psutil_is_asked(tmp_path: Path) -> None:
     assert MemoryReader(proc=tmp_path, psutil=FakePsutil).read() == px.MemoryReading(
         30 * MIB, 70 * MIB, "the machine's memory"
     )
+
+
+def test_psutil_that_is_refused_says_nothing_and_raises_nothing(tmp_path: Path) -> None:
+    class Refused(FakePsutil):
+        def Process(self) -> NoReturn:  # noqa: N802
+            raise PermissionError("access denied")
+
+    assert MemoryReader(proc=tmp_path, psutil=Refused).read() is None
+    assert MemoryReader(40 * MIB, proc=tmp_path, psutil=Refused).used() is None
 
 
 def test_psutil_that_is_not_installed_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -46,7 +47,7 @@ def extra_of(record: logging.LogRecord) -> dict[str, object]:
 
 
 class JsonFormatter(logging.Formatter):
-    """A formatter that writes one JSON object per line: ``ts level logger message``, the fields, and ``exception``.
+    """Writes one JSON object per line: ``ts level logger message``, the fields, ``exception`` and ``stack``.
 
     ``ts`` is UTC to the microsecond. What JSON does not know is written as its ``str``.
     """
@@ -65,7 +66,14 @@ class JsonFormatter(logging.Formatter):
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:
             line["exception"] = record.exc_text
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        try:
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        except (
+            UnicodeEncodeError
+        ):  # half a surrogate pair, as of a file name that is no UTF-8: escaped, not lost
+            return json.dumps(line, default=str)
 
 
 @attrs.define(slots=True)

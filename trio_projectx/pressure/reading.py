@@ -10,10 +10,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, TypeVar, cast
 
 from trio_projectx._memory import MemoryReading
 from trio_projectx.pressure.cgroups import Group, find_groups, read_small
+
+T = TypeVar("T")
 
 _PROC: Final = Path("/proc")
 #: From this share of a cgroup's limit on it is asked how much of the usage is cache: to sum that up may cost.
@@ -125,7 +127,7 @@ class MemoryReader:
     def _sizes(self) -> tuple[int, int] | None:
         """Return the size of the address space, 0 if unknown, and what of it is in RAM."""
         if self._psutil is not None:
-            return 0, self._psutil.Process().memory_info().rss
+            return _asked(lambda each: (0, each.Process().memory_info().rss), self._psutil)
         try:
             size, rss, *_ = (_text(self._proc / "self/statm") or "").split()
             return int(size) * self._page, int(rss) * self._page
@@ -134,7 +136,7 @@ class MemoryReader:
 
     def _machine_available(self) -> int | None:
         if self._psutil is not None:
-            return self._psutil.virtual_memory().available
+            return _asked(lambda each: each.virtual_memory().available, self._psutil)
         for line in (_text(self._proc / "meminfo") or "").splitlines():
             name, _, value = line.partition(":")
             if name == "MemAvailable":
@@ -145,6 +147,15 @@ class MemoryReader:
         cgroup, mounts = _text(self._proc / "self/cgroup"), _text(self._proc / "self/mountinfo")
         found = find_groups(cgroup or "", mounts or "")
         return [each for each in found if _left(each) is not None or _text(each.folder / each.flavour.usage)]
+
+
+def _asked(question: Callable[[Psutil], T], psutil: Psutil) -> T | None:
+    try:
+        return question(psutil)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  psutil's own errors can only be named where it is installed
+        return None
 
 
 def _left(group: Group) -> int | None:
