@@ -104,6 +104,10 @@ def message_of(record: logging.LogRecord) -> str:
         return record.getMessage()
 
 
+def _is_group(value: object) -> bool:
+    return isinstance(value, (tuple, list, dict))
+
+
 class RedactingFilter(logging.Filter):
     """A logging filter that redacts every record that passes it: message, fields, exception and stack.
 
@@ -120,11 +124,7 @@ class RedactingFilter(logging.Filter):
         for name, value in vars(record).items():
             if isinstance(value, str) and name not in _OWN:
                 vars(record)[name] = printable(redact(value))
-            elif (
-                isinstance(value, (tuple, list, dict))
-                and name not in _RAW
-                and redact(str(value)) != str(value)
-            ):
+            elif _is_group(value) and name not in _RAW and redact(str(value)) != str(value):
                 vars(record)[name] = printable(redact(str(value)))
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
