@@ -150,6 +150,20 @@ async def test_a_snapshot_that_fails_harms_nobody(
     assert "no snapshot could be taken" in caplog.text
 
 
+async def test_a_meter_shows_one_gateway_after_the_other_and_never_two(autojump_clock: MockClock) -> None:
+    collector = Collector()
+    for _ in range(3):
+        async with running() as (_sim, gateway):
+            with telemetry.export(gateway, collector.meter):
+                assert collector.collect()["trio_projectx.logins"] == {(): 1}
+                with (
+                    pytest.raises(px.ConfigError, match="shows another gateway"),
+                    telemetry.export(gateway, collector.meter),
+                ):
+                    pass
+        assert collector.collect() == {}
+
+
 async def test_contracts_beyond_the_limit_are_one() -> None:
     async with (
         open_simulator(seed=3) as sim,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import attrs
 import trio
@@ -38,16 +39,43 @@ def export(gateway: Gateway, meter: Meter | None = None, *, contracts: int = 32)
     and a loop that does not come to it within a second delays nobody further, for the last one is shown then. The first
     ``contracts`` contracts are shown by their ids, all others together as "other".
 
-    :raises ConfigError: if ``contracts`` is not 1 or more.
+    :raises ConfigError: if ``contracts`` is not 1 or more, or if ``meter`` shows another gateway at this time.
     """
     if isinstance(contracts, bool) or not isinstance(contracts, int) or contracts < 1:
         raise ConfigError(f"contracts must be a whole number, 1 or more, not {contracts!r:.40}")
-    source = _Source(gateway, contracts)
-    _create(meter or get_meter("trio_projectx"), source)
+    shown = _shown_by(meter or get_meter("trio_projectx"))
+    if shown.source is not None:
+        raise ConfigError("this meter shows another gateway already: give each a meter of its own")
+    source = shown.source = _Source(gateway, contracts)
     try:
         yield
     finally:
+        shown.source = None
         source.close()
+
+
+@attrs.define(slots=True, eq=False)
+class _Shown:
+    """What the instruments of one meter show: one gateway after the other, and nothing in between."""
+
+    source: _Source | None = None
+
+    def view(self) -> View | None:
+        """Return the present view; None if there is nothing to show."""
+        source = self.source  # callbacks are called in any thread
+        return None if source is None else source.view()
+
+
+#: By meter: an SDK keeps instruments for ever, and of a second one of a name it would never call anything.
+_SHOWN: Final[WeakKeyDictionary[Meter, _Shown]] = WeakKeyDictionary()
+
+
+def _shown_by(meter: Meter) -> _Shown:
+    shown = _SHOWN.get(meter)
+    if shown is None:
+        shown = _SHOWN[meter] = _Shown()
+        _create(meter, shown)
+    return shown
 
 
 class _Source:
@@ -113,7 +141,7 @@ def _health(gateway: Gateway) -> Health | None:
         return None
 
 
-def _create(meter: Meter, source: _Source) -> None:
+def _create(meter: Meter, shown: _Shown) -> None:
     makers = {
         Kind.COUNTER: meter.create_observable_counter,
         Kind.UP_DOWN: meter.create_observable_up_down_counter,
@@ -121,13 +149,13 @@ def _create(meter: Meter, source: _Source) -> None:
     }
     for each in INSTRUMENTS:
         makers[each.kind](
-            each.name, callbacks=[_callback(each, source)], unit=each.unit, description=each.description
+            each.name, callbacks=[_callback(each, shown)], unit=each.unit, description=each.description
         )
 
 
-def _callback(instrument: Instrument, source: _Source) -> Callable[[CallbackOptions], Iterable[Observation]]:
+def _callback(instrument: Instrument, shown: _Shown) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def observe(options: CallbackOptions) -> Iterable[Observation]:
-        view = source.view()
+        view = shown.view()
         if view is None:
             return []
         return [Observation(value, labels) for value, labels in instrument.read(view)]
