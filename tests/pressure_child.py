@@ -87,7 +87,9 @@ async def main(folder: str) -> int:
                     async for _ in trades:
                         count += 1
                 finally:
-                    with suppress(trio.WouldBlock, trio.EndOfChannel):  # what the other task was not in time for
+                    with suppress(
+                        trio.WouldBlock, trio.EndOfChannel
+                    ):  # what the other task was not in time for
                         while True:
                             note(events.receive_nowait(), steps)
                     statistics = gateway.statistics()

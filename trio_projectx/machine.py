@@ -135,7 +135,9 @@ class Draining:
         await _until(lambda: self.opened.are_read_out)
 
     def _is_busy(self) -> bool:
-        if self.market.room.queued:  # of trades or not; the user hub's streams are told behind what waits for them
+        if (
+            self.market.room.queued
+        ):  # of trades or not; the user hub's streams are told behind what waits for them
             return True
         return any(each.counts.waiting_raw or each.counts.waiting_valid for each in self.market.contracts)
 
