@@ -9,6 +9,7 @@ import json
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -271,13 +272,19 @@ async def _obey(sim: Simulator, door: Door, command: dict[str, object]) -> objec
 
 async def _take_orders(sim: Simulator, door: Door, stream: trio.SocketStream) -> None:
     """Obey one connection's commands, one JSON object a line, and answer each with a line."""
-    waiting = b""
+    # Who gives an order may be cancelled, which is what leaving is about.
     async with stream:
-        async for piece in stream:
-            *lines, waiting = (waiting + piece).split(b"\n")
-            for line in lines:
-                answer = await _obey(sim, door, json.loads(line))
-                await stream.send_all(json.dumps(answer).encode() + b"\n")
+        with suppress(trio.BrokenResourceError):
+            await _obey_all(sim, door, stream)
+
+
+async def _obey_all(sim: Simulator, door: Door, stream: trio.SocketStream) -> None:
+    waiting = b""
+    async for piece in stream:
+        *lines, waiting = (waiting + piece).split(b"\n")
+        for line in lines:
+            answer = await _obey(sim, door, json.loads(line))
+            await stream.send_all(json.dumps(answer).encode() + b"\n")
 
 
 async def main() -> None:

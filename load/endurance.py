@@ -43,7 +43,7 @@ def course_of(minutes: float) -> Course:
     """Return the course: a fault every twenty seconds, but for the last minute."""
     return Course(
         minutes * 60, trades_per_s=50.0, look_s=10.0, aside_s=1.0, fault_s=20.0, first_s=5.0, last_s=60.0,
-        lasts_s=7.0, back_s=8.0, settled_s=8.0, pooled=10,
+        lasts_s=7.0, back_s=8.0, settled_s=8.0, pooled=10, warm_s=3600.0,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 import time
 from array import array
 from bisect import bisect_left
@@ -31,7 +32,7 @@ from stack import ledger_of
 
 import trio_projectx as px
 from trio_projectx.flow.marks import Mark
-from trio_projectx.market import PriceGrid, TradeBatch
+from trio_projectx.market import DepthUpdate, PriceGrid, TradeBatch
 
 #: A slice of the source is a bar of 100 trades, at 10,000 a second.
 FRAMES: Final = ("1s", "2s", "5s", "10s", "30s", "1m", "tick:100", "tick:1000")
@@ -55,6 +56,7 @@ class Arrivals:
     """A tap that remembers when which batch was read, so that a bar's way can be timed."""
 
     def __init__(self) -> None:
+        self.folder = Path(tempfile.gettempdir())  # nothing is written
         self._youngest = array("q")
         self._read_at = array("q")
 
@@ -82,6 +84,9 @@ class Arrivals:
         """Of no use here."""
 
     def missing(self, contract_id: str) -> None:
+        """Of no use here."""
+
+    def depth(self, contract_id: str, update: DepthUpdate, grid: PriceGrid) -> None:
         """Of no use here."""
 
     def merged(self, quote: px.Quote) -> None:

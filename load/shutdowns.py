@@ -150,6 +150,18 @@ async def _recording(client: Client) -> None:
         await _stream(client)
 
 
+async def _handling(client: Client) -> None:
+    """Let handlers be in the middle of something: one that waits, one that counts."""
+    seen: list[object] = []
+
+    async def slow(item: object) -> None:
+        await trio.sleep(0.2)
+
+    client.gateway.on_trade(slow, CONTRACT)
+    client.gateway.on_bar(seen.append, CONTRACT, "1s")
+    await client.gateway.run_handlers()
+
+
 @attrs.frozen
 class State:
     """How a gateway gets into a state."""
@@ -178,6 +190,7 @@ STATES: Final[Mapping[str, State]] = {
     "history comes": State(_history_comes),
     "beginning with history": State(_beginning),
     "recording": State(_recording),
+    "handlers": State(_handling),
 }
 
 

@@ -30,6 +30,8 @@ CONTRACT: Final = "CON.F.US.MNQ.Z25"
 FRAMES: Final = ("1s", "5s", "30s", "1m", "5m", "15m", "1h", "1d")
 #: How often the market is looked at, so that a frame has a real one's 1 to 10 records.
 STEP_S: Final = 1.0
+#: A day of the minutes that the simulator has traded, which is the warming up of two days.
+CANDLES_KEPT: Final = 1440
 #: Bars that ended so long before the end are compared: what was to be read again was read by then.
 MENDED_NS: Final = 300 * 10**9
 
@@ -98,7 +100,12 @@ async def _opened(
     async with AsyncExitStack() as stack:
         sim = await stack.enter_async_context(
             open_simulator(
-                port=None, seed=seed, wall_clock=wall, token_ttl_s=4500, step_s=STEP_S, candles_kept=3600
+                port=None,
+                seed=seed,
+                wall_clock=wall,
+                token_ttl_s=4500,
+                step_s=STEP_S,
+                candles_kept=CANDLES_KEPT,
             )
         )
         gateway = await stack.enter_async_context(px.open_gateway(config_for(sim, wall)))

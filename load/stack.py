@@ -28,8 +28,8 @@ TIMES: Final = 10.0
 LIVE_LEAST: Final = 0.999
 DRIFT_MOST_KIB: Final = 1024
 #: The share of the looks that warm up: rings of bars, of bars that may be revised, and caches fill.
-WARM_SHARE: Final = 1 / 3
-#: Looks that make up one figure of memory; below three times as many none is judged.
+WARM_SHARE: Final = 1 / 2
+#: Looks that make up one figure of memory.
 _LOOKS: Final = 6
 Item: TypeAlias = "px.Bar | px.BarRevised | px.Gap | px.Dropped"
 
@@ -56,6 +56,8 @@ class Course:
     """How long after a fault was taken out the hub may still be on its way back."""
     settled_s: float = 60.0
     """Tasks and descriptors are compared where the last fault is so long ago."""
+    warm_s: float = 24 * 3600.0
+    """In a course that is shorter than this too much fills up for memory to be judged."""
     pooled: int = 0
     """Descriptors that a pool of HTTP connections may have open or not."""
 
@@ -187,7 +189,7 @@ class Watched:
 
 def ledger_of(gateway: px.Gateway) -> Ledger:
     """Return where every trade is."""
-    return gateway.statistics().market.ledger
+    return gateway.statistics().ledger
 
 
 def readers(spool: Spool) -> list[Reader]:
@@ -350,7 +352,7 @@ def verdict(
         wrong.append(f"in the end the market hub is {health.market.state}")
     if missed := [each for each in watched.strikes if not each.struck]:
         wrong.append(f"{len(missed)} faults never struck: {[each.row for each in missed][:5]}")
-    if len(watched.helds) >= 9 * _LOOKS and drift > DRIFT_MOST_KIB:
+    if watched.course.seconds >= watched.course.warm_s and drift > DRIFT_MOST_KIB:
         wrong.append(f"{drift:.0f} KiB more memory than after the warming up")
     if crashes:
         wrong.append(f"the simulator failed {crashes} times; see the log")

@@ -41,8 +41,9 @@ EXIT_S: Final = 1.0
 LIFE_S: Final = 120.0
 #: After how many blows of a life it is told how far it is.
 _TELL: Final = 2000
-#: Each so-manieth child takes longer: it looks for garbage of before the blow too, and waits for its gap to be filled.
+#: Each so-manieth child looks for garbage of before the blow too, or waits for its gap to be filled: they take longer.
 _THOROUGH: Final = 4
+_PATIENT: Final = 16
 
 
 @attrs.define
@@ -104,8 +105,8 @@ class Forker(trio.abc.Instrument):
                 course.outcome = Outcome(course.seed, course.steps, kind, name)
                 course.outcome.was_leaving = course.story.is_leaving
                 course.story.is_struck = True
-                course.story.is_patient = course.steps % _THOROUGH == 0
-                if not course.story.is_patient:
+                course.story.is_patient = course.steps % _PATIENT == 0
+                if course.steps % _THOROUGH:
                     gc.freeze()
                     gc.disable()
                 course.struck_at = trio.current_time()

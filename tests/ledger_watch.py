@@ -1,4 +1,4 @@
-"""Looks at the ledger of every gateway and replay of a test: at steps of the scheduler while it runs, and at its end.
+"""Looks at the ledger and the handlers of every gateway and replay of a test: at steps of the scheduler, at its end.
 
 It learns of each by the one constructor that both have, and looks on as an instrument of the trio run in which that
 is called. Where nothing streams it costs nothing.
@@ -15,14 +15,13 @@ import attrs
 import pytest
 import trio
 
-from trio_projectx.flow.ledger import Ledger
 from trio_projectx.market_data import MarketData
 from trio_projectx.streams import Streams
 
 #: Every step of the scheduler, and not a sample of them.
 WHOLE: Final = bool(os.environ.get("TRIO_PROJECTX_WHOLE"))
 #: The first steps are those of opening, which are few and alike; later ones are looked at now and then.
-_DENSE: Final = 300
+_DENSE: Final = 140
 _EVERY: Final = 151
 _DENSE_EVERY: Final = 7
 
@@ -35,18 +34,18 @@ class LedgerWatch(trio.abc.Instrument):
     broken: list[str] = attrs.field(factory=list[str])
     looks: int = 0
     steps: int = 0
-    _watched: dict[trio.lowlevel.TrioToken, list[Streams]] = attrs.field(factory=dict)
+    _watched: dict[trio.lowlevel.TrioToken, list[tuple[Streams, MarketData]]] = attrs.field(factory=dict)
     """By the run of trio that they live in: of another thread's, nothing is looked at while it runs."""
     _next: int = 0
 
-    def add(self, streams: Streams) -> None:
+    def add(self, streams: Streams, owner: MarketData) -> None:
         """Watch one more; called in the run of trio that it lives in."""
         self._next = self.steps
         run = trio.lowlevel.current_trio_token()
         if run not in self._watched:
             self._watched[run] = []
             trio.lowlevel.add_instrument(self)
-        self._watched[run].append(streams)
+        self._watched[run].append((streams, owner))
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """Look, if it is time to."""
@@ -62,11 +61,11 @@ class LedgerWatch(trio.abc.Instrument):
             return 1
         return _DENSE_EVERY if self.looks < _DENSE // _DENSE_EVERY else _EVERY
 
-    def _look(self, watched: list[Streams], when: str) -> None:
-        for streams in watched:
-            ledger = streams.ledger()
-            if not ledger.balanced and len(self.broken) < 5:
-                self.broken.append(f"{when}: {_said(ledger)}")
+    def _look(self, watched: list[tuple[Streams, MarketData]], when: str) -> None:
+        for streams, owner in watched:
+            broken = [str(row) for row in streams.ledger().broken] + _broken_handlers(owner)
+            if broken and len(self.broken) < 5:
+                self.broken.append(f"{when}: {'; '.join(broken)}")
 
     def conclude(self) -> None:
         """Look for the last time, and fail the test if anything was ever not accounted for."""
@@ -80,8 +79,9 @@ class LedgerWatch(trio.abc.Instrument):
         self.broken.clear()
 
 
-def _said(ledger: Ledger) -> str:
-    return "; ".join(map(str, ledger.broken))
+def _broken_handlers(owner: MarketData) -> list[str]:
+    handlers = getattr(owner, "_handlers", None)  # it is made after that by which its owner is known here
+    return [] if handlers is None else [str(each) for each in handlers.statistics() if not each.balanced]
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def watched_ledgers(monkeypatch: pytest.MonkeyPatch, *, whole: bool = WHOLE) -> 
 
     def make(self: MarketData, streams: Streams) -> None:
         made(self, streams)
-        watch.add(streams)
+        watch.add(streams, self)
 
     monkeypatch.setattr(MarketData, "__init__", make)
     yield watch

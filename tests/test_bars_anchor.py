@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trio_projectx import ConfigError, TimeframeError
 from trio_projectx._timeframe import Timeframe
 from trio_projectx.bars import Anchor, Sessions
-from trio_projectx.bars.edges import INT64_MAX, INT64_MIN
+from trio_projectx.bars.edges import INT64_MAX, INT64_MIN, DateGroups
 
 UTC_ANCHOR = Anchor.utc()
 S = 10**9
@@ -162,3 +162,19 @@ def test_an_anchor_is_a_value() -> None:
 def test_what_is_no_anchor_is_refused(make: Callable[[], Anchor], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         make()
+
+
+@pytest.mark.parametrize(
+    ("unit", "n", "first", "last"),
+    [
+        ("d", 1, "1679-01-01", "2261-12-31"),
+        ("w", 1, "1679-01-02", "2261-12-29"),
+        ("M", 12, "1679-01-01", "2261-12-31"),
+    ],
+)
+def test_days_are_offered_from_the_first_whole_group_to_the_last(
+    unit: str, n: int, first: str, last: str
+) -> None:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC).toordinal()
+    days = tuple(datetime.fromisoformat(each).toordinal() - epoch for each in (first, last))
+    assert DateGroups(unit, n).whole_days() == days

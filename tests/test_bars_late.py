@@ -493,3 +493,11 @@ def test_what_no_bar_that_ends_by_time_can_use_is_refused(options: dict[str, obj
     with pytest.raises(ConfigError, match="is for bars that end by time, and none of tick:5, range:8 does"):
         make(["tick:5", "range:8"], **options)  # type: ignore[arg-type]
     assert make(["tick:5", "1s"], **options).timeframes == ("tick:5", "1s")  # type: ignore[arg-type]
+
+
+def test_bars_that_end_together_come_from_the_finest_on_also_those_of_days() -> None:
+    bars = make(["2w", "2d", "1w", "1d", "1h"])
+    sunday_night = 1_765_150_200 * S  # 2025-12-07T23:30Z, half an hour before four of them end
+    closed = bars.update(batch([Tick(sunday_night), Tick(sunday_night + 40 * 86_400 * S)]))
+    assert [bar.timeframe for bar in closed] == ["1h", "1d", "2d", "1w", "2w"]
+    assert len({bar.end for bar in closed[:4]}) == 1

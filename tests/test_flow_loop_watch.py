@@ -119,3 +119,12 @@ async def test_one_that_raises_takes_nobody_with_it(monkeypatch: pytest.MonkeyPa
             await trio.lowlevel.checkpoint()
             monkeypatch.undo()
             await trio.lowlevel.checkpoint()
+
+
+async def test_a_stall_soon_after_another_is_told_within_a_second_though_none_follows() -> None:
+    steps, task = Steps(), trio.lowlevel.current_task()
+    steps.step(0.3, task, pause=0.2)
+    steps.step(0.4, task)
+    for _ in range(10):
+        steps.step(0.001, task, pause=0.1)
+    assert [told.seconds for told in steps.told] == pytest.approx([0.3, 0.4])

@@ -110,3 +110,12 @@ async def told(events: px.Stream[px.GatewayEvent | px.Dropped], kind: type):
             if isinstance(event, kind):
                 return event
     raise AssertionError
+
+
+def test_however_often_the_capacity_changes_it_tells_at_its_share() -> None:
+    opened = OpenStreams(lambda event: None, lambda: 7, 0.95)
+    pipe = opened.make("trades of X", 10_000, px.Overflow.ERROR, stamp=int, key=int)
+    for _ in range(1000):
+        pipe.resize(12_345)
+        pipe.resize(10_000)
+    assert pipe.warn_at == 9_500

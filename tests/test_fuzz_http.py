@@ -12,7 +12,8 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_projectx import TrioProjectXError
+from trio_projectx import ProtocolError, TrioProjectXError
+from trio_projectx.connection.answers import check_size
 from trio_projectx.connection.rest import BarsQuestion, RestClient
 from trio_projectx.simulator import breakable_pair
 from trio_projectx.simulator.streams import BreakableStream
@@ -141,8 +142,9 @@ async def serve(stream: BreakableStream, said: list[bytes], end: str) -> None:
             await trio.sleep_forever()
 
 
-async def ask(call: str, said: list[bytes], end: str) -> None:
-    """Ask once; anything but an error of ours, or an answer, comes out of here."""
+async def ask(call: str, said: list[bytes], end: str) -> object:
+    """Ask once, and return the answer, or an error of ours; anything else comes out of here."""
+    found: object = None
     async with trio.open_nursery() as nursery:
 
         async def connect(host: str, port: int, *, tls: bool) -> trio.abc.Stream:
@@ -158,11 +160,12 @@ async def ask(call: str, said: list[bytes], end: str) -> None:
 
         async with RestClient("http://h", connect=connect, deadline_s=5.0, body_limit=10_000) as rest:
             try:
-                await CALLS[call](rest)
-            except TrioProjectXError:
-                pass
+                found = await CALLS[call](rest)
+            except TrioProjectXError as exc:
+                found = exc
         assert trio.current_time() <= 5.1
         nursery.cancel_scope.cancel()
+    return found
 
 
 @given(st.sampled_from(sorted(CALLS)), pieces(), st.sampled_from(["close", "reset", "hang"]))
@@ -176,3 +179,20 @@ def test_whatever_is_answered_only_errors_of_ours_come_out(call: str, said: list
 def test_lengths_that_are_none(call: str, length: str) -> None:
     said: Any = [f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode(), b"{}"]
     trio.run(ask, call, said, "close", clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_a_good_answer_is_taken() -> None:
+    body = b'{"success":true,"errorCode":0,"token":"a.b.c"}'
+    said = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body), body]
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    assert trio.run(ask, "login", said, "hang", clock=clock) == "a.b.c"
+
+
+def test_an_answer_of_more_objects_than_any_has_is_refused() -> None:
+    def bars(count: int) -> bytes:
+        one = b'{"t":"2026-08-19T18:00:00+00:00","o":1.25,"h":1.25,"l":1.25,"c":1.25,"v":1}'
+        return b'{"success":true,"errorCode":0,"bars":[' + b",".join([one] * count) + b"]}"
+
+    check_size("bars", bars(20_000))
+    with pytest.raises(ProtocolError, match="more objects"):
+        check_size("bars", bars(30_000))

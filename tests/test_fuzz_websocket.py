@@ -101,6 +101,28 @@ async def talk(head: str, said: list[bytes], end: str) -> None:
         assert trio.lowlevel.current_statistics().tasks_living <= before + 1
 
 
+async def heard(said: list[bytes]) -> str:
+    """Return the first text of a good connection."""
+    async with trio.open_nursery() as nursery:
+
+        async def connect(host: str, port: int, *, tls: bool) -> trio.abc.Stream:
+            ours, theirs = breakable_pair()
+            nursery.start_soon(serve, theirs, "good", said, "close")
+            return ours
+
+        async with open_transport(
+            "ws://h/x", connect=connect, headers=[], connect_s=3, send_s=3, close_s=1, max_message_bytes=1000
+        ) as transport:
+            text = await transport.receive()
+        nursery.cancel_scope.cancel()
+    return text
+
+
+def test_a_good_frame_is_heard() -> None:
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    assert trio.run(heard, [write_frame(b"hello")], clock=clock) == "hello"
+
+
 @given(HEADS, st.lists(frames(), max_size=5), st.sampled_from(["close", "reset"]))
 @settings(max_examples=50)
 def test_whatever_comes_only_errors_of_ours_come_out(head: str, said: list[bytes], end: str) -> None:

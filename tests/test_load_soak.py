@@ -32,6 +32,7 @@ STRIKE = Strike(STRIKE_ROW, Fault("tcp_reset"), 0.0, 1.0, 1, (0, 0))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_an_hour_of_the_whole_stack_with_faults() -> None:
     found = soak("24x7", 1.0, 5)
     assert found.wrong == ()
@@ -119,7 +120,7 @@ def test_memory_that_grows_after_the_warming_up_is_seen() -> None:
     flat = [(0.0, Held(100 + 50 * (at < 20), 1, 1)) for at in range(60)]
     assert drift_of(flat)[0] == 0
     growing = [(0.0, Held(100 + at, 1, 1)) for at in range(60)]
-    assert drift_of(growing)[0] == 34
+    assert drift_of(growing)[0] == 24
 
 
 def test_a_reader_whose_counts_do_not_add_up_is_seen() -> None:

@@ -64,6 +64,8 @@ def test_every_record_has_a_constant_template_and_an_event() -> None:
         extra = {keyword.arg: keyword.value for keyword in call.keywords}.get("extra")
         assert isinstance(extra, ast.Call), f"{where}: without fields"
         assert isinstance(extra.args[0], ast.Constant), where
+        names = {keyword.arg for keyword in extra.keywords}
+        assert names.isdisjoint({"ts", "level", "logger", "message", "exception"}), f"{where}: hidden in JSON"
 
 
 class Formatting(ast.NodeVisitor):

@@ -14,6 +14,7 @@ from trio_projectx.flow.loss import Loss
 from trio_projectx.flow.outlets import TradesOutlet
 from trio_projectx.flow.stream import Feed, Pipe, make_pipe
 from trio_projectx.market import PriceGrid, TradeBatch, Validator, WireQuote, WireTrade, format_stamp
+from trio_projectx.market.band import PriceBand, Row
 
 MNQ = "CON.F.US.MNQ.U26"
 GRID = PriceGrid.from_tick_size("0.25")
@@ -274,3 +275,19 @@ async def test_the_quarantine_is_in_the_ledger_and_a_quote_or_a_reconnect_emptie
         assert await receive(trade(20_000), trade(17_000, 1), trade(17_001, 2)) == [17_001]
         assert pipeline.statistics().rejected.replayed == 2
         nursery.cancel_scope.cancel()
+
+
+def test_a_move_in_steps_is_one_move_though_its_ends_are_far_apart() -> None:
+    it = validator()
+    assert feed(it, 20_000, 17_000, 16_000, 15_000) == [20_000, 17_000, 16_000, 15_000]
+    assert (it.held, it.rejected.total) == (0, 0)
+
+
+def test_what_needs_no_call_is_the_inner_half_of_the_band() -> None:
+    band = PriceBand(0.1, 3)
+    wire = trade(1.0)
+    for ticks, near in ((20_000, (19_000, 21_000)), (19_000, (19_000, 21_000)), (18_999, (18_050, 19_948))):
+        band.offer(Row(NS, ticks, 1, 0, wire))
+        assert (band.near_low, band.near_high) == near
+    band.offer(Row(NS, 40_000, 1, 0, wire))
+    assert band.near_low > band.near_high  # while one is held, each price counts

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from trio_projectx import ConfigError, RejectionBurst
 from trio_projectx.market import PriceGrid, TradeBatch, Validator, WireTrade, format_stamp
+from trio_projectx.market.ahead import StampWindow
+from trio_projectx.market.band import Row
 from trio_projectx.market.sizes import VolumeBand
 
 MNQ = "CON.F.US.MNQ.U26"
@@ -150,6 +152,24 @@ def test_within_one_read_the_bad_one_is_left_out_and_the_others_keep_their_order
     rows = [feed.trade(ahead_s=each) for each in (0.1, 0.2, 5000, 0.3, 0.2, 0.4)]
     assert feed.get(*rows) == [0.1, 0.2, 0.3, 0.2, 0.4]
     assert (feed.it.held, feed.it.rejected.stamp_ahead) == (0, 1)
+
+
+def test_after_a_jump_that_was_believed_twice_as_much_is_not_far_at_once() -> None:
+    second, wire = 10**9, WireTrade(1.0, "", 1, 0, None, None)
+    begin = 1_787_172_690 * second
+    window = StampWindow(10 * second, 2, 0)
+    window.bound(begin, 0)
+    window.note(begin)
+    assert window.bound(begin, 0) == begin + 10 * second
+
+    def offered(after_s: int) -> list[int]:
+        taken = window.offer(Row(begin + after_s * second, 1, 1, 0, wire)).accepted
+        return [(row.ts_event - begin) // second for row in taken]
+
+    assert [offered(1000), offered(1001)] == [[], [1000, 1001]]
+    assert offered(1001 + 2002) == [1001 + 2002]  # in the same read, before the bound is asked again
+    assert offered(1001 + 2003) == []
+    assert window.bound(begin, 0) == begin + (1001 + 2002) * second
 
 
 def test_a_replay_that_runs_faster_than_time_is_held_at_its_beginning_only() -> None:

@@ -94,3 +94,7 @@ def test_prices(price: float, reason: Reason | None) -> None:
 )
 def test_stamps(text: str, outcome: int | Reason) -> None:
     assert stamp_or_reason(StampParser(), text, 5, 9) == outcome
+
+
+def test_nothing_is_rejected_at_first() -> None:
+    assert set(attrs.astuple(RejectedCounts())) == {0}

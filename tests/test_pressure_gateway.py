@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from trio.testing import MockClock
 
 import trio_projectx as px
 from trio_projectx.flow.buffers import Buffer
+from trio_projectx.flow.capacities import _is_to_change
 from trio_projectx.market import TradeBatch
 from trio_projectx.simulator import Simulator, open_simulator
 
@@ -135,7 +137,13 @@ async def test_high_shrinks_tables_and_what_somebody_holds_stays(
         async with gateway.open_bars("MNQ", "1s", overflow=px.Overflow.DROP_OLDEST) as bars:
             ends = [START_NS - (seconds - n) * 10**9 for n in range(seconds)]
             ones = [1] * seconds
-            bars._bars.update(TradeBatch(sim.contract_id, ends, [80_000] * seconds, ones, ones, START_NS))
+            contract = gateway._parts.streams.market.known("MNQ")
+            assert contract is not None
+            contract.counts.received += seconds
+            await contract.pass_on(
+                TradeBatch(sim.contract_id, ends, [80_000] * seconds, ones, ones, START_NS), 1
+            )
+            await trio.testing.wait_all_tasks_blocked()
             held = bars.table()
             copy = held.slice(0, 10).to_pylist()
             memory.used = 8500
@@ -159,23 +167,38 @@ async def test_high_shrinks_tables_and_what_somebody_holds_stays(
     ledger_watch.forgive()  # 20,000 trades went into the builders by a side door
 
 
-async def test_capacities_follow_the_rate_and_what_memory_allows(autojump_clock: MockClock) -> None:
+async def test_capacities_follow_the_rate_and_what_memory_allows(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
     memory, options = Memory(), px.MemoryOptions(exits=False)
     limits = px.Limits(stream_items=200)
     async with running(memory, 4.0, options, limits=limits) as (_, gateway), gateway.open_events() as events:
         async with (
             gateway.open_trades("MNQ", overflow=px.Overflow.DROP_OLDEST) as mine,
             gateway.open_trades("MNQ", overflow=px.Overflow.DROP_OLDEST, capacity=200) as theirs,
+            gateway.open_trades("MNQ") as exact,
+            gateway.open_depth("MNQ") as depth,
         ):
-            await trio.sleep(21)
+            for _ in range(150):
+                await trio.sleep(0.1)
+                while exact.statistics().queued:
+                    exact.receive_nowait()
+                while depth.statistics().queued:
+                    depth.receive_nowait()
+            await trio.sleep(6)
             now = mine.statistics()
             assert now.capacity > 400
             assert now.queued > 200
+            assert depth.statistics().capacity > 200
             assert theirs.statistics().capacity == 200
             memory.used = 9999  # 1 MiB is left
             await trio.sleep(6)
             few = mine.statistics()
-            assert few.capacity == few.queued > 1 * MIB // 20 // 170  # what waits is not dropped for that
+            assert few.capacity > few.queued > 1 * MIB // 20 // 170  # what waits is not dropped for that,
+            assert (few.dropped, exact.statistics().dropped) == (
+                now.dropped,
+                0,
+            )  # and it makes nobody too slow
             while mine.statistics().queued:
                 mine.receive_nowait()
             await trio.sleep(2)
@@ -184,6 +207,26 @@ async def test_capacities_follow_the_rate_and_what_memory_allows(autojump_clock:
         changes = [event for event in told(events) if isinstance(event, px.CapacityChanged)]
     assert (changes[0].before, changes[0].stream) == (200, mine.statistics().name)
     assert "items a second come, and 30 s of them are to have room" in changes[0].reason
+    doubts = [record for record in caplog.records if vars(record)["event"] == "limits_doubtful"]
+    assert [record.getMessage()[:35] for record in doubts] == ["limits: Limits.stream_items (200) i"]
+
+
+@pytest.mark.parametrize(
+    ("capacity", "wanted", "least", "most", "changes"),
+    [
+        (100, 100, 100, math.inf, False),
+        (100, 125, 100, math.inf, False),
+        (100, 126, 100, math.inf, True),
+        (300, 150, 100, math.inf, False),  # it may come back
+        (301, 150, 100, math.inf, True),
+        (90, 100, 100, math.inf, True),  # below the default only where memory forces it
+        (100, 90, 90, 90, True),
+    ],
+)
+def test_a_capacity_changes_where_it_is_worth_it(
+    capacity: int, wanted: int, least: float, most: float, changes: bool
+) -> None:
+    assert _is_to_change(capacity, wanted, least=least, most=most) is changes
 
 
 async def test_memory_may_force_a_capacity_below_the_default_and_that_is_told(
@@ -205,8 +248,29 @@ async def test_memory_may_force_a_capacity_below_the_default_and_that_is_told(
         reasons = [event.reason for event in told(events) if isinstance(event, px.CapacityChanged)]
     assert reasons == [
         "a twentieth of the memory that is left has room for no more",
-        "the market is as quiet again as the default allows for",
+        "the default has room for what comes",
     ]
+
+
+async def test_a_machine_that_is_not_well_is_degraded_with_a_sentence(autojump_clock: MockClock) -> None:
+    memory = Memory()
+    async with running(memory) as (_, gateway), gateway.open_bars("MNQ", "1s") as bars:
+        await bars.receive()
+        await trio.sleep(6)
+        well = gateway.health()
+        assert (well.status, well.machine.troubles) == ("ok", ())
+        assert well.network.market_byte_age_s is not None
+        assert well.network.market_byte_age_s < 1
+        assert well.machine.memory.sentence == "memory is normal: 100 MiB of 10,000 MiB are used, by a test"
+        assert well.machine.loop.lag_s == 0
+        gateway._parts.books.turn(trio.current_time() + 5.5)  # as though it had been woken that late
+        memory.used = 8000
+        await trio.sleep(10)
+        now = gateway.health()
+        assert (now.status, now.market.score) == ("degraded", 100)  # it is not the hub's
+        assert now.machine.memory.level in (T, H)
+        assert now.machine.loop.worst_s > 0.25
+        assert now.reason.endswith("; ".join(now.machine.troubles))
 
 
 async def test_the_last_level_gives_streams_what_was_read_then_ends_it_all(

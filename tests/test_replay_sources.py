@@ -367,6 +367,7 @@ async def test_a_replay_has_every_method_of_a_gateway_or_refuses_it(tmp_path: Pa
         "rejections",
         "quarantine",
         "recent_trades",
+        "watch_loop",
     }
     same |= {"on_bar", "on_trade", "on_quote", "on_depth", "on_book", "on_event", "run_handlers", "handlers"}
     other = {"wait_connected", "statistics"}

@@ -31,6 +31,7 @@ from trio_projectx.signalr import (
     parse_record,
     write_message,
 )
+from trio_projectx.signalr.codec import is_heavy
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -312,3 +313,11 @@ def test_errors_name_the_field_and_show_no_secret() -> None:
         assert secret not in str(caught.value) + repr(caught.value)
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(("mark", "weight"), [("{", 200), ("[", 64), (",", 60)])
+def test_what_is_too_heavy_is_told_by_what_it_would_come_to(mark: str, weight: int) -> None:
+    most = (16 << 20) // weight
+    assert not is_heavy(mark * most)
+    assert is_heavy(mark * (most + 1))
+    assert is_heavy(mark * most + "{[,")

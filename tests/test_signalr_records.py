@@ -81,6 +81,14 @@ def test_discard_counts_whole_records() -> None:
     assert drain(buffer) == ["d"]
 
 
+def test_what_is_forgotten_is_counted_before_and_after_a_record_that_is_too_long() -> None:
+    buffer = RecordBuffer(3)
+    buffer.feed("a\x1eb\x1ec\x1elonger")
+    buffer.feed("still\x1ed\x1ee\x1e")
+    assert buffer.discard() == 3 + 3
+    assert buffer.discard() == 0
+
+
 def test_a_record_that_never_ends_is_held_only_up_to_the_limit() -> None:
     buffer = RecordBuffer(100_000)
     tracemalloc.start()

@@ -161,7 +161,7 @@ def _assemble(
         return [*taps.folders, *([] if cache is None else [cache])]
 
     machine = watch_machine(
-        config, read_memory, streams, (market_hub, user_hub), door.shed, folders, at_looks
+        config, read_memory, streams, (market_hub, user_hub), door.shed, books, folders, at_looks
     )
     tasks.start_soon(machine.pressure.run, name="memory watch")
     tasks.start_soon(machine.disks.run, name="disk watch")

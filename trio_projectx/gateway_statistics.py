@@ -69,7 +69,10 @@ class GatewayStatistics:
     latency: LatencyStatistics
     rates: RateStatistics
     tasks: TaskStatistics
-    """The gateway's own tasks: of its hubs, their lines and connections, contracts, and what stands beside them."""
+    """The gateway's own tasks: of its hubs, their lines and connections, contracts, and what stands beside them.
+
+    Those of recorders, and of `run_handlers`, are of the blocks that own them, and not counted here.
+    """
     loop: LoopStatistics | None = None
     """None in a replay."""
     logins: int = 0

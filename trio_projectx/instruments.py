@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from trio_projectx._events import HubState
+from trio_projectx._memory import MemoryLevel
 from trio_projectx.connection.health import Health
 from trio_projectx.flow.contract_items import ContractStatistics
 from trio_projectx.flow.ledger import StreamRow
@@ -136,6 +137,11 @@ def _scores(view: View) -> Iterator[Point]:
 
 def _skew_s(health: Health) -> float | None:
     return None if health.clock.skew_ms is None else health.clock.skew_ms / 1000
+
+
+def _pressure(health: Health) -> int | None:
+    level = health.machine.memory.level
+    return None if level is None else list(MemoryLevel).index(level)
 
 
 _C, _U, _G = Kind.COUNTER, Kind.UP_DOWN, Kind.GAUGE
@@ -320,6 +326,34 @@ INSTRUMENTS: Final[tuple[Instrument, ...]] = (
         "s",
         "How late a task was woken, over the last one or two minutes",
         lambda v: _quantiles(None if v.counted.loop is None else v.counted.loop.recent),
+    ),
+    Instrument(
+        _P + "memory.used",
+        _G,
+        "By",
+        "Memory used, of the nearest bound",
+        lambda v: v.of_health(lambda h: h.machine.memory.used),
+    ),
+    Instrument(
+        _P + "memory.available",
+        _G,
+        "By",
+        "Memory that can still be had",
+        lambda v: v.of_health(lambda h: h.machine.memory.available),
+    ),
+    Instrument(
+        _P + "memory.pressure",
+        _G,
+        "1",
+        "Level of memory pressure: 0 is normal, from 1 on something is given up",
+        lambda v: v.of_health(_pressure),
+    ),
+    Instrument(
+        _P + "cpu.utilisation",
+        _G,
+        "1",
+        "Processors that the process uses",
+        lambda v: v.of_health(lambda h: h.machine.cpu.share),
     ),
     Instrument(
         _P + "tasks.alive", _U, "{task}", "The gateway's own tasks", lambda v: _one(v.counted.tasks.alive)

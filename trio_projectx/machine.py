@@ -1,4 +1,4 @@
-"""What watches the machine for one gateway: memory, processor, loop, disks; how a gateway ends where memory does."""
+"""What watches the machine for one gateway: memory, processor, disks; how a gateway ends where memory does."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from trio_projectx._errors import ConfigError, MemoryExhausted
 from trio_projectx._logs import fields
 from trio_projectx._memory import MemoryReading
 from trio_projectx.connection.hub import Hub
+from trio_projectx.flow.books import Books
 from trio_projectx.flow.capacities import Capacities
 from trio_projectx.flow.loss import loss_of
 from trio_projectx.flow.open_streams import OpenStreams
@@ -24,7 +25,7 @@ from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.shedding import HistoryShed
 from trio_projectx.pressure.checks import check_limits
 from trio_projectx.pressure.disks import DiskWatch
-from trio_projectx.pressure.facts import MachineHealth
+from trio_projectx.pressure.facts import MachineHealth, loop_health
 from trio_projectx.pressure.reading import MemoryReader
 from trio_projectx.pressure.watch import PressureWatch
 from trio_projectx.streams import Streams
@@ -60,11 +61,17 @@ class Machine:
 
     pressure: PressureWatch
     disks: DiskWatch
+    books: Books
 
     def health(self) -> MachineHealth:
         """Return what was seen at the last looks."""
         watch = self.pressure
-        return MachineHealth(memory=watch.memory, cpu=watch.cpu, loop=watch.loop, disks=self.disks.disks)
+        return MachineHealth(
+            memory=watch.memory,
+            cpu=watch.cpu,
+            loop=loop_health(*self.books.lag_s),
+            disks=self.disks.disks,
+        )
 
 
 def watch_machine(
@@ -73,6 +80,7 @@ def watch_machine(
     streams: Streams,
     hubs: Iterable[Hub[Any]],
     history: HistoryShed,
+    books: Books,
     folders: Callable[[], Iterable[Path]],
     at_looks: Callable[[], None],
 ) -> Machine:
@@ -101,7 +109,7 @@ def watch_machine(
         tell=tell,
         at_looks=at_looks,
     )
-    return Machine(watch, DiskWatch(folders, options.disk_s))
+    return Machine(watch, DiskWatch(folders, options.disk_s), books)
 
 
 @attrs.frozen(slots=True)

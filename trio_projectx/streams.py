@@ -125,7 +125,8 @@ class Streams:
 
     def ledger(self) -> Ledger:
         """Return where every trade and every item is now."""
-        return attrs.evolve(self.market.ledger(), streams=self.opened.rows(), closed=self.opened.closed())
+        rows, closed = self.opened.rows(), self.opened.closed()
+        return attrs.evolve(self.market.ledger(), user=self.user.row(), streams=rows, closed=closed)
 
     @asynccontextmanager
     async def bars(
@@ -250,7 +251,9 @@ class Streams:
         limit = self._capacity(capacity, overflow)
         pipeline = await self._pipeline(contract)
         name = f"depth of {pipeline.contract_id}"
-        pipe: Pipe[Depth | Gap] = self._pipe(name, limit, overflow, stamp=depth_stamp, key=depth_key)
+        pipe: Pipe[Depth | Gap] = self._pipe(
+            name, limit, overflow, stamp=depth_stamp, key=depth_key, adapts=capacity is None
+        )
         outlet = DepthOutlet(Feed(pipe), tell_gaps=events)
         pipeline.depth.attach(outlet)
         async with self._beside(pipeline, Kind.DEPTH, outlet, pipe):

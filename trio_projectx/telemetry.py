@@ -18,6 +18,7 @@ import trio
 from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter
 
 from trio_projectx._errors import ConfigError
+from trio_projectx._logs import fields
 from trio_projectx.connection.health import Health
 from trio_projectx.gateway import Gateway
 from trio_projectx.instruments import INSTRUMENTS, Instrument, Kind, View
@@ -100,7 +101,7 @@ class _Source:
         try:
             self._view = View(gateway.statistics(), _health(gateway), self._contracts)
         except Exception:  # noqa: BLE001  a bug; in `run_sync_soon` it would end the run, for a figure that is shown
-            _log.exception("telemetry: no snapshot could be taken")
+            _log.exception("telemetry: no snapshot could be taken", extra=fields("telemetry_failed"))
             return
         self._taken_at = time.monotonic()
 

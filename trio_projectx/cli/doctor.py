@@ -69,17 +69,21 @@ async def examine(command: DoctorCommand, findings: Findings) -> None:
         return
     began, step = trio.current_time(), "login"
     try:
+        # It looks at the whole set of limits first.
         async with px.open_gateway(config) as gateway:
             findings.add(step, Verdict.OK, "the service took the credentials", trio.current_time() - began)
             step = "gateway"
             await _examine(gateway, command, findings)
             step = "closing"
+    except px.ConfigError as exc:
+        findings.failed("limits", exc)
     except px.TrioProjectXError as exc:
         findings.failed(step, exc)
 
 
 async def _examine(gateway: px.Gateway, command: DoctorCommand, findings: Findings) -> None:
     _check_token(gateway, findings)
+    _check_memory(gateway, findings)
     began = trio.current_time()
     try:
         await gateway.wait_connected()
@@ -92,6 +96,9 @@ async def _examine(gateway: px.Gateway, command: DoctorCommand, findings: Findin
         await _stream(gateway, command, findings)
     except px.TrioProjectXError as exc:
         findings.failed("data", exc)
+    machine = gateway.health().machine
+    for sentence in machine.troubles:
+        findings.add("machine", Verdict.WARN, sentence)
     counted = findings.counted = findings.counted or gateway.statistics()
     _check_clock(gateway, findings)
     _check_speed(counted, findings)
@@ -105,6 +112,12 @@ def _check_token(gateway: px.Gateway, findings: Findings) -> None:
         return
     verdict = Verdict.OK if left > _SOON_S else Verdict.WARN
     findings.add("token", verdict, f"it lives for {left / 3600:.1f} h more, and is renewed before that")
+
+
+def _check_memory(gateway: px.Gateway, findings: Findings) -> None:
+    memory = gateway.health().machine.memory
+    verdict = Verdict.SKIP if memory.level is None else Verdict.OK if memory.is_well else Verdict.WARN
+    findings.add("memory", verdict, f"the limits agree with each other; {memory.sentence}")
 
 
 async def _check_user_hub(gateway: px.Gateway, findings: Findings) -> None:

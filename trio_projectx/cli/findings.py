@@ -88,7 +88,7 @@ def _spread(found: Distribution) -> dict[str, int]:
 
 
 def _ledger(ledger: Ledger) -> dict[str, object]:
-    every: list[Row] = [*ledger.rows, *ledger.contracts, *ledger.streams, *ledger.closed]
+    every: list[Row] = [*ledger.rows, *ledger.contracts, ledger.user, *ledger.streams, *ledger.closed]
     return {"balanced": ledger.balanced, "rows": [_row(row) for row in every]}
 
 

@@ -277,7 +277,9 @@ class RestClient:
                 return msgspec.json.decode(answer.body, type=shape)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise ProtocolError(f"{what}: the answer is not the Gateway's: {escape(str(exc))}") from exc
-        raise meaning(path, refusal(what, envelope, login=login))
+        error = meaning(path, refusal(what, envelope, login=login))
+        del answer, envelope  # as long as the error lives, its traceback would hold them
+        raise error
 
 
 class _Transport(httpx2.AsyncBaseTransport):

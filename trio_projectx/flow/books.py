@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trio_projectx._events import GatewayEvent, LedgerBroken
+from trio_projectx._logs import fields
 from trio_projectx._redact import escape
 from trio_projectx.flow.background import TaskCounts
 from trio_projectx.flow.ledger import Ledger
@@ -58,7 +59,7 @@ class Books:
         self._rotates_at = now + _WINDOW_S
         self._broken: frozenset[str] = frozenset()
         self._loop = Rotating()
-        self._lag_ns = 0
+        self._lag_ns = self._worst_ns = 0
 
     def turn(self, now: float) -> float:
         """Do what is due, and return when the next turn is."""
@@ -66,6 +67,7 @@ class Books:
         if now < due_at:
             return due_at
         self._lag_ns = round((now - due_at) * 1e9)
+        self._worst_ns = max(self._worst_ns, self._lag_ns)
         self._loop.add(self._lag_ns)
         self._sampler.sample(now, self._totals())
         if now >= self._rotates_at:
@@ -80,9 +82,18 @@ class Books:
         broken = {row.name: row for row in self._ledger().broken}
         for name in broken.keys() - self._broken:
             row = broken[name]
-            _log.error("the ledger does not balance: %s", escape(str(row)))
+            _log.error(
+                "the ledger does not balance: %s",
+                escape(str(row)),
+                extra=fields("ledger_broken", row=escape(name), came=row.came, accounted=row.accounted),
+            )
             self._tell(LedgerBroken(name, row.came, row.accounted, self._wall_clock()))
         self._broken = frozenset(broken)
+
+    @property
+    def lag_s(self) -> tuple[float, float]:
+        """How late the last turn was, and the worst of all, in seconds."""
+        return self._lag_ns / 1e9, self._worst_ns / 1e9
 
     def latency(self) -> LatencyStatistics:
         """Return how long data took."""

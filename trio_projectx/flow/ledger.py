@@ -175,7 +175,38 @@ class StreamRow:
         )
 
 
-Row: TypeAlias = LedgerRow | ContractRow | StreamRow
+@attrs.frozen(slots=True)
+class UserEventsRow:
+    """The user events of all lines of a gateway."""
+
+    received: int = 0
+    passed: int = 0
+    duplicates: int = 0
+    waiting: int = 0
+    """Of a line that is not level with another yet."""
+
+    @property
+    def name(self) -> str:
+        """What the row is of."""
+        return "user events of all lines"
+
+    @property
+    def came(self) -> int:
+        """The left side of the equation."""
+        return self.received
+
+    @property
+    def accounted(self) -> int:
+        """The right side."""
+        return self.passed + self.duplicates + self.waiting
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every event received is accounted for."""
+        return self.received == self.accounted
+
+
+Row: TypeAlias = LedgerRow | ContractRow | StreamRow | UserEventsRow
 """Any row: ``name``, ``came``, ``accounted`` and ``balanced`` are the same of each."""
 
 
@@ -190,6 +221,8 @@ class Ledger:
     """In trades, for each contract and timeframe of the open streams of bars."""
     contracts: tuple[ContractRow, ...] = ()
     """In trades, for each contract that a stream was ever opened for."""
+    user: UserEventsRow = attrs.field(factory=UserEventsRow)
+    """In events of the user hub."""
     streams: tuple[StreamRow, ...] = ()
     """In items, for each open stream."""
     closed: tuple[StreamRow, ...] = ()
@@ -204,5 +237,5 @@ class Ledger:
     def broken(self) -> Iterator[Row]:
         """The rows that are not balanced."""
         every: tuple[Row, ...]
-        every = (*self.rows, *self.contracts, *self.streams, *self.closed)
+        every = (*self.rows, *self.contracts, self.user, *self.streams, *self.closed)
         return (row for row in every if not row.balanced)

@@ -13,6 +13,7 @@ import trio
 
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import LoopStalled
+from trio_projectx._logs import fields
 from trio_projectx._redact import escape
 
 _log: Final = logging.getLogger("trio_projectx")
@@ -44,6 +45,7 @@ class LoopWatch(trio.abc.Instrument):
         self._clock = clock
         self._began = math.inf
         self._told_at = -math.inf
+        self._due_at = math.inf  # when what is untold is to be told: at a step, for steps there always are
         self._untold: tuple[int, float, str] = (0, 0.0, "")
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -52,20 +54,22 @@ class LoopWatch(trio.abc.Instrument):
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """It is over."""
-        took = self._clock() - self._began
+        now = self._clock()
+        took = now - self._began
         if took > self.longest_s:
             self.longest_s = took
         if took > self._threshold_s:
-            self._stalled(task, took)
+            self._note(task, took)
+        if now >= self._due_at:
+            self.flush()
 
-    def _stalled(self, task: trio.lowlevel.Task, took: float) -> None:
+    def _note(self, task: trio.lowlevel.Task, took: float) -> None:
         self.stalls += 1
         count, longest, name = self._untold
         if took > longest:
             longest, name = took, escape(task.name, _NAME_MOST)
         self._untold = (count + 1, longest, name)
-        if self._clock() - self._told_at >= _TELL_EVERY_S:
-            self.flush()
+        self._due_at = self._told_at + _TELL_EVERY_S
 
     def flush(self) -> None:
         """Tell what was not told yet, if there is anything."""
@@ -73,8 +77,14 @@ class LoopWatch(trio.abc.Instrument):
         if not count:
             return
         self._untold = (0, 0.0, "")
-        self._told_at = self._clock()
-        _log.warning("the loop stood still for %.3f s, in task %s (%d times)", longest, name, count)
+        self._told_at, self._due_at = self._clock(), math.inf
+        _log.warning(
+            "the loop stood still for %.3f s, in task %s (%d times)",
+            longest,
+            name,
+            count,
+            extra=fields("loop_stalled", task=name, longest_s=longest, count=count),
+        )
         self._tell(LoopStalled(name, longest, count, self._wall_clock()))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable
 from typing import Final, Protocol, TypeVar
 
@@ -65,7 +64,7 @@ class OpenStreams:
         self._open[id(pipe)] = pipe
         pipe.on_close = lambda: self._closed(id(pipe))
         if is_told and self._tell is not None:
-            pipe.warn_at = max(1, math.ceil(capacity * self._warn_share))
+            pipe.warn_from(self._warn_share)
             pipe.on_level = lambda is_high: self._level(pipe, is_high=is_high)
         return pipe
 

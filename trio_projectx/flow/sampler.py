@@ -25,7 +25,7 @@ class Totals(NamedTuple):
     bars: int = 0
     """Bars that closed, of all streams and timeframes."""
     received_bytes: int = 0
-    """Characters (of JSON: bytes) of both hubs."""
+    """Characters (of JSON: bytes) of both hubs; 0 in a replay."""
 
 
 @attrs.frozen(slots=True)

@@ -85,12 +85,17 @@ class Pipe(Generic[T]):
     adapts: bool = False
     """Whether the capacity is ours to choose: nobody gave one (`Capacities`)."""
     on_close: Callable[[], None] = _nobody
-    warn_at: float = math.inf
-    """How many waiting items are told as many: `on_level` is called, with true then, and with false at half of them.
-
-    It returns whether that is so from now on; if not, it is asked again."""
+    warn_share: float | None = None
+    """From which share of the capacity on waiting items are told as many: `on_level` is called, with true then, and
+    with false at half of it. None: never."""
+    warn_at: float = attrs.field(init=False)
+    """How many items that are."""
     on_level: Callable[[bool], bool] = _no_level
+    """It returns whether that is so from now on; if not, it is asked again."""
     is_high: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self._set_warn_at()
 
     @property
     def is_open(self) -> bool:
@@ -134,14 +139,18 @@ class Pipe(Generic[T]):
     def resize(self, capacity: int) -> None:
         """Hold so many items from now on; where more wait already, so many as wait."""
         buffer = self.buffer
-        before, buffer.capacity = buffer.capacity, max(capacity, buffer.waiting)
-        self.warn_at = max(1, math.ceil(self.warn_at * buffer.capacity / before)) if self.warns else math.inf
+        buffer.capacity = max(capacity, buffer.waiting)
+        self._set_warn_at()
         self.room.unpark_all()
 
-    @property
-    def warns(self) -> bool:
-        """Whether it is told when it fills up."""
-        return math.isfinite(self.warn_at)
+    def warn_from(self, share: float) -> None:
+        """Have it told when it fills to so much of its capacity."""
+        self.warn_share = share
+        self._set_warn_at()
+
+    def _set_warn_at(self) -> None:
+        share = self.warn_share
+        self.warn_at = math.inf if share is None else max(1, math.ceil(self.buffer.capacity * share))
 
     @property
     def is_read_out(self) -> bool:

@@ -18,11 +18,6 @@ _log: Final = logging.getLogger("trio_projectx")
 class Tap(Protocol):
     """Takes what it is shown and returns at once; what it has no use for it leaves."""
 
-    @property
-    def folder(self) -> Path:
-        """Where it writes."""
-        ...
-
     def instrument(self, contract_id: str, grid: PriceGrid) -> None:
         """A contract was asked for, whose prices lie on ``grid``."""
         ...
@@ -58,10 +53,11 @@ class Taps:
     Where none is open a call costs a look at an empty tuple.
     """
 
-    __slots__ = ("_open",)
+    __slots__ = ("_folders", "_open")
 
     def __init__(self) -> None:
         self._open: tuple[Tap, ...] = ()
+        self._folders: tuple[tuple[Tap, Path], ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -71,15 +67,18 @@ class Taps:
     @property
     def folders(self) -> tuple[Path, ...]:
         """Where those that look on write."""
-        return tuple(tap.folder for tap in self._open)
+        return tuple(folder for _, folder in self._folders)
 
-    def attach(self, tap: Tap) -> None:
-        """Show everything to ``tap`` from now on."""
+    def attach(self, tap: Tap, folder: Path | None = None) -> None:
+        """Show everything to ``tap`` from now on, which writes into ``folder``."""
         self._open = (*self._open, tap)
+        if folder is not None:
+            self._folders = (*self._folders, (tap, folder))
 
     def detach(self, tap: Tap) -> None:
         """Show it nothing more."""
         self._open = tuple(each for each in self._open if each is not tap)
+        self._folders = tuple(each for each in self._folders if each[0] is not tap)
 
     def show(self, look: Callable[[Tap], None]) -> None:
         """Let each tap look; one that raises is not asked again."""

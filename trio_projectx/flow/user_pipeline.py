@@ -19,6 +19,7 @@ from trio_projectx._errors import SubscriptionError, TrioProjectXError
 from trio_projectx._logs import fields
 from trio_projectx._user_events import UserItem
 from trio_projectx.flow.background import BackgroundTasks
+from trio_projectx.flow.ledger import UserEventsRow
 from trio_projectx.flow.room import Room
 from trio_projectx.flow.subscriptions import Subscription
 from trio_projectx.flow.user_channel import UserRow
@@ -217,6 +218,11 @@ class UserPipeline:
         """End all streams: the gateway is closing."""
         for outlet in self._outlets:
             outlet.feed.end()
+
+    def row(self) -> UserEventsRow:
+        """Return its row of the ledger."""
+        counts, merge = self._counts, self._merge
+        return UserEventsRow(counts.received, counts.passed, merge.duplicates, merge.waiting)
 
     def statistics(self) -> UserStatistics:
         """Return a snapshot of all counts."""

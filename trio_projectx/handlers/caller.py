@@ -86,14 +86,16 @@ class Caller:
 
     async def _attempt(self, target: Target, argument: object) -> tuple[Outcome, tuple[str, str] | None]:
         """Call under the deadline; returns what became of it, and of what it failed."""
-        outcome, failure, has_kept_loop = Outcome.HANDLED, None, False
+        outcome, failure, left = Outcome.HANDLED, None, None
         began = trio.current_time()
-        scope = trio.move_on_after(self._deadline_s)
+        scope = trio.CancelScope(deadline=began + self._deadline_s)
         try:
-            # Within the try: a nursery of the handler's puts what fails at its deadline into a group with Cancelled,
-            # which is an Exception only when the scope has taken that out.
-            with scope:
-                has_kept_loop = await target.call(argument)
+            left = target.begin(argument)
+            if left is not None:
+                # Within the try: a nursery of the handler's puts what fails at its deadline into a group with
+                # Cancelled, which is an Exception only when the scope has taken that out.
+                with scope:
+                    await left
         except Gone as exc:
             if target is self._entry.handler:
                 raise
@@ -103,12 +105,10 @@ class Caller:
                 raise
             outcome, failure = Outcome.FAILED, describe(exc)
         took_s = trio.current_time() - began
-        self._note_time(took_s, has_kept_loop=has_kept_loop)
+        self._note_time(took_s, has_kept_loop=left is None)
         if failure is None and (scope.cancelled_caught or took_s > self._deadline_s):
-            outcome, failure = (
-                Outcome.TIMED_OUT,
-                ("deadline", f"a call took longer than {self._deadline_s} s"),
-            )
+            outcome = Outcome.TIMED_OUT
+            failure = ("deadline", f"a call took longer than {self._deadline_s} s")
         return outcome, failure
 
     def _note_time(self, took_s: float, *, has_kept_loop: bool) -> None:

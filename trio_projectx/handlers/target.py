@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -40,8 +40,8 @@ class Target:
         """Whether there is nothing to call any more."""
         return self._method is not None and self._method() is None
 
-    async def call(self, argument: object) -> bool:
-        """Call it; returns whether the call kept the event loop from beginning to end.
+    def begin(self, argument: object) -> Awaitable[object] | None:
+        """Call it; returns what is to be awaited of the call, None if it is over.
 
         :raises Gone: if the object is no more.
         """
@@ -50,15 +50,11 @@ class Target:
             raise Gone
         if self._limiter is not None:
             # Left behind when its time is over: it keeps the limiter then, so that there is one of them at most.
-            await trio.to_thread.run_sync(
+            return trio.to_thread.run_sync(
                 _call_in_thread, function, argument, limiter=self._limiter, abandon_on_cancel=True
             )
-            return False
         result = function(argument)
-        if inspect.isawaitable(result):
-            await result
-            return False
-        return True
+        return result if inspect.isawaitable(result) else None
 
 
 def _weak(

@@ -47,11 +47,6 @@ class JournalTap:
         """Record how everything stands."""
         self._turn(self.wall_clock(), trio.current_time())
 
-    @property
-    def folder(self) -> Path:
-        """The journal's."""
-        return self.recorder.root
-
     def instrument(self, contract_id: str, grid: PriceGrid) -> None:
         """Record the grid of a contract."""
         self.recorder.instrument(contract_id, grid, self.wall_clock())
@@ -122,7 +117,7 @@ async def open_tapped(
     async with open_recorder(root, options=options, wall_clock=wall_clock, tell=tell) as recorder:
         tap = JournalTap(recorder, frozenset(what), market, limits, wall_clock)
         tap.begin()
-        taps.attach(tap)
+        taps.attach(tap, recorder.root)
         try:
             yield recorder
         finally:

@@ -80,7 +80,7 @@ def _size_warnings(config: GatewayConfig) -> Iterator[str]:
     if limits.stream_items < READ_TRADES:
         yield (
             f"Limits.stream_items ({limits.stream_items:,}) is less than one read may bring ({READ_TRADES:,} "
-            "trades): a burst may break a stream whose reader is not slow"
+            "trades): a reader that is busy while a burst comes breaks its stream"
         )
     if limits.record_bytes < _USUAL_RECORD:
         yield (

@@ -18,6 +18,8 @@ from trio_projectx.pressure.cgroups import Group, find_groups, read_small
 _PROC: Final = Path("/proc")
 #: From this share of a cgroup's limit on it is asked how much of the usage is cache: to sum that up may cost.
 _EXACT_FROM: Final = 0.5
+#: A cgroup without a limit is asked again at every so many reads: each costs a look at a file.
+_ALL_EVERY: Final = 12
 
 
 class _MemoryInfo(Protocol):
@@ -83,6 +85,8 @@ class MemoryReader:
         self._psutil = None if has_proc else psutil()
         self._page = os.sysconf("SC_PAGE_SIZE") if has_proc else 0
         self._groups = self._find_groups() if has_proc else []
+        self._limited: list[Group] = []
+        self._reads = 0
 
     def read(self) -> MemoryReading | None:
         """Return the bound of which the greatest share is used; None if nothing can be read. It raises nothing."""
@@ -101,7 +105,7 @@ class MemoryReader:
         machine = self._machine_available()
         if machine is not None:
             yield MemoryReading(rss, machine, "the machine's memory")
-        for group in self._groups:
+        for group in self._looked_at():
             left = _left(group)
             if left is not None:
                 yield MemoryReading(rss, left, f"the limit of the cgroup {group.name}")
@@ -110,6 +114,13 @@ class MemoryReader:
             yield MemoryReading(size, max(0, limit - size), "RLIMIT_AS")
         if self._budget is not None:
             yield MemoryReading(rss, max(0, self._budget - rss), "MemoryOptions.budget_bytes")
+
+    def _looked_at(self) -> list[Group]:
+        """Return the groups that had a limit of late; now and then all: limits are set while processes run."""
+        self._reads += 1
+        if self._reads % _ALL_EVERY == 1:
+            self._limited = [group for group in self._groups if _left(group) is not None]
+        return self._limited
 
     def _sizes(self) -> tuple[int, int] | None:
         """Return the size of the address space, 0 if unknown, and what of it is in RAM."""

@@ -1,4 +1,4 @@
-"""The task that looks at memory, processor and loop, has things given up or taken back, and ends the gateway last."""
+"""The task that looks at memory and processor, has things given up or taken back, and ends the gateway last."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from trio_projectx._memory import MemoryEvent, MemoryLevel, MemoryPressureChange
 from trio_projectx._options import MemoryOptions
 from trio_projectx.pressure.facts import (
     CpuHealth,
-    LoopHealth,
     MemoryHealth,
     cpu_health,
-    loop_health,
     memory_health,
 )
 from trio_projectx.pressure.levels import Levels
@@ -69,7 +67,6 @@ class PressureWatch:
         self._last = (trio.current_time(), cpu_s())
         self.memory = MemoryHealth()
         self.cpu = CpuHealth(processors=processors())
-        self.loop = LoopHealth()
         self.reading: MemoryReading | None = None
         """What was read last."""
 
@@ -85,9 +82,7 @@ class PressureWatch:
         """
         while True:
             share = None if self.reading is None else self.reading.share
-            due = trio.current_time() + self._levels.next_look_s(share)
-            await trio.sleep_until(due)
-            self._note_lag(trio.current_time() - due)
+            await trio.sleep(self._levels.next_look_s(share))
             self.look()
             if self.level is MemoryLevel.LAST:
                 await self._leave()
@@ -119,7 +114,10 @@ class PressureWatch:
             before.value,
             said,
             extra=fields(
-                "memory_pressure", level=self.level.value, used=reading.used, available=reading.available
+                "memory_pressure",
+                memory_level=self.level.value,
+                used=reading.used,
+                available=reading.available,
             ),
         )
         self._tell(
@@ -152,10 +150,6 @@ class PressureWatch:
             raise error
 
     # -- the rest of what health() tells
-
-    def _note_lag(self, late_s: float) -> None:
-        lag_s = max(0.0, late_s)
-        self.loop = loop_health(lag_s, max(lag_s, self.loop.worst_s))
 
     def _note_cpu(self, now: float) -> None:
         spent = self._cpu_s()
