@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import attrs
 
@@ -40,7 +40,7 @@ def describe(exc: BaseException) -> tuple[str, str]:
 def is_of_memory(exc: Exception) -> bool:
     """Whether memory ran out, alone or among others in a group: that is nobody's failure, and ends the program."""
     if isinstance(exc, ExceptionGroup):
-        return exc.subgroup(MemoryError) is not None
+        return cast("ExceptionGroup[Exception]", exc).subgroup(MemoryError) is not None
     return isinstance(exc, MemoryError)
 
 
