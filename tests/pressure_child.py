@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -50,8 +51,12 @@ async def collect(
     events: px.Stream[px.GatewayEvent | px.Dropped], into: list[px.MemoryPressureChanged]
 ) -> None:
     async for event in events:
-        if isinstance(event, px.MemoryPressureChanged):
-            into.append(event)
+        note(event, into)
+
+
+def note(event: px.GatewayEvent | px.Dropped, into: list[px.MemoryPressureChanged]) -> None:
+    if isinstance(event, px.MemoryPressureChanged):
+        into.append(event)
 
 
 async def main(folder: str) -> int:
@@ -82,6 +87,9 @@ async def main(folder: str) -> int:
                     async for _ in trades:
                         count += 1
                 finally:
+                    with suppress(trio.WouldBlock, trio.EndOfChannel):  # what the other task was not in time for
+                        while True:
+                            note(events.receive_nowait(), steps)
                     statistics = gateway.statistics()
                     health = gateway.health()
                     seen |= {

@@ -40,7 +40,8 @@ def describe(exc: BaseException) -> tuple[str, str]:
 def is_of_memory(exc: Exception) -> bool:
     """Whether memory ran out, alone or among others in a group: that is nobody's failure, and ends the program."""
     if isinstance(exc, ExceptionGroup):
-        return cast("ExceptionGroup[Exception]", exc).subgroup(MemoryError) is not None
+        group = cast("BaseExceptionGroup[BaseException]", exc)
+        return group.subgroup(MemoryError) is not None
     return isinstance(exc, MemoryError)
 
 
