@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_projectx._config import Overflow
-from trio_projectx._events import Dropped
+from trio_projectx._events import Dropped, Gap, Quote
 from trio_projectx.flow.buffers import Buffer
+from trio_projectx.flow.keys import quote_key, quote_stamp
 
 
 class Item(NamedTuple):
@@ -118,3 +119,23 @@ def test_every_item_is_delivered_once_in_order_or_counted(
         stamps = [i.at if isinstance(i, Item) else i.first_ts for i in out]
         assert stamps == sorted(stamps)
         assert all(m.first_ts <= m.last_ts for m in marks)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_replaces_an_item_from_before_a_gap_stands_behind_the_gap(is_late: bool) -> None:
+    policy = Overflow.DROP_OLDEST if is_late else Overflow.CONFLATE
+    buffer: Buffer[Quote | Gap] = Buffer(10, policy, stamp=quote_stamp, key=quote_key)
+    gap = Gap("X", 1, 6, "lost")
+    for item in (Quote("X", 1, 1), gap):
+        buffer.put(item)
+    if is_late:  # memory got scarce
+        buffer.conflate()
+    buffer.put(Quote("X", 6, 6))
+    buffer.put(Quote("X", 7, 7))
+    assert [buffer.get(), buffer.get()] == [gap, Quote("X", 7, 7)]
+    for stamp in (8, 9):  # and where none waits, in place
+        buffer.put(Quote("X", stamp, stamp))
+        buffer.put(Quote("Y", stamp, stamp))
+    assert [buffer.get(), buffer.get()] == [Quote("X", 9, 9), Quote("Y", 9, 9)]
+    assert buffer.is_empty
+    assert buffer.offered == buffer.delivered + buffer.conflated

@@ -35,3 +35,15 @@ async def test_a_book_that_is_opened_again_is_not_the_old_one(autojump_clock: Mo
             assert items[0].ts_event > old.ts_event + 20 * 10**9
             assert books.newest is not None
             assert shown(books.newest) == top(followed(items), 1000)
+
+
+async def test_a_line_that_lags_makes_no_crossed_book_of_two_that_are_not() -> None:
+    made, _, _ = flow()
+    made.join(2)
+    made.acknowledged(2)
+    await made.judge([row(6, 0, 0), row(4, 11.0, 1), row(3, 11.5, 2)], 1, 1)
+    await made.judge([row(6, 0, 0), row(4, 10.0, 1), row(3, 10.5, 2)], 2, 2)
+    await made.judge([row(4, 11.0, 3)], 3, 1)
+    assert (made.counts.accepted, made.counts.locked, made.counts.crossed) == (7, 0, 0)
+    await made.judge([row(3, 10.75, 3)], 4, 1)
+    assert made.counts.crossed == 1

@@ -39,3 +39,17 @@ async def test_a_nudge_wakes_who_waits_and_is_left_out_where_nobody_does() -> No
         inbox.nudge()
     assert got == [None]
     assert inbox.statistics().queued == 0
+
+
+async def test_what_waits_for_room_is_counted_while_it_goes_in() -> None:
+    inbox = Inbox[int]("x batches", 1)
+    await inbox.post(0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(inbox.post, 1)
+        await wait_all_tasks_blocked()
+        counts = [inbox.statistics().queued]
+        for _ in range(2):
+            inbox.get_nowait()
+            counts.append(inbox.statistics().queued)
+    assert counts == [2, 1, 0]
+    assert inbox.statistics().queued == 0

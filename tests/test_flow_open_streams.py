@@ -47,6 +47,25 @@ def test_it_tells_at_its_share_and_again_only_after_half_of_that(
     assert len(told) == 3
 
 
+def test_one_that_goes_up_and_down_is_told_once_a_second_and_its_last_word_holds() -> None:
+    told: list[Level] = []
+    now = 0
+    streams = OpenStreams(told.append, lambda: now, 0.95)
+    pipe = streams.make("x", 1, px.Overflow.CONFLATE, stamp=number, key=lambda _: 0)
+    for now in range(0, 10_000_000_000, 20_000_000):
+        Feed(pipe).offer(now)
+        pipe.take()
+    assert len(told) <= 22
+    assert [type(each) for each in told] == ([px.StreamFilling, px.StreamEased] * 11)[: len(told)]
+    Feed(pipe).offer(1)
+    assert isinstance(told[-1], px.StreamFilling)  # it is full, and that was said last
+    now += 1_000_000_000
+    pipe.take()
+    assert isinstance(told[-1], px.StreamEased)
+    Feed(pipe).offer(1)
+    assert isinstance(told[-1], px.StreamFilling)
+
+
 def test_it_knows_streams_until_they_are_closed_and_who_blocks() -> None:
     streams, _ = made()
     pipes = [streams.make(name, 1, px.Overflow.BLOCK, stamp=number, key=number) for name in "abc"]

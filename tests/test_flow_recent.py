@@ -41,6 +41,16 @@ def test_it_is_the_last_ones_within_its_age(batches: list[list[int]], count: int
     assert recent.table()["ts_event"].to_pylist() == wanted[-1:]
 
 
+def test_a_late_trade_at_the_end_of_a_batch_takes_no_other_with_it() -> None:
+    recent = RecentTrades("X", GRID, 10, 60)
+    recent.add(batch([100 * S, 40 * S]))
+    recent.add(batch([130 * S, 101 * S]))
+    assert recent.table()["ts_event"].to_pylist() == [100 * S, 130 * S, 101 * S]
+    recent.add(batch([161 * S]))
+    assert recent.table()["ts_event"].to_pylist() == [130 * S, 101 * S, 161 * S]
+    assert len(recent) == 3
+
+
 def test_its_columns() -> None:
     recent = RecentTrades("X", GRID, 10, 60)
     recent.add(batch([5, 6]))

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from trio_projectx._config import Overflow
-from trio_projectx._events import Dropped
+from trio_projectx._events import Dropped, Gap
 
 T = TypeVar("T")
 
@@ -44,6 +44,8 @@ class Buffer(Generic[T]):
     _marks: int = 0
     _owes_item: bool = False
     """The last that was given is a mark."""
+    _gap: Hashable = None
+    """The key of the last gap under `CONFLATE`: what comes behind it stays behind it for as long as it waits."""
 
     def __attrs_post_init__(self) -> None:
         self._lead = deque()
@@ -154,6 +156,7 @@ class Buffer(Generic[T]):
                 self.dropped += 1
                 mark = _joined(mark or Dropped(0, at, at), Dropped(1, at, at))
             kept[key] = item
+            self._note_gap(item, key)
         dropped = self.waiting - len(kept)
         self._items = deque([] if mark is None else [mark])
         self._marks = len(self._items)
@@ -175,11 +178,18 @@ class Buffer(Generic[T]):
 
     def _conflate(self, item: T) -> None:
         key = self.key(item)
+        self._note_gap(item, key)
         if key in self._slots:
             self.conflated += 1
+            if self._gap in self._slots:
+                del self._slots[key]
         elif len(self._slots) >= self.capacity:
             self._mark_oldest(self._slots.pop(next(iter(self._slots))))
         self._slots[key] = item
+
+    def _note_gap(self, item: T, key: Hashable) -> None:
+        if isinstance(item, Gap):
+            self._gap = key
 
     def _drop_oldest(self) -> None:
         if self._owes_item and not isinstance(self._items[0], Dropped):

@@ -266,6 +266,7 @@ class DepthFlow:
         left = self._lines.pop(line, None)
         if left is None:
             return
+        self._judge.forget(line)
         if line != self._speaker:
             return
         self._speaker = None
@@ -274,7 +275,6 @@ class DepthFlow:
             await self._hand_over(min(successors), None)
             return
         self._speaker = next((number for number, each in self._lines.items() if each.is_acknowledged), None)
-        self._judge.forget()
         if left.is_acknowledged or left.last is not None:
             self._missing.begin(self.outlets, cause)
 
@@ -297,7 +297,7 @@ class DepthFlow:
         if entry is None:
             self.strays += 1
             return
-        update = self._judge.judge(data, ts_recv)
+        update = self._judge.judge(data, ts_recv, line)
         if not update.rows:
             return
         for row in update.rows:

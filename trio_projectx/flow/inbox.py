@@ -25,10 +25,20 @@ class Inbox(Generic[T]):
         try:
             self._send.send_nowait(item)  # a hop without waiting costs a twentieth of one with
         except trio.WouldBlock:
-            await self._send.send(item)
-        self._queued += 1
+            await self._post(item)
+        else:
+            self._queued += 1
         if self._queued > self._high_water:
             self._high_water = self._queued
+
+    async def _post(self, item: T) -> None:
+        # Counted before it waits: whoever makes room takes it in, and may have taken it out, before this task goes on.
+        self._queued += 1
+        try:
+            await self._send.send(item)
+        except BaseException:  # also when cancelled: it was not put in
+            self._queued -= 1
+            raise
 
     def nudge(self) -> None:
         """Let the task look again, if it waits: it gets None."""
@@ -53,5 +63,5 @@ class Inbox(Generic[T]):
         return not self._receive.statistics().current_buffer_used
 
     def statistics(self) -> BufferStatistics:
-        """Return a snapshot."""
+        """Return a snapshot; what waits for room stands above the capacity."""
         return BufferStatistics(self._name, self._capacity, self._queued, self._high_water)

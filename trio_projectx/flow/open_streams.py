@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from trio_projectx._config import Overflow
 from trio_projectx._flow_events import StreamEased, StreamFilling
@@ -12,6 +12,8 @@ from trio_projectx.flow.stream import Pipe, StreamStatistics, make_pipe
 
 T = TypeVar("T")
 _Tell = Callable[[StreamFilling | StreamEased], None]
+#: How long a stream that has filled again right after it was told as eased counts as full.
+_EASED_EVERY_NS: Final = 1_000_000_000
 
 
 class _Open(Protocol):
@@ -35,7 +37,8 @@ class OpenStreams:
     """Makes the pipes of one gateway's streams, and knows them until they are closed.
 
     ``tell`` is called when a stream has filled to ``warn_share`` of its capacity, before anything is dropped, and when
-    it is at half of that again; ``wall_clock`` (int64 ns) dates it.
+    it is at half of that again; ``wall_clock`` (int64 ns) dates it. One that goes up and down (a capacity of 1 does so
+    with each item) counts as full meanwhile: that it is not is told once a second at most.
     """
 
     def __init__(self, tell: _Tell | None, wall_clock: Callable[[], int], warn_share: float) -> None:
@@ -44,6 +47,7 @@ class OpenStreams:
         self._warn_share = warn_share
         self._open: dict[int, _Open] = {}
         self._past: dict[str, StreamRow] = {}
+        self._eased_at: dict[int, int] = {}
 
     def make(
         self,
@@ -61,7 +65,7 @@ class OpenStreams:
         pipe.on_close = lambda: self._closed(id(pipe))
         if is_told and self._tell is not None:
             pipe.warn_from(self._warn_share)
-            pipe.on_level = lambda is_high: self._level(pipe.statistics(), is_high=is_high)
+            pipe.on_level = lambda is_high: self._level(pipe, is_high=is_high)
         return pipe
 
     def statistics(self) -> tuple[StreamStatistics, ...]:
@@ -88,16 +92,22 @@ class OpenStreams:
         return all(pipe.is_read_out for pipe in self._open.values())
 
     def _closed(self, which: int) -> None:
+        self._eased_at.pop(which, None)
         pipe = self._open.pop(which, None)
         if pipe is not None:
             row = pipe.row()  # it changes no more
             self._past[row.kind] = self._past.get(row.kind, StreamRow(row.kind)).plus(row)
 
-    def _level(self, now: StreamStatistics, *, is_high: bool) -> None:
-        at = self.wall_clock()
+    def _level(self, pipe: _Open, *, is_high: bool) -> bool:
+        at, now = self.wall_clock(), pipe.statistics()
         if self._tell is None:
-            return
+            return is_high
         if is_high:
             self._tell(StreamFilling(now.name, now.queued, now.capacity, now.policy, at))
-        else:
-            self._tell(StreamEased(now.name, now.queued, now.capacity, at))
+            return True
+        before = self._eased_at.get(id(pipe))
+        if before is not None and abs(at - before) < _EASED_EVERY_NS:
+            return False
+        self._eased_at[id(pipe)] = at
+        self._tell(StreamEased(now.name, now.queued, now.capacity, at))
+        return True

@@ -38,7 +38,7 @@ class RecentTrades:
         self._grid = grid
         self._count = count
         self._age_ns = round(seconds * 1e9)
-        self._batches: deque[TradeBatch] = deque()
+        self._batches: deque[tuple[TradeBatch, int]] = deque()  # each with the youngest stamp in it
         self._held = 0
         self._youngest = 0
 
@@ -48,9 +48,10 @@ class RecentTrades:
 
     def add(self, batch: TradeBatch) -> None:
         """Take in a batch."""
-        self._batches.append(batch)
+        youngest = max(batch.ts_event)  # not always the last: a trade may be late
+        self._batches.append((batch, youngest))
         self._held += len(batch)
-        self._youngest = max(self._youngest, batch.ts_event[-1])
+        self._youngest = max(self._youngest, youngest)
         self._let_go()
 
     def resize(self, count: int) -> None:
@@ -61,10 +62,11 @@ class RecentTrades:
     def _let_go(self) -> None:
         oldest = self._youngest - self._age_ns
         while self._batches:
-            first = self._batches[0]
-            if self._held - len(first) < self._count and first.ts_event[-1] >= oldest:
+            first, youngest = self._batches[0]
+            if self._held - len(first) < self._count and youngest >= oldest:
                 return
-            self._held -= len(self._batches.popleft())
+            self._held -= len(first)
+            self._batches.popleft()
 
     def table(self, count: int | None = None, since: int | None = None) -> pa.Table:
         """Return the last ``count`` of them (None: all of the window) that are not older than ``since`` (int64 ns)."""
@@ -73,7 +75,7 @@ class RecentTrades:
         price = self._grid.price
         rows = [
             (ts_event, batch.ts_recv, price(ticks), volume, side)
-            for batch in self._batches
+            for batch, _ in self._batches
             for ts_event, ticks, volume, side in zip(
                 batch.ts_event, batch.ticks, batch.volume, batch.side, strict=True
             )

@@ -32,8 +32,9 @@ def _nobody() -> None:
     """Nobody wants to know."""
 
 
-def _no_level(is_high: bool) -> None:
+def _no_level(is_high: bool) -> bool:
     """Nobody wants to know."""
+    return True
 
 
 T = TypeVar("T")
@@ -89,7 +90,8 @@ class Pipe(Generic[T]):
     with false at half of it. None: never."""
     warn_at: float = attrs.field(init=False)
     """How many items that are."""
-    on_level: Callable[[bool], None] = _no_level
+    on_level: Callable[[bool], bool] = _no_level
+    """It returns whether that is so from now on; if not, it is asked again."""
     is_high: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -128,8 +130,7 @@ class Pipe(Generic[T]):
             self.room.unpark()
             item = self.buffer.get()
             if self.is_high and self.buffer.waiting <= self.warn_at / 2:
-                self.is_high = False
-                self.on_level(False)
+                self.is_high = not self.on_level(False)
             return item
         if self.failure is not None:
             raise again(self.failure)
@@ -274,8 +275,7 @@ class Feed(Generic[T]):
         pipe.buffer.put(item)
         pipe.readers.unpark()
         if not pipe.is_high and pipe.buffer.waiting >= pipe.warn_at:
-            pipe.is_high = True
-            pipe.on_level(True)
+            pipe.is_high = pipe.on_level(True)
 
     def lead(self, items: Sequence[T]) -> None:
         """Put ``items`` before everything else; they take no room of the capacity."""

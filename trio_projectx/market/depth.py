@@ -91,8 +91,7 @@ class DepthJudge:
         self._bounds = (stamp_min_ns, stamp_max_ns)
         self._stamps = StampParser()
         self._rejections = Rejections(rejections_kept, "depth", tell)
-        self._best_bid: int | None = None
-        self._best_ask: int | None = None
+        self._best: dict[int, tuple[int | None, int | None]] = {}  # bid and ask, as each line says
         self._received = self._accepted = self._nulls = self._locked = self._crossed = 0
 
     @property
@@ -112,12 +111,12 @@ class DepthJudge:
         """The last rejected rows, oldest first."""
         return self._rejections.last
 
-    def forget(self) -> None:
-        """Forget the best prices: after a reconnect nothing is known to be unchanged. Counts stay."""
-        self._best_bid = self._best_ask = None
+    def forget(self, line: int = 0) -> None:
+        """Forget the best prices of ``line``: after a reconnect nothing is known to be unchanged. Counts stay."""
+        self._best.pop(line, None)
 
-    def judge(self, data: JsonValue, ts_recv: int) -> DepthUpdate:
-        """Return what is valid of the second argument of a ``GatewayDepth``."""
+    def judge(self, data: JsonValue, ts_recv: int, line: int = 0) -> DepthUpdate:
+        """Return what is valid of the second argument of a ``GatewayDepth``; each line has best prices of its own."""
         entries: Sequence[JsonValue] = data if isinstance(data, list) else [data]
         rows: list[DepthRow] = []
         for place, entry in enumerate(entries):
@@ -129,11 +128,11 @@ class DepthJudge:
                 self._rejections.add(row.reason, row.path(where), ts_recv)
             else:
                 rows.append(row)
-                self._follow(row)
+                self._follow(row, line)
         self._received += len(entries)
         self._accepted += len(rows)
         self._rejections.judged(len(entries), self.contract_id)
-        return DepthUpdate(tuple(rows), ts_recv, self._top(has_changed=bool(rows)))
+        return DepthUpdate(tuple(rows), ts_recv, self._top(line, has_changed=bool(rows)))
 
     def _row(self, entry: JsonValue) -> DepthRow | Fault:
         if not isinstance(entry, dict):
@@ -171,16 +170,17 @@ class DepthJudge:
             )
         return DepthRow(kind, stamp, ticks, next((size for size in known if size), 0))
 
-    def _follow(self, row: DepthRow) -> None:
+    def _follow(self, row: DepthRow, line: int) -> None:
+        bid, ask = self._best.get(line, (None, None))
         if row.kind is DepthKind.RESET:
-            self.forget()
+            self.forget(line)
         elif row.kind in _BIDS:
-            self._best_bid = row.ticks
+            self._best[line] = row.ticks, ask
         elif row.kind in _ASKS:
-            self._best_ask = row.ticks
+            self._best[line] = bid, row.ticks
 
-    def _top(self, *, has_changed: bool) -> BookTop:
-        bid, ask = self._best_bid, self._best_ask
+    def _top(self, line: int, *, has_changed: bool) -> BookTop:
+        bid, ask = self._best.get(line, (None, None))
         if bid is None or ask is None:
             return "unknown"
         if bid < ask:
