@@ -142,3 +142,34 @@ def test_revised_bars_are_in_the_end_those_of_the_sorted_trades(
     for label in labels:
         assert revised.table(label).sort_by("start").equals(right.table(label).sort_by("start"))
         assert revised.counts(label).late == 0
+
+
+def test_a_bar_that_nobody_traded_in_follows_the_one_before_it_also_before_a_bar_outside_of_the_sessions() -> (
+    None
+):
+    """Found by the property above: its price was that of the bar after it, where both closed in one update."""
+    first, second = datetime.date(1970, 2, 7), datetime.date(1970, 2, 8)
+    sessions = Sessions.from_segments(
+        [*((first, at * S, (at + 1) * S) for at in range(4)), (second, 8 * S, 9 * S)]
+    )
+    bars = BarSet(
+        "C",
+        ["5m"],
+        anchor=Anchor.session(sessions),
+        grid=GRID,
+        lateness_ns=0,
+        fill="previous",
+        partial_first=False,
+    )
+    bars.update(batch([Tick(0, 2, 1, 0)]))
+    bars.update(
+        batch([Tick(4 * S, 1, 1, 0), Tick(8 * S, 3, 1, 0)])
+    )  # the first of them outside of all sessions
+    bars.flush()
+    shown = bars.table("5m").select(["close", "synthetic"]).to_pylist()
+    assert [(row["close"], row["synthetic"]) for row in shown] == [
+        (0.5, False),
+        *[(0.5, True)] * 3,
+        (0.25, False),
+        (0.75, False),
+    ]

@@ -61,8 +61,9 @@ class Filler:
         """Return ``closed`` (in order of their ends) with the gaps before them, and up to ``watermark``, filled."""
         found: list[OpenBar] = []
         for bar in closed:
+            # Also before one outside of the sessions: what lies before it follows the bar before it.
+            found += self._until(bar.end)
             if bar.is_scheduled:
-                found += self._until(bar.end)
                 self._move_on(bar.end)
             self._price, self._last_end = bar.close, bar.end
             found.append(bar)
