@@ -99,7 +99,10 @@ async def _reconnect(losses: int, rng: random.Random, seed: int) -> Reconnects:
     received, told, recoveries = Received(), Told(keep=False), list[float]()
     early: Held | None = None
     async with open_ground(seed, _TRADES_PER_S) as (sim, door):
-        async with px.open_gateway(config_for(door)) as gateway, trio.open_nursery() as nursery:
+        async with (
+            px.open_gateway(config_for(door, limits=px.Limits(recent_trades=100))) as gateway,
+            trio.open_nursery() as nursery,
+        ):
             await nursery.start(told.listen, gateway)
             async with gateway.open_trades(CONTRACT, events=True) as trades:
                 nursery.start_soon(_collect, trades, received)

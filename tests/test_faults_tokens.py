@@ -336,9 +336,10 @@ async def test_a_token_that_ends_while_its_refresh_fails(
             sim.inject(Fault(name, hub="rest", phase="rest", path="/api/auth/*", **options))
         assert seen.error is None
         assert told(seen)[0] >= 2
-        assert seen.down_s("market") <= 60
+        # Without a token from 30 s on, with a service from 63 s on, and the next attempt 30 s later at most.
+        assert seen.down_s("market") <= 64
         assert seen.gateway is not None
-        check(seen, sim, is_live=True, bound_s=60)
+        check(seen, sim, is_live=True, bound_s=64)
         check_user(seen)
         assert_steady(seen, 20)
 
