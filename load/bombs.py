@@ -12,6 +12,7 @@ import argparse
 import gc
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -46,6 +47,11 @@ class Bomb:
     times: int = 3
     resets: bool = False
     """Whether the connection is to be lost first: what meets the bomb is the next one."""
+
+
+def of_a_script() -> dict[str, str]:
+    """Return the environment of a script beside this one: it finds its neighbours also where paths are held safe."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
 
 
 def _fault(rows: str, name: str, **fields: object) -> Bomb:
@@ -117,7 +123,7 @@ class Peer:
 def serving() -> Generator[Peer]:
     """Run the server for the length of the block."""
     command = [sys.executable, str(Path(bomb_server.__file__))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=of_a_script()) as process:  # noqa: S603
         assert process.stdout is not None
         try:
             yield Peer(*map(int, process.stdout.readline().split()))
@@ -261,7 +267,9 @@ async def _come_back(gateway: px.Gateway, found: Found) -> None:
 def run_beside(name: str, times: int = 3) -> Found:
     """Meet a bomb in a process of its own."""
     command = [sys.executable, str(Path(__file__)), "--one", name, "--times", str(times)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        command, capture_output=True, text=True, check=False, timeout=180, env=of_a_script()
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
         return Found(

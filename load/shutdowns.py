@@ -22,7 +22,7 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 import trio
-from bombs import Peer, serving
+from bombs import Peer, of_a_script, serving
 from forks import open_fds, threads
 from ground import CONTRACT, first_of
 from recovery import share
@@ -309,7 +309,7 @@ def _threads_left(before: int) -> int:
 def prove_beside(times: int, seed: int) -> Shutdowns:
     """Do what `prove` does in a process of its own."""
     command = [sys.executable, "-W", "error", str(Path(__file__)), str(times), str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=of_a_script())  # noqa: S603
     if done.returncode:
         return Shutdowns(wrong=[f"the process ended with {done.returncode}: {done.stderr[-1000:]}"])
     return Shutdowns(**json.loads(done.stdout.splitlines()[-1]))

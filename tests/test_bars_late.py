@@ -406,7 +406,7 @@ def test_readers_in_other_threads_see_whole_rows_during_a_flood() -> None:
     threads = [threading.Thread(target=read, args=(k,)) for k in range(2)]
     for thread in threads:
         thread.start()
-    for k in range(12_000):
+    for k in range(5_000):
         bars.update(batch([Tick(k * S), Tick(k * S - 5 * S)] if k % 7 == 0 else [Tick(k * S)]))
     stop.set()
     for thread in threads:

@@ -35,7 +35,8 @@ LOAD = Path(sweep.__file__).parent
 
 def started(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", str(LOAD / script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    env = bombs.of_a_script()
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)  # noqa: S603
 
 
 # The sweep
