@@ -213,13 +213,18 @@ class Life:
 
     async def _come_back(self, gateway: px.Gateway) -> None:
         with trio.move_on_after(_WATCH_S):
-            while not _is_live(gateway):
-                await trio.sleep(0.1)
-            await self._trades(2)
+            await self._is_back(gateway)
+            while not _is_live(gateway):  # struck while it looked: it has to come back from that, too
+                await self._is_back(gateway)
             if self.story.is_patient:
                 await trio.sleep_forever()
         self.story.came_back = _is_live(gateway)
         self._look(gateway)
+
+    async def _is_back(self, gateway: px.Gateway) -> None:
+        while not _is_live(gateway):
+            await trio.sleep(0.1)
+        await self._trades(2)
 
     def _publish(self) -> None:
         """Let something happen to the account."""

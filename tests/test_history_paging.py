@@ -64,9 +64,11 @@ def test_every_bar_once_whatever_the_service_does(
     assert pager.candles == [bar for bar in bars if start <= bar.start < end]
     assert not pager.conflicts
     assert pager.known_from == start
-    # Nothing is asked twice; but for one question, where the end lies within a second of a bar.
+    # Nothing is asked twice; but where the end lies within a second of a bar, the question that reaches over that bar
+    # may be the one before it.
     asked_once = len({(q.start_ns, q.end_ns) for q in service.asked})
-    assert asked_once >= len(service.asked) - 1
+    is_near = any(start <= bar.start < end <= bar.start + SECOND for bar in bars)
+    assert asked_once >= len(service.asked) - is_near
     assert pager.doubts == 0
     assert pager.is_proven is (pager.size > 0 or end <= start)
 

@@ -33,7 +33,7 @@ async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
         with limited_repeats() as repeats:
             async with open_parts(config, repeats.flush) as parts:
                 yield Gateway(parts)
-    except BaseExceptionGroup as group:
+    except BaseExceptionGroup as group:  # only to take one error out of it: all others go on as they are
         exhausted = _only_exhausted(group)
         if exhausted is None:
             raise

@@ -250,7 +250,7 @@ class ContractPipeline:
             outlet.end()
         for side in self.sides.values():
             for side_outlet in side.outlets:
-                side_outlet.end()
+                side_outlet.feed.end()
 
     # -- the contract task
 

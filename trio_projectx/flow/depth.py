@@ -13,7 +13,6 @@ from typing import Protocol, TypeVar
 import attrs
 
 from trio_projectx._config import Limits
-from trio_projectx._errors import TrioProjectXError
 from trio_projectx._events import Book, BookLevel, Depth, DepthChange, DepthKind, Gap
 from trio_projectx.flow.rules import make_judge
 from trio_projectx.flow.side import Missing, SideOutlet
@@ -124,14 +123,6 @@ class DepthOutlet:
             self.needs_all = False
             self.feed.offer(seen.snapshot())
 
-    def fail(self, error: TrioProjectXError) -> None:
-        """Break the stream."""
-        self.feed.fail(error)
-
-    def end(self) -> None:
-        """End the stream."""
-        self.feed.end()
-
 
 @attrs.define(slots=True, eq=False)
 class TopOutlet:
@@ -156,14 +147,6 @@ class TopOutlet:
         if seen is not None:
             self.newest = seen.top(self.levels)
             self.feed.offer(self.newest)
-
-    def fail(self, error: TrioProjectXError) -> None:
-        """Break the stream."""
-        self.feed.fail(error)
-
-    def end(self) -> None:
-        """End the stream."""
-        self.feed.end()
 
 
 class BookStream(Stream[T_co]):

@@ -35,7 +35,7 @@ class Loss:
             outlet.fail(self.error)
         for flow, side_outlet in self.side_outlets:
             flow.drop(side_outlet)
-            side_outlet.fail(self.error)
+            side_outlet.feed.fail(self.error)
 
 
 def loss_of(contract: ContractPipeline, error: TrioProjectXError, kind: Kind | None = None) -> Loss:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import attrs
 
 from trio_projectx._config import Limits
-from trio_projectx._errors import TrioProjectXError
 from trio_projectx._events import Gap, Quote
 from trio_projectx.flow.rules import make_merger
 from trio_projectx.flow.side import Missing, SideOutlet
@@ -25,14 +24,6 @@ class QuoteOutlet:
     """Whether its subscription was acknowledged: before that nothing can be missing."""
     has_missed: bool = False
     """Whether it was there when a gap began that it has not been told of."""
-
-    def fail(self, error: TrioProjectXError) -> None:
-        """Break the stream."""
-        self.feed.fail(error)
-
-    def end(self) -> None:
-        """End the stream."""
-        self.feed.end()
 
 
 class QuoteFlow:

@@ -9,13 +9,8 @@ from trio_projectx._errors import TrioProjectXError
 from trio_projectx._events import Gap
 
 
-class SideOutlet(Protocol):
-    """One open stream."""
-
-    is_open: bool
-    """Whether its subscription was acknowledged: before that nothing can be missing."""
-    has_missed: bool
-    """Whether it was there when a gap began that it has not been told of."""
+class Ends(Protocol):
+    """The writer's end of a stream, whatever goes through it."""
 
     def fail(self, error: TrioProjectXError) -> None:
         """Break the stream."""
@@ -24,6 +19,20 @@ class SideOutlet(Protocol):
     def end(self) -> None:
         """End the stream."""
         ...
+
+
+class SideOutlet(Protocol):
+    """One open stream."""
+
+    @property
+    def feed(self) -> Ends:
+        """What fills it."""
+        ...
+
+    is_open: bool
+    """Whether its subscription was acknowledged: before that nothing can be missing."""
+    has_missed: bool
+    """Whether it was there when a gap began that it has not been told of."""
 
 
 class SideFlow(Protocol):
