@@ -9,7 +9,7 @@ import attrs
 import pyarrow as pa
 import pytest
 import trio
-from fault_tools import CONTRACT, config_for, open_sim, truth_rows
+from fault_tools import CONTRACT, ask, config_for, open_sim, truth_rows
 from trio.testing import MockClock
 
 import trio_projectx as px
@@ -247,6 +247,21 @@ async def test_a_fill_that_fails_is_tried_again_and_shows_until_then(
     assert got.told(px.GapFilled)
     during = [i for i in got.items if isinstance(i, px.Bar) and gap.end <= i.start < gap.end + 60 * NS]
     assert len([bar for bar in during if bar.timeframe == "1s"]) >= 58, "live bars went on"
+
+
+async def test_a_market_that_stays_quiet_behind_a_gap_is_told_ever_more_rarely(
+    autojump_clock: MockClock,
+) -> None:
+    """Nothing is traded around a gap, as in closed hours: it is asked for ever again, and told 8, 16, 32 times."""
+    got = Got()
+    async with open_sim(6) as sim, trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: stream(sim, 2500.0, got, ("1m",)))
+        await trio.sleep(10)
+        await ask(sim, "POST", "/control/hz?v=0")
+        for _ in range(2):  # the first gap begins with the last trade
+            await trio.sleep(200)
+            cut(sim, 5.0)
+    assert [event.attempts for event in got.told(px.GapFillFailed)] == [8, 16, 32]
 
 
 async def test_it_can_be_switched_off(autojump_clock: MockClock) -> None:

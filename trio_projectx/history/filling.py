@@ -32,7 +32,8 @@ _MEND_S: Final = 30.0
 #: The exchange's clock is looked at again after this, whatever it seemed to be: it may have been wrong.
 _LOOK_S: Final = 60.0
 CONFLICT: Final = "the service shows less than was seen live"
-#: Attempts after which it is told, too, that a service shows nothing newer yet: a quiet market is no failure.
+#: Attempts after which it is told, too, that a service shows nothing newer yet: a quiet market is no failure. While
+#: that goes on, over a night or a holiday, it is told again after twice as many, and so on.
 _PATIENCE: Final = 8
 _BUSY: Final = "the next gap is open, or the stream does not take bars now"
 _Key: TypeAlias = tuple[BarOutlet, Timeframe]
@@ -168,7 +169,7 @@ class Filling:
             self._coverage.failed(doubt.low, doubt.high, doubt.why)
             if not is_hopeless:
                 job.wanted.add(doubt.low, doubt.high)
-        if job.attempts >= _PATIENCE or any(doubt.why != NOT_YET for doubt in doubts):
+        if _is_told(job.attempts) or any(doubt.why != NOT_YET for doubt in doubts):
             self._tell_failure(frame, job, doubts, None if is_hopeless else wait_s)
 
     def _tell_failure(
@@ -187,6 +188,10 @@ class Filling:
             )
         at = self._wall_clock()
         self._tell(GapFillFailed(contract_id, frame, low, high, why, job.attempts, retry_in_s, at))
+
+
+def _is_told(attempts: int) -> bool:
+    return attempts >= _PATIENCE and attempts & (attempts - 1) == 0
 
 
 def _low(doubt: Doubt) -> int:

@@ -30,7 +30,10 @@ DENSE_AFTER: Final = 240
 #: Hours lie coarse beyond this many minutes before the first look: a day more than minutes can be asked for.
 HOURS_BEYOND: Final = 64 * 1440
 _CACHED: Final = 65_536
+#: Minutes whose seconds are kept when they were made again: a client asks for the newest, and for them again.
+_SECONDS_CACHED: Final = 8
 _EVER: Final = -(1 << 63)
+_NEVER: Final = 1 << 63
 
 
 class _Silent(RecordWriter):
@@ -79,6 +82,7 @@ class Past:
     ) -> None:
         self.rates = rates
         self._kept = kept
+        self._cached = min(_CACHED, kept or _CACHED)
         self.record: Record | None = None
         self.made = 0
         """Minutes made again so far: what a request costs."""
@@ -87,6 +91,7 @@ class Past:
         self._dense: list[list[int]] = []
         self._minutes: dict[int, Candle | None] = {}
         self._hours: dict[int, Candle | None] = {}
+        self._seconds: dict[tuple[int, int], dict[int, Candle]] = {}
         self._hours_from = (now_ns // MINUTE_NS - HOURS_BEYOND) // HOUR
         if listing is not None:
             facts = (seed, listing.contract_id, listing.base_ticks, listing.grid)
@@ -135,7 +140,7 @@ class Past:
             return self._hours[hour]
         if self._is_coarse(hour):
             whole: Candle | None = self._coarse.candle(hour * HOUR, HOUR)
-            _keep(self._hours, hour, whole)
+            _keep(self._hours, hour, whole, self._cached)
             return whole
         whole = None
         for minute in range(hour * HOUR, hour * HOUR + HOUR):
@@ -143,7 +148,7 @@ class Past:
             if candle is not None:
                 whole = candle if whole is None else whole.merged(candle)
         if self._listing is not None and (hour + 1) * HOUR * MINUTE_NS <= now_ns:
-            _keep(self._hours, hour, whole)
+            _keep(self._hours, hour, whole, self._cached)
         return whole
 
     def minute(self, minute: int, now_ns: int) -> Candle | None:
@@ -161,20 +166,37 @@ class Past:
             return self._coarse.candle(minute)
         candle = fold(self._trades(minute, now_ns), MINUTE_NS).get(minute)
         if (minute + 1) * MINUTE_NS <= now_ns:
-            _keep(self._minutes, minute, candle)
+            _keep(self._minutes, minute, candle, self._cached)
         return candle
 
     def seconds(self, minute: int, now_ns: int) -> dict[int, Candle]:
         """Return the candles of those seconds of a minute in which something was traded, in order."""
-        start = minute * MINUTE_NS
-        record = self.record
-        if record is not None and (self._listing is None or start >= record.seconds_from_ns):
-            span = range(start // SECOND_NS, start // SECOND_NS + 60)
-            return {at: record.seconds[at] for at in span if at in record.seconds}
-        if start > now_ns:
+        start, record = minute * MINUTE_NS, self.record
+        if start > now_ns and self._listing is not None:
             return {}
-        rows = self._trades(minute, now_ns) if self._is_dense(minute) else self._coarse.trades(minute)
-        return fold(rows, SECOND_NS)
+        recorded_from = _NEVER if record is None else record.seconds_from_ns
+        found: dict[int, Candle] = {}
+        if self._listing is not None and start < recorded_from:
+            found |= self._made_seconds(minute, min(start + MINUTE_NS, recorded_from), now_ns)
+        if record is not None and start + MINUTE_NS > recorded_from:
+            span = range(max(start, recorded_from) // SECOND_NS, (start + MINUTE_NS) // SECOND_NS)
+            for at in span:
+                if at in record.seconds:  # the first one may have begun before the record
+                    found[at] = found[at].merged(record.seconds[at]) if at in found else record.seconds[at]
+        return found
+
+    def _made_seconds(self, minute: int, until_ns: int, now_ns: int) -> dict[int, Candle]:
+        """Make the seconds of a minute again, as far as ``until_ns`` (without it): the newest are made once."""
+        if (kept := self._seconds.get((minute, until_ns))) is not None:
+            return kept
+        upto = min(until_ns - 1, now_ns)
+        rows = self._trades(minute, upto) if self._is_dense(minute) else self._coarse.trades(minute)
+        seconds = fold(rows, SECOND_NS)
+        if upto == until_ns - 1:
+            if len(self._seconds) >= _SECONDS_CACHED:
+                del self._seconds[next(iter(self._seconds))]
+            self._seconds[minute, until_ns] = seconds
+        return seconds
 
     def _is_coarse(self, hour: int) -> bool:
         """Whether no minute of ``hour`` is dense, now and for ever."""
@@ -201,7 +223,7 @@ class Past:
         return rows
 
 
-def _keep(cache: dict[int, Candle | None], key: int, candle: Candle | None) -> None:
-    if len(cache) >= _CACHED:
+def _keep(cache: dict[int, Candle | None], key: int, candle: Candle | None, most: int) -> None:
+    if len(cache) >= most:
         del cache[next(iter(cache))]
     cache[key] = candle

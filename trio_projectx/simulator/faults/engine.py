@@ -61,7 +61,8 @@ class Faults:
         self._now = now
         self._armed: dict[str, Armed] = {}
         """In place, by id, oldest first."""
-        self._past: dict[str, Armed] = {}
+        self._past: dict[str, Armed | FaultState] = {}
+        """Over, by id; of one that was taken out only what there is to tell."""
         self._lines: dict[int, Line] = {}
         self._by_id: dict[str, Line] = {}
         self._kept: list[trio.abc.Stream] = []
@@ -98,7 +99,8 @@ class Faults:
 
     def states(self) -> tuple[FaultState, ...]:
         """Return all faults that were put in, also those that are over, oldest first."""
-        return tuple(armed.state for armed in (*self._past.values(), *self._armed.values()))
+        past = (each.state if isinstance(each, Armed) else each for each in self._past.values())
+        return (*past, *(armed.state for armed in self._armed.values()))
 
     @property
     def struck(self) -> int:
@@ -108,17 +110,18 @@ class Faults:
     def remove(self, name: str) -> bool:
         """Take the fault with this id out, and end what it has begun; False if there is none."""
         armed = self._armed.get(name) or self._past.get(name)
-        if armed is None:
-            return False
+        if not isinstance(armed, Armed):
+            return armed is not None
         armed.remove()
         for line in list(self._lines.values()):
             line.remove(armed)
         self._retire(armed)
+        self._past[name] = armed.state
         return True
 
     def clear(self) -> int:
         """Take all faults out, end what they have begun, close what they kept open; return how many."""
-        names = [*self._armed, *(name for name, armed in self._past.items() if not armed.is_removed)]
+        names = [*self._armed, *(name for name, each in self._past.items() if isinstance(each, Armed))]
         for name in names:
             self.remove(name)
         self.end()
