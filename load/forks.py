@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import warnings
 from collections.abc import Callable
 
 import trio
@@ -25,7 +26,10 @@ def fork_here(job: Callable[[int], None]) -> tuple[int, bytes]:
     The parent waits for its end, and returns its status (as `os.waitstatus_to_exitcode`) and what it wrote.
     """
     come, go = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # From Python 3.12 on: the other thread is that of Arrow's allocator, which trio and we share nothing with.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         os.close(come)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -39,6 +39,7 @@ def make(
     fill: Fill = None,
     partial_first: bool = False,
     bars_kept: int = 100_000,
+    revisable: int = 1000,
 ) -> BarSet:
     return BarSet(
         "C",
@@ -50,6 +51,7 @@ def make(
         fill=fill,
         partial_first=partial_first,
         bars_kept=bars_kept,
+        revisable=revisable,
     )
 
 
@@ -149,6 +151,20 @@ def test_bars_too_old_to_be_revised_are_counted_as_late() -> None:
     counts = bars.counts("1s")
     assert (counts.late, counts.revised) == (2, 2)
     assert counts.received == counts.in_bars + counts.forming + counts.late
+
+
+@pytest.mark.parametrize("kept", [1, 3])
+def test_how_many_bars_can_be_revised_is_an_option(kept: int) -> None:
+    bars = make(["1s"], late="revise", revisable=kept)
+    for second in range(10):  # the bar of second 9 stays open
+        bars.update(batch([Tick(second * S)]))
+    for second in range(10):
+        bars.update(batch([Tick(second * S + 1)]))
+    revised = [event.bar.start // S for event in bars.take_revised()]
+    assert revised == list(range(9 - kept, 9))
+    assert bars.counts("1s").late == 9 - kept
+    with pytest.raises(ConfigError, match="revisable must be a whole number, 1 or more"):
+        make(["1s"], revisable=0)
 
 
 def test_volumes_of_revised_bars_do_not_leave_int64() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import trio_projectx as px
 from trio_projectx._memory import MemoryReading
+from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.chunk import Chunk
 from trio_projectx.history.candles import Candle
 from trio_projectx.history.ring import MOST
@@ -49,6 +50,14 @@ def bar(i: int) -> object:
     )  # fmt: skip
 
 
+def open_bar(i: int) -> object:
+    made = OpenBar(AT + i * 60, AT + i * 60 + 60, 80_000 + i)
+    made.low, made.open, made.close = (79_000 + i + k for k in range(3))
+    made.volume, made.trades, made.buy_volume, made.sell_volume = (1000 + i + k for k in range(4))
+    made.notional, made.first_ts, made.last_ts = AT * 2, AT + i * 60 + 1, AT + i * 60 + 2
+    return made
+
+
 def candle(i: int) -> object:
     return Candle(AT + i * 60, *(price(i, k) for k in range(4)), 1000 + i)
 
@@ -70,6 +79,7 @@ def measured(make: Callable[[int], object], count: int = 4000) -> float:
         (costs.QUOTE_BYTES, quote),
         (costs.BAR_BYTES, bar),
         (costs.CANDLE_BYTES, candle),
+        (costs.REVISABLE_BYTES, open_bar),
     ],
 )
 def test_sizes_are_what_was_measured(stated: int, make: Callable[[int], object]) -> None:

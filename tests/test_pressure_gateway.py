@@ -125,6 +125,26 @@ async def test_a_stream_that_is_opened_under_pressure_is_shed_too(autojump_clock
         assert (second.before, second.level, len(second.did)) == (T, T, 1)
 
 
+async def test_limits_say_how_many_bars_late_trades_may_revise(autojump_clock: MockClock) -> None:
+    async with running(Memory(), limits=px.Limits(revisable_bars=2)) as (sim, gateway):
+        async with gateway.open_bars("MNQ", "1s", late="revise", events=True) as bars:
+            contract = gateway._parts.streams.market.known("MNQ")
+            assert contract is not None
+            for late in (0, 1):
+                stamps = [START_NS - (9 - n) * 10**9 + late for n in range(9)]
+                ones = [1] * len(stamps)
+                contract.counts.received += len(stamps)
+                batch = TradeBatch(sim.contract_id, stamps, [80_000] * len(stamps), ones, ones, START_NS)
+                await contract.pass_on(batch, 1)
+                await trio.testing.wait_all_tasks_blocked()
+            revised: list[int] = []
+            while len(revised) < 2:
+                item = await bars.receive()
+                if isinstance(item, px.BarRevised):
+                    revised.append(item.bar.start)
+            assert revised == [START_NS - (9 - n) * 10**9 for n in (5, 6)]  # the last two wait for lateness
+
+
 async def test_high_shrinks_tables_and_what_somebody_holds_stays(
     autojump_clock: MockClock, ledger_watch: LedgerWatch
 ) -> None:

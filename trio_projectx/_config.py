@@ -183,6 +183,9 @@ class Limits:
     """The share of a stream's capacity from which on it is told that it fills up (`StreamFilling`)."""
     bars_kept: int = attrs.field(default=100_000, validator=at_least_1)
     """Closed bars kept per timeframe of an open stream for `table()`; older ones go."""
+    revisable_bars: int = attrs.field(default=1000, validator=at_least_1)
+    """The last closed bars per timeframe that late trades may change, in streams with ``late="revise"``; a trade for an
+    older one is counted as late."""
     malformed_per_minute: int = attrs.field(default=60, validator=at_least_1)
     """Records that cannot be read, per minute, above which a connection is given up."""
     stamp_min_ns: int = attrs.field(default=315_532_800_000_000_000, validator=_stamp)

@@ -204,6 +204,7 @@ class Streams:
             outside=policy.outside,
             late=policy.late,
             fill=policy.fill,
+            revisable=limits.revisable_bars,
         )
 
     @asynccontextmanager

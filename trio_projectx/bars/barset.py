@@ -13,21 +13,18 @@ from trio_projectx._events import Bar, BarRevised, BuilderFailed, BuilderRecover
 from trio_projectx._logs import fields
 from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars.anchor import Anchor
-from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts, Builder
-from trio_projectx.bars.columns import BarColumns
+from trio_projectx.bars.builder import AFTER_ALL, BEFORE_ALL, BarCounts
 from trio_projectx.bars.decimals import Prices, ending_between, price_table
 from trio_projectx.bars.edges import INT64_MAX, FixedEdges
-from trio_projectx.bars.fill import Filler
 from trio_projectx.bars.freeze import Freezer
 from trio_projectx.bars.gate import Gate
-from trio_projectx.bars.kinds import KindBuilder
 from trio_projectx.bars.ladder import Ladder
+from trio_projectx.bars.making import Making
 from trio_projectx.bars.mending import Mender
-from trio_projectx.bars.past import Past
+from trio_projectx.bars.past import REVISABLE
 from trio_projectx.bars.policies import Fill, Late, check_late_and_fill, check_outside, distinct, whole
 from trio_projectx.bars.rungs import KindRung, StepFields, TimeRung, cascade
 from trio_projectx.bars.session_edges import Outside
-from trio_projectx.bars.standing import Standing
 from trio_projectx.bars.undo import Journal
 from trio_projectx.bars.zone_watch import ZoneWatch
 from trio_projectx.market.batch import TradeBatch
@@ -60,7 +57,8 @@ class BarSet:
         "attach" puts them into the first bar of the session that follows (its ``first_ts`` is then before
         its ``start``); "drop" leaves them out, as though they had not come. They are counted.
     :param late: what becomes of a trade whose bar is final: "count" leaves it out and counts it; "revise" puts it
-        into its bar, if that is one of the last 1,000 of its timeframe: the table changes, `take_revised` tells.
+        into its bar, if that is one of the last ``revisable`` of its timeframe: the table changes, `take_revised`
+        tells.
     :param fill: "previous" gives bars without trades, ``synthetic`` and at the close before them, for scheduled
         intervals in which nobody traded; it needs a session anchor. None gives none.
     :param partial_first: mark the bars that began at or before the stamp of the first trade, or less than the
@@ -84,6 +82,7 @@ class BarSet:
         late: Late = "count",
         fill: Fill = None,
         in_ticks: bool = True,
+        revisable: int = REVISABLE,
     ) -> None:
         self._contract_id = contract_id
         self._timeframes = distinct(timeframes)
@@ -92,30 +91,19 @@ class BarSet:
         check_outside(outside)
         check_late_and_fill(late, fill, anchor, self._timeframes)
         whole("bars_kept", bars_kept, 1)
+        whole("revisable", revisable, 1)
         self._journal = Journal()
         self._freezer = Freezer(contract_id, grid)
         sessions = anchor.sessions
         self._gate = None if sessions is None else Gate(contract_id, sessions, outside, self._journal)
-
-        def make(frame: Timeframe, rank: int, source: Builder | None) -> TimeRung:
-            past = Past(journal=self._journal) if late == "revise" else None
-            edges = anchor.edges(frame, outside)
-            builder = Builder(frame, edges, source, past, self._journal)
-            filler = None if fill is None or sessions is None else Filler(edges, sessions)
-            standing = Standing(contract_id, frame, joins_late=partial_first, late_ns=lateness_ns)
-            columns = BarColumns(bars_kept, in_ticks=in_ticks)
-            return TimeRung(frame, rank, builder, columns, filler, standing, edges)
-
+        making = Making(
+            contract_id, grid, anchor, outside, fill, lateness_ns, partial_first,
+            bars_kept, revisable if late == "revise" else 0, in_ticks, self._journal,
+        )  # fmt: skip
         by_time = [frame for frame in self._timeframes if not isinstance(frame, BarKind)]
-        self._rungs = cascade(by_time, anchor, outside, make)
+        self._rungs = cascade(by_time, anchor, outside, making.by_time)
         self._kinds = {
-            frame: KindRung(
-                frame,
-                rank,
-                KindBuilder(frame, grid),
-                BarColumns(bars_kept, in_ticks=in_ticks),
-                Standing(contract_id, frame, joins_late=partial_first),
-            )
+            frame: making.by_kind(frame, rank)
             for rank, frame in enumerate(self._timeframes)
             if isinstance(frame, BarKind)
         }

@@ -18,6 +18,8 @@ BAR_BYTES: Final = 640
 #: A row of the columns behind `table()`, and how many rows more than ``bars_kept`` there may be.
 ROW_BYTES: Final = 142
 CHUNK_ROWS: Final = 8192
+#: A closed bar that late trades may revise.
+REVISABLE_BYTES: Final = 720
 #: A bar in the history ring; so many are kept of all contracts together.
 CANDLE_BYTES: Final = 270
 CANDLES: Final = 200_000
@@ -48,7 +50,7 @@ class Costs:
     streams: int
     """Items that wait in streams of the default capacity."""
     tables: int
-    """Closed bars kept."""
+    """Closed bars kept, and those that late trades may revise."""
     rejected: int
     history: int
     """Bars kept in memory, and answers of the service on their way."""
@@ -69,12 +71,13 @@ def worst_costs(
     limits, again = config.limits, config.reconnect
     connections = 1 + again.connections_max * (2 if again.redundant else 1)
     read = READ_BYTES + READ_TRADES * TRADE_BYTES
+    per_timeframe = (limits.bars_kept + CHUNK_ROWS) * ROW_BYTES + limits.revisable_bars * REVISABLE_BYTES
     return Costs(
         lines=2 * 2 * limits.record_bytes * connections,
         in_flight=limits.batches_in_flight * (read + contracts * READ_TRADES * TRADE_BYTES),
         overlap=contracts * LINE_TRADES * TRADE_BYTES,
         streams=contracts * limits.stream_items * (bar_streams * BAR_BYTES + others * QUOTE_BYTES),
-        tables=contracts * bar_streams * timeframes * (limits.bars_kept + CHUNK_ROWS) * ROW_BYTES,
+        tables=contracts * bar_streams * timeframes * per_timeframe,
         rejected=contracts * 3 * limits.rejections_kept * REJECTION_BYTES,
         history=CANDLES * CANDLE_BYTES + REST_AT_ONCE * REST_TIMES * limits.rest_body_bytes,
     )
