@@ -1,6 +1,7 @@
 """A program that runs out of memory for real: under RLIMIT_AS, on one core, without psutil; it prints what it saw.
 
 `python tests/pressure_child.py FOLDER` records its trades into the folder and leaves with `MemoryExhausted.exit_code`.
+With a second argument, the folder of a cgroup (v2, or v1's of memory), it enters that, and runs into its limit.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def options(limit: int) -> px.MemoryOptions:
 async def leak() -> None:
     held = []
     while True:
-        held.append(bytearray(PIECE))
+        held.append(bytearray(b"x") * PIECE)  # touched: a cgroup counts no other pages
         await trio.sleep(0.01)
 
 
@@ -59,12 +60,22 @@ def note(event: px.GatewayEvent | px.Dropped, into: list[px.MemoryPressureChange
         into.append(event)
 
 
-async def main(folder: str) -> int:
+def limited(group: str | None) -> int:
+    """Have a limit, and return it."""
+    if group is None:
+        limit = size() + ROOM
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        return limit
+    (Path(group) / "cgroup.procs").write_text(str(os.getpid()))
+    names = ("memory.max", "memory.limit_in_bytes")
+    return next(int((Path(group) / name).read_text()) for name in names if (Path(group) / name).exists())
+
+
+async def main(folder: str, group: str | None = None) -> int:
     sys.modules["psutil"] = None  # type: ignore[assignment]  # as where it is not installed
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    limit = size() + ROOM
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    limit = limited(group)
     steps: list[px.MemoryPressureChanged] = []
     seen: dict[str, object] = {}
     count = 0
@@ -117,4 +128,4 @@ async def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(trio.run(main, sys.argv[1]))
+    sys.exit(trio.run(main, *sys.argv[1:]))

@@ -302,6 +302,25 @@ async def test_rows_that_are_wrong_change_nothing_and_are_counted() -> None:
     assert len(made.rejections) == 3
 
 
+async def test_a_book_of_which_a_row_was_rejected_says_so_until_it_is_begun_anew() -> None:
+    made, pipe, _ = flow()
+    made.join(2)
+    made.acknowledged(2)
+    await made.judge(WHOLE, 1, 1)
+    await made.judge(WHOLE, 1, 2)
+    await made.judge([row(2, 10.1, 1)], 2, 1)  # off the grid, and nothing else
+    await made.judge([row(2, 9.75, 5)], 3, 1)
+    await made.judge([row(2, 9.75, 6)], 3, 1)
+    await made.leave(1, "lost", 4)  # the other one has a book of its own, of which nothing was rejected
+    await made.judge([row(2, 9.75, 7), row(2, 10.1, 1)], 5, 2)
+    await made.judge([row(2, 10.1, 1), row(6, 0, 0), row(2, 9.75, 8)], 6, 2)
+    items: list[px.Depth] = []
+    while not pipe.buffer.is_empty:
+        items.append(pipe.take())  # type: ignore[arg-type]
+    assert [item.is_doubtful for item in items] == [False, True, True, False, True, False]
+    assert [item.is_snapshot for item in items] == [True, False, False, True, False, False]
+
+
 async def test_a_book_stream_begins_with_what_is_known() -> None:
     made, _, _ = flow()
     await made.judge(WHOLE, 1, 1)

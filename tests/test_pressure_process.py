@@ -28,15 +28,18 @@ CHILD = Path(__file__).parent / "pressure_child.py"
 )
 def test_a_process_whose_address_space_runs_out_ends_in_order_to_be_started_again(tmp_path: Path) -> None:
     """Levels one after the other, all counted, the journal sealed, exit code 75."""
-    journal = tmp_path / "journal"
-    command = [sys.executable, str(CHILD), str(journal)]
+    _ends_in_order("RLIMIT_AS", tmp_path / "journal")
+
+
+def _ends_in_order(bound: str, journal: Path, *group: str) -> None:
+    command = [sys.executable, str(CHILD), str(journal), *group]
     done = subprocess.run(command, capture_output=True, text=True, timeout=55, check=False)  # noqa: S603
     assert done.returncode == 75, done.stderr[-2000:]
     assert px.MemoryExhausted.exit_code == os.EX_TEMPFAIL == 75
     seen = msgspec.json.decode(done.stdout)
     levels = [level.value for level in px.MemoryLevel]
     assert [step[:3] for step in seen["steps"]] == [
-        [before, after, "RLIMIT_AS"] for before, after in pairwise(levels)
+        [before, after, bound] for before, after in pairwise(levels)
     ]
     assert (seen["ledger"], seen["trades"], seen["quotes"], seen["left"]) == (True, True, True, 0)
     assert (seen["policy"], seen["status"], seen["processors"]) == ("conflate", "down", 1)
@@ -54,20 +57,14 @@ def _sealed_rows(folder: Path) -> int:
     return ds.dataset([str(file) for file in files], format="parquet").count_rows()
 
 
-def test_under_a_real_limit_of_a_cgroup() -> None:
-    """Only where somebody has said which cgroup may be had for it: one is not made without being asked."""
+def test_under_a_real_limit_of_a_cgroup(tmp_path: Path) -> None:
+    """Only where somebody has said which cgroup, with a limit of 1 GiB or so, may be had for it: none is made here."""
     group = os.environ.get("TRIO_PROJECTX_CGROUP")
     if group is None:
         pytest.skip(
             "TRIO_PROJECTX_CGROUP names no cgroup with a limit on memory for this test's process to enter"
         )
-    code = (
-        "import os, sys; open(os.path.join(sys.argv[1], 'cgroup.procs'), 'w').write(str(os.getpid()));"
-        "from trio_projectx.pressure.reading import MemoryReader; print(MemoryReader().read().bound)"
-    )
-    command = [sys.executable, "-c", code, group]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=55, check=True)  # noqa: S603
-    assert done.stdout.startswith("the limit of the cgroup ")
+    _ends_in_order(f"the limit of the cgroup /{Path(group).name}", tmp_path / "journal", group)
 
 
 def test_a_builder_that_finds_no_memory_is_not_a_builder_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,6 +237,7 @@ async def test_a_disk_that_does_not_answer_is_not_known(
     watch = DiskWatch(lambda: [tmp_path], 0.05)
     await watch.look()
     assert [disk.sentence for disk in watch.disks] == [f"{tmp_path}: its free space is not known"]
+    assert MachineHealth(disks=watch.disks).troubles == (f"{tmp_path}: its free space is not known",)
     await watch.look()  # its thread is still at it: nothing else is asked
     assert watch._threads.borrowed_tokens == 1
     answered.set()

@@ -130,6 +130,8 @@ class Depth:
     changes: tuple[DepthChange, ...]
     is_snapshot: bool
     top: BookTop
+    is_doubtful: bool = False
+    """Whether a row was rejected since the book was last begun: a level may not be as the exchange has it."""
 
 
 @attrs.frozen(slots=True)
@@ -149,6 +151,8 @@ class Book:
     ts_recv: int
     bids: tuple[BookLevel, ...]
     asks: tuple[BookLevel, ...]
+    is_doubtful: bool = False
+    """As that of `Depth`."""
 
     @property
     def best_bid(self) -> BookLevel | None:

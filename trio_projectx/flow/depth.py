@@ -33,6 +33,7 @@ class Seen:
     grid: PriceGrid
     book: OrderBook
     update: DepthUpdate
+    is_doubtful: bool = False
 
     @property
     def ts_event(self) -> int:
@@ -60,7 +61,15 @@ class Seen:
 
     def _depth(self, rows: tuple[DepthChange, ...], *, is_snapshot: bool) -> Depth:
         best = Book(self.contract_id, 0, 0, self._best(self.book.bids(1)), self._best(self.book.asks(1)))
-        return Depth(self.contract_id, self.ts_event, self.update.ts_recv, rows, is_snapshot, best.top)
+        return Depth(
+            self.contract_id,
+            self.ts_event,
+            self.update.ts_recv,
+            rows,
+            is_snapshot,
+            best.top,
+            self.is_doubtful,
+        )
 
     def _best(self, levels: Iterable[tuple[int, int]]) -> tuple[BookLevel, ...]:
         price = self.grid.price
@@ -69,7 +78,7 @@ class Seen:
     def top(self, levels: int) -> Book:
         """Return the best levels."""
         bids, asks = self._best(self.book.bids(levels)), self._best(self.book.asks(levels))
-        return Book(self.contract_id, self.ts_event, self.update.ts_recv, bids, asks)
+        return Book(self.contract_id, self.ts_event, self.update.ts_recv, bids, asks, self.is_doubtful)
 
 
 class BookOutlet(SideOutlet, Protocol):
@@ -168,6 +177,8 @@ class _Line:
     is_acknowledged: bool = False
     last: DepthUpdate | None = None
     """The last record that had a valid row."""
+    is_doubtful: bool = False
+    """Whether a row was rejected since the book was begun."""
 
 
 class DepthFlow:
@@ -218,7 +229,7 @@ class DepthFlow:
         outlet.begin(None if line is None or line.last is None else self._seen(line, line.last))
 
     def _seen(self, line: _Line, update: DepthUpdate) -> Seen:
-        return Seen(self._contract_id, self._grid, line.book, update)
+        return Seen(self._contract_id, self._grid, line.book, update, line.is_doubtful)
 
     # -- lines
 
@@ -281,6 +292,7 @@ class DepthFlow:
             self.strays += 1
             return
         update = self._judge.judge(data, ts_recv, line)
+        entry.is_doubtful = update.refused > 0 or (entry.is_doubtful and not update.is_anew)
         if not update.rows:
             return
         for row in update.rows:

@@ -54,6 +54,13 @@ class DepthUpdate:
     rows: tuple[DepthRow, ...]
     ts_recv: int
     top: BookTop
+    refused: int = 0
+    """Rows that were rejected, but for those before its last RESET."""
+
+    @property
+    def is_anew(self) -> bool:
+        """Whether it begins a book."""
+        return any(row.kind is DepthKind.RESET for row in self.rows)
 
 
 @attrs.frozen(slots=True)
@@ -119,6 +126,7 @@ class DepthJudge:
         """Return what is valid of the second argument of a ``GatewayDepth``; each line has best prices of its own."""
         entries: Sequence[JsonValue] = data if isinstance(data, list) else [data]
         rows: list[DepthRow] = []
+        refused = 0
         for place, entry in enumerate(entries):
             row = None if entry is None else self._row(entry)
             if row is None:
@@ -126,13 +134,15 @@ class DepthJudge:
             elif isinstance(row, Fault):
                 where = f"arguments[1][{place}]" if isinstance(data, list) else "arguments[1]"
                 self._rejections.add(row.reason, row.path(where), ts_recv)
+                refused += 1
             else:
+                refused = 0 if row.kind is DepthKind.RESET else refused
                 rows.append(row)
                 self._follow(row, line)
         self._received += len(entries)
         self._accepted += len(rows)
         self._rejections.judged(len(entries), self.contract_id)
-        return DepthUpdate(tuple(rows), ts_recv, self._top(line, has_changed=bool(rows)))
+        return DepthUpdate(tuple(rows), ts_recv, self._top(line, has_changed=bool(rows)), refused)
 
     def _row(self, entry: JsonValue) -> DepthRow | Fault:
         if not isinstance(entry, dict):

@@ -71,8 +71,8 @@ class DiskHealth:
 
     @property
     def is_well(self) -> bool:
-        """Whether there is room."""
-        return self.free is None or self.free >= DISK_LEAST
+        """Whether it answers, and there is room."""
+        return self.free is not None and self.free >= DISK_LEAST
 
 
 @attrs.frozen(slots=True, kw_only=True)
