@@ -30,8 +30,8 @@ CONTRACT: Final = "CON.F.US.MNQ.Z25"
 FRAMES: Final = ("1s", "5s", "30s", "1m", "5m", "15m", "1h", "1d")
 #: How often the market is looked at, so that a frame has a real one's 1 to 10 records.
 STEP_S: Final = 1.0
-#: Minutes (and seconds) of what the simulator has traded, which it keeps: they fill up while it warms up.
-CANDLES_KEPT: Final = 720
+#: A day of the minutes that the simulator has traded, which is the warming up of two days.
+CANDLES_KEPT: Final = 1440
 #: Bars that ended so long before the end are compared: what was to be read again was read by then.
 MENDED_NS: Final = 300 * 10**9
 
@@ -87,6 +87,7 @@ def config_for(sim: Simulator, wall: Callable[[], int]) -> px.GatewayConfig:
         wall_clock=wall,
         negotiate=True,
         limits=px.Limits(bars_kept=64, revisable_bars=128),
+        history=px.HistoryOptions(bars_kept=256),
         refresh=px.Refresh(share=0.8, jitter=0.0),
     )
 

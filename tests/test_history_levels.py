@@ -62,7 +62,7 @@ def fetcher(
     if root is not None:
         store = BarStore(root, disk)
         STORES.append(store)
-    levels = Levels(store, Ring(), lambda: now, tell)  # type: ignore[arg-type]
+    levels = Levels(store, Ring(20_000), lambda: now, tell)  # type: ignore[arg-type]
     return CachedFetcher(Fetcher(service, live=live), levels, lambda: now)  # type: ignore[arg-type]
 
 
@@ -371,7 +371,7 @@ async def test_two_gateways_write_in_turns_and_lose_nothing_of_each_other(
     service = FakeService(BARS)
     stores = [BarStore(tmp_path), BarStore(tmp_path)]
     sources = [
-        CachedFetcher(Fetcher(service, live=False), Levels(store, Ring(), lambda: LATER), lambda: LATER)
+        CachedFetcher(Fetcher(service, live=False), Levels(store, Ring(20_000), lambda: LATER), lambda: LATER)
         for store in stores
     ]
 

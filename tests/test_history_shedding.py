@@ -20,7 +20,7 @@ from trio_projectx.connection.pacer import Urgency
 from trio_projectx.history.candles import Candle
 from trio_projectx.history.fetch import Progress
 from trio_projectx.history.levels import Levels
-from trio_projectx.history.ring import BARS_KEPT, MOST, Ring
+from trio_projectx.history.ring import Ring
 from trio_projectx.history.shedding import HistoryShed
 from trio_projectx.simulator import open_simulator
 
@@ -58,8 +58,8 @@ def test_a_ring_that_shrinks_keeps_the_youngest_and_knows_from_when_on(
 
 
 def made(*, is_on_disk: bool = False) -> tuple[HistoryShed, Ring, FakeService]:
-    ring, service = Ring(), FakeService(minutes(20))
-    shed = HistoryShed(Levels(None, ring, lambda: 0), service, is_on_disk=is_on_disk)
+    ring, service = Ring(20_000), FakeService(minutes(20))
+    shed = HistoryShed(Levels(None, ring, lambda: 0), service, 20_000, is_on_disk=is_on_disk)
     return shed, ring, service
 
 
@@ -75,10 +75,9 @@ def test_each_level_has_its_size_and_says_what_it_changes() -> None:
     assert gone.startswith("0 bars of history of each contract are kept in memory (5,000 went; ")
     assert waits == "bulk requests for history wait"
     assert shed.at(L) == ()
-    assert shed.at(T) == (f"up to {BARS_KEPT:,} bars of history of each contract are kept in memory again",)
+    assert shed.at(T) == ("up to 20,000 bars of history of each contract are kept in memory again",)
     ring.put(KEY, 0, 6000 * MINUTE, minutes(6000))
     assert len(ring) == 6000
-    assert MOST > BARS_KEPT
 
 
 async def test_bulk_waits_and_what_live_streams_need_does_not(autojump_clock: MockClock) -> None:

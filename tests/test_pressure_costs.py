@@ -16,7 +16,7 @@ from trio_projectx._memory import MemoryReading
 from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.chunk import Chunk
 from trio_projectx.history.candles import Candle
-from trio_projectx.history.ring import MOST
+from trio_projectx.history.ring import TIMES
 from trio_projectx.market import Reason
 from trio_projectx.market.reasons import Rejections
 from trio_projectx.pressure import costs
@@ -97,7 +97,7 @@ def test_sizes_of_rows_and_rejections() -> None:
         return None
 
     assert measured(reject, 1000) <= costs.REJECTION_BYTES
-    assert costs.CANDLES == MOST
+    assert costs.CANDLES_TIMES == TIMES
 
 
 def test_the_sum_grows_with_what_is_asked_for() -> None:

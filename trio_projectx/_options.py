@@ -116,6 +116,9 @@ class HistoryOptions:
     retry_s: float = attrs.field(default=1.0, validator=positive)
     """After a failed attempt to fill a gap the next follows in this time, doubled each time, up to ``retry_cap_s``."""
     retry_cap_s: float = attrs.field(default=60.0, validator=positive)
+    bars_kept: int = attrs.field(default=20_000, validator=at_least_1)
+    """The youngest bars of each contract and unit that are kept in memory, with or without a ``cache``; of all together
+    ten times as many."""
 
 
 @attrs.frozen(slots=True)

@@ -44,8 +44,10 @@ class HistoryDoor:
         self._service = service
         self._wall_clock = wall_clock
         store = None if options.cache is None else BarStore(options.cache)
-        self._levels = Levels(store, Ring(), wall_clock, tell)
-        self.shed = HistoryShed(self._levels, asking(service), is_on_disk=store is not None)
+        self._levels = Levels(store, Ring(options.bars_kept), wall_clock, tell)
+        self.shed = HistoryShed(
+            self._levels, asking(service), options.bars_kept, is_on_disk=store is not None
+        )
         """What is given up when memory is scarce."""
         self.fresh = Fetcher(self.shed.ask, live=options.live)
         """The service itself, without what is kept of it."""

@@ -12,9 +12,8 @@ from trio_projectx.history.intervals import Interval
 
 Key: TypeAlias = tuple[str, str, bool]
 """Contract, unit, and the tier of data."""
-#: Bars of each contract and unit, and of all of them together (some 50 MB).
-BARS_KEPT: Final = 20_000
-MOST: Final = 200_000
+#: How many times as many bars are kept of all contracts and units together as of one.
+TIMES: Final = 10
 
 
 @attrs.define(slots=True)
@@ -27,12 +26,14 @@ class _Held:
 class Ring:
     """The youngest bars of each contract and unit that were asked for: at most ``bars_kept`` of each, ``most`` in all.
 
+    Of all together it is `TIMES` as many where nothing else is said.
+
     What is kept of one is a single span of time, without a hole. Of all together what was used longest ago goes first.
     """
 
-    def __init__(self, bars_kept: int = BARS_KEPT, most: int = MOST) -> None:
+    def __init__(self, bars_kept: int, most: int | None = None) -> None:
         self._bars_kept = bars_kept
-        self._most = most
+        self._most = TIMES * bars_kept if most is None else most
         self._held: dict[Key, _Held] = {}  # in the order of their use
 
     def span(self, key: Key) -> Interval:

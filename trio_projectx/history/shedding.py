@@ -17,7 +17,7 @@ from trio_projectx.connection.answers import BarsQuestion, WireCandle
 from trio_projectx.connection.pacer import Urgency
 from trio_projectx.history.fetch import Ask
 from trio_projectx.history.levels import Levels
-from trio_projectx.history.ring import BARS_KEPT, MOST
+from trio_projectx.history.ring import TIMES
 
 _SHARE: Final = 4
 #: How long a page waits; asking again for it (`repeated`) waits again, two minutes in all.
@@ -27,11 +27,13 @@ _WAIT_S: Final = 60.0
 class HistoryShed:
     """The levels of history under memory pressure, and the gate before bulk requests.
 
+    :param bars_kept: how many of each contract and unit are kept in memory where it is not scarce.
     :param is_on_disk: whether there is a cache folder.
     """
 
-    def __init__(self, levels: Levels, ask: Ask, *, is_on_disk: bool) -> None:
+    def __init__(self, levels: Levels, ask: Ask, bars_kept: int, *, is_on_disk: bool) -> None:
         self._levels = levels
+        self._bars_kept = bars_kept
         self._ask = ask
         self._where = "the cache folder has them" if is_on_disk else "the service is asked for them again"
         self._rank = 0
@@ -47,8 +49,8 @@ class HistoryShed:
         self._is_shut = rank > 1
         if not self._is_shut:
             self._waiting.unpark_all()
-        kept = (BARS_KEPT, BARS_KEPT // _SHARE, 0)[rank]
-        gone = self._levels.limit(kept, (MOST, MOST // _SHARE, 0)[rank])
+        kept = (self._bars_kept, self._bars_kept // _SHARE, 0)[rank]
+        gone = self._levels.limit(kept, TIMES * kept)
         return (
             (f"up to {kept:,} bars of history of each contract are kept in memory again",)
             if not rank

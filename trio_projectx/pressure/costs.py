@@ -20,9 +20,9 @@ ROW_BYTES: Final = 142
 CHUNK_ROWS: Final = 8192
 #: A closed bar that late trades may revise.
 REVISABLE_BYTES: Final = 720
-#: A bar in the history ring; so many are kept of all contracts together.
+#: A bar in the history ring; of all contracts together so many times as many are kept as of one.
 CANDLE_BYTES: Final = 270
-CANDLES: Final = 200_000
+CANDLES_TIMES: Final = 10
 REJECTION_BYTES: Final = 300
 #: What one read joins at most, and what the shortest record of a trade takes of it.
 READ_BYTES: Final = 256 << 10
@@ -79,7 +79,8 @@ def worst_costs(
         streams=contracts * limits.stream_items * (bar_streams * BAR_BYTES + others * QUOTE_BYTES),
         tables=contracts * bar_streams * timeframes * per_timeframe,
         rejected=contracts * 3 * limits.rejections_kept * REJECTION_BYTES,
-        history=CANDLES * CANDLE_BYTES + REST_AT_ONCE * REST_TIMES * limits.rest_body_bytes,
+        history=CANDLES_TIMES * config.history.bars_kept * CANDLE_BYTES
+        + REST_AT_ONCE * REST_TIMES * limits.rest_body_bytes,
     )
 
 

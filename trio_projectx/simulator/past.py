@@ -82,7 +82,6 @@ class Past:
     ) -> None:
         self.rates = rates
         self._kept = kept
-        self._cached = min(_CACHED, kept or _CACHED)
         self.record: Record | None = None
         self.made = 0
         """Minutes made again so far: what a request costs."""
@@ -140,7 +139,7 @@ class Past:
             return self._hours[hour]
         if self._is_coarse(hour):
             whole: Candle | None = self._coarse.candle(hour * HOUR, HOUR)
-            _keep(self._hours, hour, whole, self._cached)
+            _keep(self._hours, hour, whole)
             return whole
         whole = None
         for minute in range(hour * HOUR, hour * HOUR + HOUR):
@@ -148,7 +147,7 @@ class Past:
             if candle is not None:
                 whole = candle if whole is None else whole.merged(candle)
         if self._listing is not None and (hour + 1) * HOUR * MINUTE_NS <= now_ns:
-            _keep(self._hours, hour, whole, self._cached)
+            _keep(self._hours, hour, whole)
         return whole
 
     def minute(self, minute: int, now_ns: int) -> Candle | None:
@@ -166,7 +165,7 @@ class Past:
             return self._coarse.candle(minute)
         candle = fold(self._trades(minute, now_ns), MINUTE_NS).get(minute)
         if (minute + 1) * MINUTE_NS <= now_ns:
-            _keep(self._minutes, minute, candle, self._cached)
+            _keep(self._minutes, minute, candle)
         return candle
 
     def seconds(self, minute: int, now_ns: int) -> dict[int, Candle]:
@@ -223,7 +222,7 @@ class Past:
         return rows
 
 
-def _keep(cache: dict[int, Candle | None], key: int, candle: Candle | None, most: int) -> None:
-    if len(cache) >= most:
+def _keep(cache: dict[int, Candle | None], key: int, candle: Candle | None) -> None:
+    if len(cache) >= _CACHED:
         del cache[next(iter(cache))]
     cache[key] = candle
