@@ -38,6 +38,26 @@ async def test_a_product_a_ticker_and_an_id_are_the_same_history(autojump_clock:
                     await door.history(bad, "5m", count=1)
 
 
+@pytest.mark.parametrize("kept", [20, 20_000])
+async def test_memory_keeps_as_many_bars_as_it_may(autojump_clock: object, kept: int) -> None:
+    async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
+        config = attrs.evolve(
+            px.GatewayConfig.simulated(sim.url),
+            connect=sim.connect,
+            wall_clock=virtual_wall,
+            history=px.HistoryOptions(bars_kept=kept),
+        )
+        async with open_parts(config) as parts:
+            span = {"start": START_NS - 8000 * 10**9, "end": START_NS - 2000 * 10**9}
+            table = await parts.history.history("MNQ", "2m", **span)
+            assert table.num_rows == 50
+            said = parts.history.shed.at(px.MemoryLevel.SEVERE)[0]
+            gone = int(said.partition("(")[2].partition(" went")[0])
+            assert (
+                gone == kept if kept < 40 else 40 <= gone <= 50
+            )  # all of them, but for what may still change
+
+
 async def test_a_token_that_has_expired_meanwhile_is_renewed(autojump_clock: object) -> None:
     async with open_simulator(port=None, wall_clock=virtual_wall) as sim:
         config = attrs.evolve(
