@@ -13,9 +13,18 @@ from trio.testing import MockClock
 
 import trio_projectx as px
 from trio_projectx.simulator import Fault
+from trio_projectx.simulator.user_events import UserAction, UserKind
 
 MNQ = "CON.F.US.MNQ.U26"
 T0 = 1_787_172_660_000_000_000
+_ORDER = {
+    "contractId": MNQ,
+    "creationTimestamp": "2026-08-19T18:29:25.3938333+00:00",
+    "status": 1,
+    "type": 1,
+    "side": 0,
+    "size": 1,
+}
 
 
 async def test_each_kind_of_handler_gets_what_a_stream_gets(autojump_clock: MockClock) -> None:
@@ -53,6 +62,50 @@ async def test_each_kind_of_handler_gets_what_a_stream_gets(autojump_clock: Mock
     assert [each.kind for each in counts] == ["bar", "trade", "quote", "event", "trade", "depth", "book"]
     assert all(each.balanced and each.state == "running" for each in counts)
     assert sum(each.failed + each.skipped.total for each in counts) == 0
+
+
+async def test_a_handler_of_user_events_gets_what_happens_to_an_account_and_the_gaps(
+    autojump_clock: MockClock,
+) -> None:
+    got: list[px.UserItem] = []
+    batches: list[tuple[px.UserItem, ...]] = []
+    async with running() as (sim, gateway):
+        (account, _) = [each.id for each in await gateway.rest.accounts()]
+        gateway.on_user_event(got.append, account_id=account)
+        registration = gateway.on_user_event(batches.append, batch=True)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(gateway.run_handlers)
+            async with gateway.open_user_events(account_id=account) as stream:
+                for number in range(1, 8):
+                    sim.publish(
+                        UserKind.ORDERS,
+                        account,
+                        UserAction.UPDATE,
+                        {**_ORDER, "id": number, "accountId": account},
+                    )
+                    await trio.sleep(1)
+                    if number == 4:
+                        sim.inject(Fault("tcp_reset", hub="user"))
+                        await trio.sleep(5)
+                count = stream.statistics().queued
+                assert [stream.receive_nowait() for _ in range(count)] == got
+            assert registration.statistics().kind == "user_event"
+            assert all(each.balanced for each in gateway.handlers())
+            nursery.cancel_scope.cancel()
+        with pytest.raises(TypeError, match=r"on_user_event\(\) got an unexpected keyword argument 'levels'"):
+            gateway.on_user_event(got.append, levels=3)  # type: ignore[call-overload]
+    assert [item.order_id for item in got if isinstance(item, px.OrderUpdate)] == list(range(1, 8))
+    assert sum(isinstance(item, px.Gap) for item in got) == 1
+    assert [item for batch in batches for item in batch] == got
+
+
+async def test_a_handler_of_no_account_of_ours_is_refused_when_handlers_run(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as (_, gateway):
+        gateway.on_user_event(print, account_id=1)
+        with pytest.raises(px.ConfigError, match="account"):
+            await gateway.run_handlers()
 
 
 async def test_bars_begin_with_history_and_gaps_are_given(autojump_clock: MockClock) -> None:

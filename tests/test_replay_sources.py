@@ -373,6 +373,7 @@ async def test_a_replay_has_every_method_of_a_gateway_or_refuses_it(tmp_path: Pa
     other = {"wait_connected", "statistics"}
     refused: dict[str, Callable[[px.Replay], object]] = {
         "open_user_events": lambda replay: replay.open_user_events(),
+        "on_user_event": lambda replay: replay.on_user_event(print),
         "open_recorder": lambda replay: replay.open_recorder(tmp_path),
         "history": lambda replay: replay.history("MNQ", "1m", count=1),
         "refresh_token": lambda replay: replay.refresh_token(),

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-HandlerKind: TypeAlias = Literal["bar", "trade", "quote", "depth", "book", "event"]
+HandlerKind: TypeAlias = Literal["bar", "trade", "quote", "depth", "book", "event", "user_event"]
 """What a handler handles."""
 
 SkipReason: TypeAlias = Literal["rate", "breaker", "overflow"]

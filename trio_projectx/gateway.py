@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import overload
+from typing import Literal, Unpack, overload
 
 import pyarrow as pa
 
@@ -18,7 +18,11 @@ from trio_projectx.composition import Parts
 from trio_projectx.connection.health import Health
 from trio_projectx.connection.lists import Rest
 from trio_projectx.flow.stream import Stream
+from trio_projectx.flow.user_outlet import item_stamp
 from trio_projectx.gateway_statistics import GatewayStatistics, health_of, statistics_of
+from trio_projectx.handlers.arguments import HandlerArguments, wish_for
+from trio_projectx.handlers.options import Handler
+from trio_projectx.handlers.registration import Registration
 from trio_projectx.history.coverage import CoverageReport
 from trio_projectx.history.fetch import Tell
 from trio_projectx.history.history import Instant
@@ -65,6 +69,51 @@ class Gateway(Callbacks):
         :raises ConfigError: if the account is none of yours.
         """
         return self._streams.user_events(account_id, overflow, capacity)
+
+    @overload
+    def on_user_event(
+        self,
+        handler: Handler[UserItem],
+        *,
+        account_id: int | None = None,
+        batch: Literal[False] = False,
+        fallback: Handler[UserItem] | None = None,
+        **how: Unpack[HandlerArguments],
+    ) -> Registration: ...
+
+    @overload
+    def on_user_event(
+        self,
+        handler: Handler[tuple[UserItem, ...]],
+        *,
+        account_id: int | None = None,
+        batch: Literal[True],
+        fallback: Handler[tuple[UserItem, ...]] | None = None,
+        **how: Unpack[HandlerArguments],
+    ) -> Registration: ...
+
+    def on_user_event(
+        self,
+        handler: Callable[..., object],
+        *,
+        account_id: int | None = None,
+        batch: bool = False,
+        fallback: Callable[..., object] | None = None,
+        **how: Unpack[HandlerArguments],
+    ) -> Registration:
+        """Call ``handler`` with what `open_user_events` gives for ``account_id``, its `Gap` included; as `on_bar`.
+
+        What it is not given, because it was too slow or its breaker was open, is told by `HandlerSkipped` and
+        ``on_skipped``; look at what REST says of orders and positions then.
+        """
+        overflow, capacity = self._overflow(how), how.get("capacity")
+
+        def source() -> AbstractAsyncContextManager[Stream[object]]:
+            return self._streams.user_events(account_id, overflow, capacity)
+
+        return self._handlers.add(
+            wish_for("user_event", source, item_stamp, handler, fallback, how, batch=batch)
+        )
 
     async def history(
         self,

@@ -202,6 +202,13 @@ class Replay(Gateway):
         """
         _refuse("user events: accounts are not played again")
 
+    def on_user_event(self, *_: object, **__: object) -> NoReturn:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Refuse: accounts are not replayed.
+
+        :raises ConfigError: always.
+        """
+        _refuse("user events: accounts are not played again")
+
     # -- the task
 
     async def run(self) -> None:
