@@ -76,7 +76,7 @@ class Template:
 def template(name: str) -> Template:
     """Return the template ``24x7`` (over the end of summer time, and a holiday), or ``cme`` (over Thanksgiving)."""
     if name == "cme":
-        return Template(name, "2025-11-26T20:00:00Z", px.Anchor.session(px.Sessions.cme("EQ")), closes=True)
+        return Template(name, "2025-11-26T12:00:00Z", px.Anchor.session(px.Sessions.cme("EQ")), closes=True)
     always = px.Sessions.weekly(
         "America/Chicago", "Mon-Sun 00:00 > 24:00", exceptions={"2025-11-03": ""}, name="24x7"
     )
