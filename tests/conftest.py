@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from ledger_watch import LedgerWatch, watched_ledgers
 
 settings.register_profile(
     "house",
     deadline=None,  # no test asserts a wall time
     print_blob=True,
+    # Without `explain`, which runs a failing example again and again under a tracer: a test that has found something
+    # was ended for its minute, and what it had found was not told.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("house")

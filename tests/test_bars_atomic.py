@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 from collections.abc import Callable
 from itertools import pairwise
 
+import attrs
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -17,13 +19,16 @@ from trio_projectx.bars import Anchor, BarCounts, BarSet, Sessions
 from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.columns import BarColumns, Row
 from trio_projectx.bars.edges import Slot
+from trio_projectx.bars.gate import Gate
 from trio_projectx.bars.kinds import KindBuilder
-from trio_projectx.bars.policies import Late
+from trio_projectx.bars.policies import Fill, Late
 from trio_projectx.bars.rungs import TimeRung
+from trio_projectx.bars.session_edges import Outside
 from trio_projectx.bars.templates import Around
 from trio_projectx.market.batch import TradeBatch
 
 FRAMES = ["1s", "5s", "15s", "1m", "7s", "tick:5"]
+UTC = Anchor.utc()
 ROOTS = ["3s", "7s", "21s", "5s", "tick:5"]  # of 3s, 5s and 7s none is made of another
 log = pytest.mark.usefixtures("quiet_log")
 
@@ -125,6 +130,139 @@ def test_who_fails_costs_the_others_nothing_and_gives_no_wrong_bar_for_a_whole_o
     counts = bars.counts(bad)
     assert missing + right.counts(bad).late - counts.late == counts.failed + counts.forming
     bars.table(bad).validate(full=True)
+
+
+# A whole bar of which a late trade could not be taken is whole no more
+
+
+def revising(*frames: str, anchor: Anchor = UTC, outside: Outside = "own", fill: Fill = None) -> BarSet:
+    return BarSet(
+        "C", frames, anchor=anchor, grid=GRID, lateness_ns=0, late="revise", outside=outside, fill=fill
+    )
+
+
+def told_of(bars: BarSet) -> list[tuple[str, int, bool, bool]]:
+    return [(e.bar.timeframe, e.bar.start // S, e.bar.partial, e.is_new) for e in bars.take_revised()]
+
+
+@log
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_late_trade_that_could_not_be_taken_takes_its_bar_for_partial(is_open: bool) -> None:
+    bars = revising("1s", "2s")
+    fault = Fault(bars, "1s")
+    bars.update(batch([Tick(0), Tick(S), Tick(2 * S), Tick(3 * S), Tick(4 * S)]))
+    assert not any(bars.table("1s")["partial"].to_pylist())
+    fault.is_on = True
+    if is_open:  # a breaker that is open does not even try
+        for _ in range(3):
+            bars.update(batch([Tick(4 * S)]))
+        assert bars.take_told()[-1].state == "open"  # type: ignore[union-attr]
+    bars.update(batch([Tick(S + 1), Tick(3 * S + 1), Tick(3 * S + 2)]))
+    assert [each for each in told_of(bars) if each[0] == "1s"] == [
+        ("1s", 1, True, False),
+        ("1s", 3, True, False),
+    ]
+    assert bars.table("1s")["partial"].to_pylist() == [False, True, False, True]
+    assert bars.table("2s")["trades"].to_pylist() == [3, 4]
+    fault.is_on = False
+    if not is_open:
+        bars.update(batch([Tick(S + 2)]))
+        assert told_of(bars) == [("1s", 1, True, False), ("2s", 0, False, False)]
+        assert bars.table("1s")["trades"].to_pylist() == [1, 2, 1, 1]
+
+
+@log
+def test_where_late_trades_are_only_counted_a_bar_stays_whole() -> None:
+    bars = make(["1s"])
+    fault = Fault(bars, "1s")
+    bars.update(batch([Tick(0), Tick(S)]))
+    fault.is_on = True
+    bars.update(batch([Tick(1)]))
+    assert bars.counts("1s").failed == 1
+    assert bars.take_revised() == []
+    assert bars.table("1s")["partial"].to_pylist() == [False]
+
+
+CME = Sessions.cme("EQ")
+OPENS = int(datetime.datetime(2025, 11, 12, 23, tzinfo=datetime.UTC).timestamp()) * S
+
+
+@log
+def test_a_late_trade_of_closed_hours_belongs_to_the_bar_that_it_would_have_been_attached_to() -> None:
+    bars = revising("1m", anchor=Anchor.session(CME), outside="attach")
+    fault = Fault(bars, "1m")
+    bars.update(batch([Tick(OPENS), Tick(OPENS + 60 * S)]))
+    fault.is_on = True
+    bars.update(batch([Tick(OPENS - 600 * S)]))
+    assert told_of(bars) == [("1m", OPENS // S, True, False)]
+
+
+@log
+def test_synthetic_bars_in_its_place_and_behind_it_are_partial_too() -> None:
+    bars = revising("1m", anchor=Anchor.session(CME), fill="previous")
+    fault = Fault(bars, "1m")
+    bars.update(batch([Tick(OPENS), Tick(OPENS + 240 * S), Tick(OPENS + 420 * S), Tick(OPENS + 480 * S)]))
+    at = [OPENS // S + 60 * n for n in range(9)]
+    assert bars.table("1m")["synthetic"].to_pylist() == [False, True, True, True, False, True, True, False]
+    fault.is_on = True
+    bars.update(batch([Tick(OPENS + 125 * S)]))  # in the place of the second of three
+    assert told_of(bars) == [("1m", at[n], True, False) for n in (2, 3)]
+    bars.update(batch([Tick(OPENS + 245 * S)]))  # whose close is that of two
+    assert told_of(bars) == [("1m", at[n], True, False) for n in (4, 5, 6)]
+    bars.update(batch([Tick(OPENS + 125 * S)]))
+    assert told_of(bars) == []
+    assert bars.table("1m")["partial"].to_pylist() == [False, False, True, True, True, True, True, False]
+
+
+@log
+def test_trades_that_reach_no_builder_take_bars_for_partial(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = revising("1m", "5m", anchor=Anchor.session(CME))
+    bars.update(batch([Tick(OPENS), Tick(OPENS + 60 * S), Tick(OPENS + 300 * S)]))
+
+    def fails(*_: object) -> TradeBatch:
+        raise ArithmeticError("no such session")
+
+    monkeypatch.setattr(Gate, "admit", fails)
+    bars.update(batch([Tick(OPENS + 1)]))
+    assert told_of(bars) == [("1m", OPENS // S, True, False), ("5m", OPENS // S, True, False)]
+
+
+@log
+def test_where_sessions_themselves_fail_the_bar_of_the_stamp_is_partial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bars = revising("1s")
+    fault = Fault(bars, "1s")
+    rung = bars._rung("1s")
+    bars.update(batch([Tick(0), Tick(S)]))
+    fault.is_on = True
+
+    class Broken:
+        def locate(self, _: int) -> Slot:
+            raise ArithmeticError("no such bar")
+
+    assert isinstance(rung, TimeRung)
+    broken = attrs.evolve(rung, edges=Broken())  # type: ignore[arg-type]
+    assert [row.bar.partial for row in broken.spoil([1], bars._freezer, bars._journal)] == [True]
+
+
+def test_a_bar_that_cannot_even_be_marked_costs_nobody_anything(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = revising("1s", "5s")
+    fault = Fault(bars, "1s")
+    bars.update(batch([Tick(0), Tick(S)]))
+    fault.is_on = True
+
+    def fails(*_: object) -> None:
+        raise ArithmeticError("not even that")
+
+    monkeypatch.setattr(BarColumns, "revise", fails)
+    bars.update(batch([Tick(1)]))
+    assert "C: bars that are not whole could not be marked" in caplog.text
+    assert bars.take_revised() == []
+    assert [told.trades for told in bars.take_told()] == [1]
+    assert bars.forming("5s").trades == 3  # type: ignore[union-attr]
 
 
 @log

@@ -194,7 +194,7 @@ class BarSet:
             except Exception as exc:  # noqa: BLE001  sessions may be anybody's; the batch is not lost without being told
                 self._journal.undo()
                 if is_last:
-                    self._ladder.fail(batch, exc, batch.ts_recv)
+                    self._revised += self._ladder.fail(batch, exc, batch.ts_recv)
         return TradeBatch(batch.contract_id, [], [], [], [], batch.ts_recv)
 
     def _watch_zone(self, ts: int) -> None:

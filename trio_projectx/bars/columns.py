@@ -85,6 +85,14 @@ class BarColumns:
             found += [chunk.row(at, contract_id, frame) for at in places if chunk.start_at(at) >= low]
         return found
 
+    def row_at(self, ts_ns: int, contract_id: str, frame: Timeframe) -> Row | None:
+        """Return the bar that ``ts_ns`` lies in, as it was written; None if there is none."""
+        for chunk in self._chunks[self._chunk_of(ts_ns + 1) :]:
+            at = chunk.place(ts_ns + 1)
+            if at < chunk.length:
+                return chunk.row(at, contract_id, frame) if chunk.start_at(at) <= ts_ns else None
+        return None
+
     def synthetic_after(self, end: int, most: int) -> list[Synthetic]:
         """Return the bars that end after ``end``, up to the first that is not synthetic, ``most`` of them."""
         found: list[Synthetic] = []

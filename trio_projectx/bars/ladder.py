@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from trio_projectx._events import Bar, BuilderFailed, BuilderRecovered
+from trio_projectx._events import Bar, BarRevised, BuilderFailed, BuilderRecovered
 from trio_projectx._logs import fields
 from trio_projectx.bars.builder import AFTER_ALL
 from trio_projectx.bars.freeze import Freezer
@@ -93,16 +93,40 @@ class Ladder:
             found.bars.sort(key=_place)
         return found
 
-    def fail(self, batch: TradeBatch, exc: Exception, at: int) -> None:
-        """Count a batch as failed for all: it did not reach the builders, so that their breakers stay as they are."""
+    def fail(self, batch: TradeBatch, exc: Exception, at: int) -> list[BarRevised]:
+        """Count a batch as failed for all: it did not reach the builders, so that their breakers stay as they are.
+
+        Returned are bars that are partial now.
+        """
+        revised: list[BarRevised] = []
         for rung in self._all:
             self.told.append(rung.standing.fail(batch, exc, None, at))
+            revised += self._spoiled(rung, batch)
         _log.error(
             "trades could not be given to any builder: %s",
             self.told[-1],
             exc_info=exc,
             extra=fields("builders_failed", contract=self._freezer.contract_id),
         )
+        return revised
+
+    def _spoiled(self, rung: Rung, batch: TradeBatch) -> list[BarRevised]:
+        """Return the bars that are partial now, because trades that came late for them could not be taken."""
+        mark = self._journal.mark()
+        try:
+            return rung.spoil(sorted(set(batch.ts_event)), self._freezer, self._journal)
+        except MemoryError:
+            self._journal.undo()
+            raise
+        except Exception as exc:  # noqa: BLE001  as in run; its failure is told, and with it the span that has a hole
+            self._journal.undo(mark)
+            _log.error(
+                "%s: bars that are not whole could not be marked: trades of them have failed",
+                self._freezer.contract_id,
+                exc_info=exc,
+                extra=fields("bars_not_marked", contract=self._freezer.contract_id),
+            )
+            return []
 
     def _again(self, step: Step, at: int, failure: Exception) -> Yield | None:
         """Do a step once more that was taken back; if it fails too, each builder does it for itself."""
@@ -166,9 +190,10 @@ class Ladder:
     def _alone(self, rung: Rung, step: Step, at: int, tries: int) -> Yield:
         standing, batch, now = rung.standing, step.batch, max(step.youngest, step.high_ts)
         if not (standing.breaker.state == "closed" if batch is None else standing.breaker.allows(now)):
-            if batch is not None:
-                standing.miss(batch)
-            return Yield([], [])
+            if batch is None:
+                return Yield([], [])
+            standing.miss(batch)
+            return Yield([], self._spoiled(rung, batch))
         mark, failure = self._journal.mark(), None
         for _ in range(tries):
             try:
@@ -192,7 +217,7 @@ class Ladder:
             exc_info=failure,
             extra=fields("builder_failed", contract=self._freezer.contract_id),
         )
-        return Yield([], [])
+        return Yield([], [] if batch is None else self._spoiled(rung, batch))
 
     def _part(self, now_ns: int, at: int) -> None:
         self._is_parted = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -110,6 +111,19 @@ class Past:
         if slot.end <= self._given:
             self._revised[slot.start] = bar
         return True
+
+    def spoil(self, stamps: Sequence[int]) -> None:
+        """Trades of these stamps, sorted, cannot be had: whole bars that they belong to are not whole, and are revised.
+
+        A bar that was not given out yet is left to whoever gives it out.
+        """
+        self.touch()
+        for bar in self._bars.values():
+            at = bisect_left(stamps, bar.start)
+            if bar.is_partial is False and at < len(stamps) and stamps[at] < bar.end:
+                self._changed.append((bar, state_of(bar)))
+                bar.is_partial = True
+                self._revised[bar.start] = bar
 
     def finish(self, starts: Sequence[int]) -> None:
         """No trade changes the bars of these starts any more: their numbers are not ours."""

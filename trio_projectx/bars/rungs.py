@@ -60,6 +60,10 @@ class Rung(Protocol):
         """Do all of one step, by itself."""
         ...
 
+    def spoil(self, stamps: Sequence[int], freezer: Freezer, journal: Journal) -> list[BarRevised]:
+        """Trades of these stamps, sorted, could not be taken: have no bar that was given out be taken for whole."""
+        ...
+
     @property
     def next_end(self) -> int:
         """The watermark at which the next bar closes."""
@@ -145,6 +149,49 @@ class TimeRung:
                 revised += self._carry_on(bar, freezer)
         return revised
 
+    def spoil(self, stamps: Sequence[int], freezer: Freezer, journal: Journal) -> list[BarRevised]:
+        """Mark the bars that late trades would have changed as partial; where they change none, nothing is missing."""
+        past = self.builder.past
+        if past is None:
+            return []
+        stamps = sorted({self._place_of(ts) for ts in stamps})
+        past.spoil(stamps)
+        changed = past.take_revised()
+        journal.note(self.columns)
+        revised = self._revise(changed, freezer, journal) if changed else []
+        rows = self._spoiled_synthetic(stamps, [bar.end for bar in changed], freezer.contract_id)
+        if rows:
+            self.columns.revise(rows)
+        return [*revised, *(BarRevised(row.bar, 0) for row in rows)]
+
+    def _place_of(self, ts: int) -> int:
+        """Return an instant within the bar of a trade's stamp: one of closed hours may belong to a later bar."""
+        try:
+            return self.edges.locate(ts).start
+        except Exception:  # noqa: BLE001  sessions may be anybody's, and may be what has failed; all others have it in itself
+            return ts
+
+    def _spoiled_synthetic(self, stamps: Sequence[int], ends: list[int], contract_id: str) -> list[Row]:
+        """Return the synthetic bars at the stamps, and those whose close comes from there or from bars of ``ends``."""
+        if self.filler is None:
+            return []
+        found: dict[int, Row] = {}
+        for ts in stamps:
+            row = self.columns.row_at(ts, contract_id, self.timeframe)
+            if row is not None and row.bar.synthetic:
+                found[row.bar.end] = row
+        for end in (*found, *ends):
+            for each in self.columns.synthetic_after(end, REVISABLE):
+                row = self.columns.row_at(each.start, contract_id, self.timeframe)
+                if row is not None:
+                    found[each.end] = row
+        rows = (
+            Row(attrs.evolve(row.bar, partial=True), row.ticks)
+            for row in found.values()
+            if not row.bar.partial
+        )
+        return sorted(rows, key=lambda row: row.bar.end)
+
     def mend(
         self, rows: Sequence[Row], last: OpenBar | None, freezer: Freezer, journal: Journal
     ) -> list[BarRevised]:
@@ -203,6 +250,10 @@ class KindRung:
     def take(self, step: Step, lateness: int, freezer: Freezer, journal: Journal) -> Yield:
         """Do all of one step; there is no lateness here."""
         return self.collect(step.batch, step.watermark, freezer, journal)
+
+    def spoil(self, stamps: Sequence[int], freezer: Freezer, journal: Journal) -> list[BarRevised]:
+        """No bar that was given out would have had them."""
+        return []
 
     def collect(self, batch: TradeBatch | None, watermark: int, freezer: Freezer, journal: Journal) -> Yield:
         """Take a batch, and give out and write what it completed."""
