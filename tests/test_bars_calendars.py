@@ -103,5 +103,8 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 def test_it_costs_nothing_until_it_is_asked() -> None:
-    code = "import sys, trio_projectx; sys.exit('pandas' in sys.modules)"
+    code = (
+        "import sys, trio_projectx as px; early = {'pandas', 'trio_projectx.simulator'} & set(sys.modules);"
+        "assert px.simulator.open_simulator; sys.exit(len(early))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603

@@ -7,10 +7,13 @@ errors come last.
 
 from __future__ import annotations
 
+import importlib as _importlib
+from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from trio_projectx import bars as bars
 from trio_projectx import market as market
 from trio_projectx import signalr as signalr
-from trio_projectx import simulator as simulator
 from trio_projectx._config import (
     Credentials as Credentials,
 )
@@ -294,3 +297,13 @@ from trio_projectx.opening import (
 from trio_projectx.record_callbacks import RecordCallbacks as RecordCallbacks
 from trio_projectx.replay import Replay as Replay
 from trio_projectx.replay import open_replay as open_replay
+
+if _TYPE_CHECKING:
+    from trio_projectx import simulator as simulator
+
+
+def __getattr__(name: str) -> _ModuleType:
+    """Load the simulator when somebody asks for it: a quarter of the package's import, and programs go without."""
+    if name == "simulator":
+        return _importlib.import_module("trio_projectx.simulator")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -170,8 +170,9 @@ class BuilderFailed:
 
     None of them is in its bars; the other timeframes have them. Its bars are ``partial`` from those that were open
     then to those that began before the next trade it takes, and where late trades are put into their bars
-    (``late="revise"``) so are those that were given out and would have had them, told by `BarRevised`. ``state`` is that of its breaker: "open" asks it
-    nothing for a while. ``first_ts`` and ``last_ts`` are the `ts_event` of the first and last of ``trades`` trades
+    (``late="revise"``) so are those that were given out and would have had them, told by `BarRevised`. ``state`` is
+    that of its breaker: "open" asks it nothing for a while. ``first_ts`` and ``last_ts`` are the `ts_event` of the
+    first and last of ``trades`` trades
     that no event before has told (0 trades, and both 0, where it was a bar that could not be closed).
     """
 
