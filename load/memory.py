@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +42,19 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others give back by themselves
     if trim is not None:
         trim(0)
+
+
+@contextmanager
+def frozen() -> Generator[None]:
+    """Have what there is looked at by no collection in the block; what was frozen before it stays so behind it."""
+    before = gc.get_freeze_count()
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not before:
+            gc.unfreeze()
 
 
 def memory_kib() -> int:

@@ -6,7 +6,6 @@ refreshes, gap fill, bars of eight timeframes, and four readers with four polici
 
 from __future__ import annotations
 
-import gc
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -18,6 +17,7 @@ import attrs
 import trio
 import trio.testing
 from ground import seed_scheduler
+from memory import frozen
 from spool import Spool, compare
 from stack import Course, Template, Watched, figures, readers, run, template, verdict
 from world import Here
@@ -54,18 +54,14 @@ class Soaked:
 def soak(name: str, hours: float, seed: int, tell: Callable[[str], None] | None = None) -> Soaked:
     """Let ``hours`` of the market of a template go by; ``tell`` is told a line at each look."""
     began, cpu = time.monotonic(), time.process_time()
-    gc.collect()
-    gc.freeze()  # what was imported is looked at once, and not at each look
-    try:
-        with tempfile.TemporaryDirectory() as folder:
+    # What was imported is looked at once, and not at each look.
+    with frozen(), tempfile.TemporaryDirectory() as folder:
 
-            async def body() -> Soaked:
-                seed_scheduler(seed)
-                return await _soak(template(name), hours, seed, Path(folder), tell or (lambda _: None))
+        async def body() -> Soaked:
+            seed_scheduler(seed)
+            return await _soak(template(name), hours, seed, Path(folder), tell or (lambda _: None))
 
-            found = trio.run(body, clock=trio.testing.MockClock(autojump_threshold=0))
-    finally:
-        gc.unfreeze()
+        found = trio.run(body, clock=trio.testing.MockClock(autojump_threshold=0))
     return attrs.evolve(
         found,
         real_s_per_hour=round((time.monotonic() - began) / hours, 2),

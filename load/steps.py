@@ -24,6 +24,7 @@ import httpcore2
 import trio
 from ground import CONTRACT, Door, config_for, first_of, open_ground, run_virtually, seed_scheduler
 from judge import Received, judge, judge_bars
+from memory import frozen
 
 import trio_projectx as px
 from trio_projectx.flow.background import open_background_tasks
@@ -353,14 +354,10 @@ def sweep(
 ) -> Iterator[Life]:
     """Run a life for each ``every``-th step, until a life ends before its blow."""
     at = first
-    gc.collect()
-    gc.freeze()  # what was there before is not looked at after each life
-    try:
+    with frozen():  # what was there before is not looked at after each life
         while True:
             life = run_life(blow, at, seed, is_whole=is_whole)
             if not life.struck:
                 return
             yield life
             at += every
-    finally:
-        gc.unfreeze()

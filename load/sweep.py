@@ -30,6 +30,7 @@ import trio
 import whole_life
 from forks import fork_here, open_fds, threads
 from ground import first_of, open_ground, run_virtually, seed_scheduler
+from memory import frozen
 from steps import _interruptible, _listening, _tasks_but, is_entered
 
 from trio_projectx.simulator import Simulator
@@ -302,8 +303,6 @@ def sweep(seed: int, points: int, told: Callable[[Outcome], None]) -> None:
     """Strike the life of a seed at every step with every blow, or, if that is more than ``points``, at so many."""
     prepare(seed)
     steps = steps_of(seed)
-    gc.collect()
-    gc.freeze()
     every = max(1.0, steps * len(KINDS) / points)
     # Blows and steps are walked through together, so that a thin sample has all blows, at different steps.
     chosen = {int(n * every) for n in range(int(steps * len(KINDS) / every))}
@@ -312,8 +311,8 @@ def sweep(seed: int, points: int, told: Callable[[Outcome], None]) -> None:
         first = (step - 1) * len(KINDS)
         return tuple(kind for n, kind in enumerate(KINDS) if first + n in chosen)
 
-    run(Course(seed, plan, told))
-    gc.unfreeze()
+    with frozen():
+        run(Course(seed, plan, told))
 
 
 def strike_once(seed: int, step: int, kind: Kind) -> Outcome:

@@ -6,6 +6,7 @@ hang is either an endless loop or a wait for a thread, and neither moves the vir
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("house")
+
+
+def pytest_collection_finish() -> None:
+    """Have no garbage collection look at eight thousand tests again: that was a sixth of their time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
