@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_projectx import _redact
 from trio_projectx._redact import escape, hide, install_redaction, redact
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
@@ -68,3 +69,27 @@ def test_a_secret_that_was_cut_is_hidden_too(kept: int, before: str) -> None:
 def test_what_only_resembles_a_secret_stays() -> None:
     secret = "".join(chr(ord("A") + n % 26) for n in range(60))
     assert hide(f"code {secret[:11]}x", [secret, "abc"]) == f"code {secret[:11]}x"
+
+
+PIECES = [
+    "BeArEr ",
+    "bearer\n",
+    "=",
+    "id=",
+    "API_KEY=",
+    '"token": "',
+    '"ToKen":"',
+    "eyJabcd.efgh.",
+    "eyJ",
+    "abcdef",
+    "x.y",
+]
+PIECES += ["K", "ſ", "İ", '"', " ", "&", "connectionToKen=", "baſe", "BEARER \u2003q"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))
+def test_what_is_looked_for_first_hides_no_form(text: str) -> None:
+    wanted = text
+    for _, form in _redact._FORMS:
+        wanted = form.sub(r"\1[redacted]", wanted)
+    assert redact(text) == wanted

@@ -35,18 +35,22 @@ _OWN: Final = frozenset(
 _RAW: Final = ("args", "exc_info")
 #: Characters by which a part of a secret is known; a secret of less than twice as many is looked for as a whole.
 _HEAD: Final = 12
+#: What is hidden behind which name, and what every such text has in it (in lower case): looking for that first takes a
+#: tenth of the time, and every log record is looked at.
 _FORMS: Final = (
-    re.compile(r"(?i)((?:access_token|connectionToken|apiKey|api_key|id)=)[^&\s\"'#]+"),
-    re.compile(r"(?i)(bearer\s+)[^\s\"',)\]}]+"),
-    re.compile(r"(?i)(\"(?:token|newToken|apiKey|accessToken|connectionToken)\"\s*:\s*\")[^\"]*"),
-    re.compile(r"()eyJ[\w-]{4,}\.[\w-]{4,}\.[\w-]*"),
+    ("=", re.compile(r"(?i)((?:access_token|connectionToken|apiKey|api_key|id)=)[^&\s\"'#]+")),
+    ("bearer", re.compile(r"(?i)(bearer\s+)[^\s\"',)\]}]+")),
+    ('"', re.compile(r"(?i)(\"(?:token|newToken|apiKey|accessToken|connectionToken)\"\s*:\s*\")[^\"]*")),
+    ("eyj", re.compile(r"()eyJ[\w-]{4,}\.[\w-]{4,}\.[\w-]*")),
 )
 
 
 def redact(text: str) -> str:
     """Return ``text`` with everything that has the form of a token, an API key or a bearer header replaced."""
-    for form in _FORMS:
-        text = form.sub(rf"\1{_HIDDEN}", text)
+    lower = text.lower()
+    for mark, form in _FORMS:
+        if mark in lower:
+            text = form.sub(rf"\1{_HIDDEN}", text)
     return text
 
 
