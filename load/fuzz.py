@@ -1,12 +1,15 @@
-"""`nox -s fuzz`: the suite's properties of what comes from outside, with as many examples as one has time for.
+"""`nox -s fuzz`: the properties of what comes from outside, and of bars, with as many examples as there is time for.
 
-Record splitter, record to event, stamps, claims, handshakes, negotiation, bars, user events, HTTP answers, WebSocket
-frames: only errors of ours come out. An example that fails is printed, made small, with what plays it again.
+Record splitter, record to event, stamps, claims, handshakes, negotiation, bars of the service, user events, HTTP
+answers, WebSocket frames: only errors of ours come out. Lines, validator, bars and what mends them: no bar that says
+it is whole is another than the truth's. An example that fails is printed, made small, with what plays it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
+import logging
 import sys
 import time
 import traceback
@@ -18,14 +21,47 @@ from hypothesis import HealthCheck, Phase, settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import test_bars_accumulator
+import test_bars_aggregate
+import test_bars_atomic
+import test_bars_barset
+import test_bars_breaker
+import test_bars_builder
+import test_bars_columns
+import test_bars_decimals
+import test_bars_kinds
+import test_bars_late
+import test_bars_mending
+import test_bars_time
+import test_bars_together
+import test_bars_trades
 import test_connection_negotiate
 import test_connection_upgrade
+import test_flow_buffers
+import test_flow_contract
+import test_flow_gaps
+import test_flow_recent
+import test_flow_user_channel
+import test_flow_user_pipeline
 import test_fuzz_http
 import test_fuzz_records
 import test_fuzz_websocket
+import test_handlers_equation
+import test_history_coverage
+import test_history_jobs
+import test_history_outages_live
+import test_market_band
+import test_market_book
 import test_market_decode
+import test_market_depth
+import test_market_exact
+import test_market_grid
+import test_market_lines
+import test_market_quarantine
+import test_market_quotes
 import test_market_stamps
 import test_market_user
+import test_market_validate
 import test_signalr_codec
 import test_signalr_connection
 import test_signalr_records
@@ -33,6 +69,39 @@ import test_signalr_records
 Property = Callable[[], None]
 
 _MODULES: Final = (
+    test_bars_accumulator,
+    test_bars_aggregate,
+    test_bars_atomic,
+    test_bars_barset,
+    test_bars_breaker,
+    test_bars_builder,
+    test_bars_columns,
+    test_bars_decimals,
+    test_bars_kinds,
+    test_bars_late,
+    test_bars_mending,
+    test_bars_time,
+    test_bars_together,
+    test_bars_trades,
+    test_flow_buffers,
+    test_flow_contract,
+    test_flow_gaps,
+    test_flow_recent,
+    test_flow_user_channel,
+    test_flow_user_pipeline,
+    test_handlers_equation,
+    test_history_coverage,
+    test_history_jobs,
+    test_history_outages_live,
+    test_market_band,
+    test_market_book,
+    test_market_depth,
+    test_market_exact,
+    test_market_grid,
+    test_market_lines,
+    test_market_quarantine,
+    test_market_quotes,
+    test_market_validate,
     test_fuzz_records,
     test_fuzz_http,
     test_fuzz_websocket,
@@ -52,9 +121,15 @@ def properties() -> dict[str, Property]:
     found: dict[str, Property] = {}
     for module in _MODULES:
         for name, value in vars(module).items():
-            if name.startswith("test_") and hasattr(value, "hypothesis") and not hasattr(value, "pytestmark"):
+            if name.startswith("test_") and hasattr(value, "hypothesis") and not _needs_pytest(value):
                 found[f"{module.__name__.removeprefix('test_')}.{name.removeprefix('test_')}"] = value
     return found
+
+
+def _needs_pytest(test: Callable[..., object]) -> bool:
+    """Whether it takes fixtures or parameters, or is async; a mark alone only keeps its log quiet."""
+    is_async = inspect.iscoroutinefunction(test) or inspect.iscoroutinefunction(test.hypothesis.inner_test)  # type: ignore[attr-defined]
+    return is_async or bool(inspect.signature(test).parameters)
 
 
 def prove(name: str, examples: int) -> bool:
@@ -86,8 +161,9 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="PROPERTY", help="parts of names; all of them")
-    parser.add_argument("--examples", type=int, default=10_000, help="of each property")
+    parser.add_argument("--examples", type=int, default=2000, help="of each property")
     options = parser.parse_args(arguments)
+    logging.getLogger("trio_projectx").setLevel(logging.CRITICAL)
     chosen = [
         name for name in properties() if not options.names or any(part in name for part in options.names)
     ]
