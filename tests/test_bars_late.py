@@ -492,6 +492,16 @@ def test_a_late_trade_changes_the_synthetic_bars_behind_it_up_to_the_next_real_o
     assert bars.table("1s")["close"].to_pylist()[-5:] == [12, 4, 4, 4, 4]
 
 
+@pytest.mark.parametrize("silence", [999, 1001, 7000])
+def test_all_synthetic_bars_behind_a_revised_one_have_its_close_however_many_there_are(silence: int) -> None:
+    bars = make(["1s"], anchor=EQ, late="revise", fill="previous")
+    at = ns("2025-11-24T10:00:00")
+    bars.update(batch([Tick(at, 40), Tick(at + silence * S, 44)]))
+    bars.update(batch([Tick(at + 1, 60)]))
+    assert len(bars.take_revised()) == silence
+    assert set(bars.table("1s")["close"].to_pylist()) == {15}
+
+
 def test_where_nobody_listened_a_synthetic_bar_is_partial() -> None:
     """After an interruption nobody knows that nobody traded: the bar says so."""
     bars = make(["1s"], anchor=EQ, fill="previous", partial_first=True)

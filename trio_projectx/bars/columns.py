@@ -93,13 +93,13 @@ class BarColumns:
                 return chunk.row(at, contract_id, frame) if chunk.start_at(at) <= ts_ns else None
         return None
 
-    def synthetic_after(self, end: int, most: int) -> list[Synthetic]:
-        """Return the bars that end after ``end``, up to the first that is not synthetic, ``most`` of them."""
+    def synthetic_after(self, end: int) -> list[Synthetic]:
+        """Return the bars that end after ``end``, up to the first that is not synthetic."""
         found: list[Synthetic] = []
         for chunk in self._chunks[self._chunk_of(end + 1) :]:
             for row in range(chunk.place(end + 1), chunk.length):
                 each = chunk.synthetic_at(row)
-                if each is None or len(found) == most:
+                if each is None:
                     return found
                 found.append(each)
         return found

@@ -17,7 +17,6 @@ from trio_projectx.bars.edges import DAY_NS, Edges
 from trio_projectx.bars.fill import Filler
 from trio_projectx.bars.freeze import Freezer, ticks_of
 from trio_projectx.bars.kinds import KindBuilder
-from trio_projectx.bars.past import REVISABLE
 from trio_projectx.bars.session_edges import Outside
 from trio_projectx.bars.standing import Standing
 from trio_projectx.bars.undo import Journal
@@ -181,7 +180,7 @@ class TimeRung:
             if row is not None and row.bar.synthetic:
                 found[row.bar.end] = row
         for end in (*found, *ends):
-            for each in self.columns.synthetic_after(end, REVISABLE):
+            for each in self.columns.synthetic_after(end):
                 row = self.columns.row_at(each.start, contract_id, self.timeframe)
                 if row is not None:
                     found[each.end] = row
@@ -208,13 +207,13 @@ class TimeRung:
         if self.filler is not None and last is not None:
             self.filler.touch(journal)
             self.filler.revised(last)
-            revised += self._carry_on(last, freezer, _FOLLOWERS)
+            revised += self._carry_on(last, freezer)
         return revised
 
-    def _carry_on(self, bar: OpenBar, freezer: Freezer, most: int = REVISABLE) -> list[BarRevised]:
-        """Give the synthetic bars behind a revised one its close: that is what they are."""
+    def _carry_on(self, bar: OpenBar, freezer: Freezer) -> list[BarRevised]:
+        """Give all synthetic bars behind a revised one its close: that is what they are, however many there are."""
         rows: list[Row] = []
-        for each in self.columns.synthetic_after(bar.end, most):
+        for each in self.columns.synthetic_after(bar.end):
             made = OpenBar(each.start, each.end, bar.close, each.trade_date)
             row = Row(freezer.bar(self.timeframe, made, partial=each.partial), ticks_of(made))
             if row.bar.close == each.close:
@@ -290,8 +289,6 @@ def _by_end(bar: OpenBar) -> int:
     return bar.end
 
 
-#: Synthetic bars behind one that was read again that change with it, at most.
-_FOLLOWERS: Final = 5_000
 _USUAL_DAYS: Final = {"d": 1, "w": 7, "M": 30}
 
 
