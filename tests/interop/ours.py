@@ -126,7 +126,7 @@ class Seen:
     def check_bars(self, rows: list[Row], *, stalled: bool = False) -> None:
         """Whole bars are those of the truth; and a bar is whole unless a gap touches it, or it is the first.
 
-        One that ended within the lateness before a gap was still open then, and may lack a late trade: it may be either.
+        One that ended within the lateness before a gap was open still, may lack a late trade, and may be either.
         Where a connection was ``stalled``, bars were closed by the clock before anybody knew: these are whole, and
         the gap that is told later has them inside.
         """
