@@ -163,11 +163,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="PROPERTY", help="parts of names; all of them")
     parser.add_argument("--examples", type=int, default=2000, help="of each property")
     options = parser.parse_args(arguments)
-    logging.getLogger("trio_projectx").setLevel(logging.CRITICAL)
     chosen = [
         name for name in properties() if not options.names or any(part in name for part in options.names)
     ]
-    failed = [name for name in chosen if not prove(name, options.examples)]
+    logger = logging.getLogger("trio_projectx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        failed = [name for name in chosen if not prove(name, options.examples)]
+    finally:
+        logger.setLevel(level)
     print(f"{len(failed) or 'none'} of {len(chosen)} failed", flush=True)
     return int(bool(failed) or not chosen)
 

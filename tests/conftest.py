@@ -31,6 +31,7 @@ def pytest_collection_finish() -> None:
     """Have no garbage collection look at eight thousand tests again: that was a sixth of their time."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

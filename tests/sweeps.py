@@ -1,4 +1,4 @@
-"""How dense a sweep is: `nox -s whole` takes every place, the suite every third or fourth, other ones for each kind."""
+"""How dense a sweep is: `nox -s whole` takes every place, the suite every third to fifth, other ones for each kind."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def _quiet() -> Iterator[None]:
 @pytest.mark.parametrize("blow", steps.BLOWS)
 def test_struck_at_any_step_a_life_ends_as_it_should(blow: steps.Blow) -> None:
     # A sample from another step on each time would be one that nobody can repeat.
-    lives = list(steps.sweep(blow, every=19 * every(2), first=1 + 3 * steps.BLOWS.index(blow)))
+    lives = list(steps.sweep(blow, every=19 * every(3), first=1 + 3 * steps.BLOWS.index(blow)))
     assert [(life.at, life.faults()) for life in lives if life.faults()] == []
     assert len(lives) > 10
     assert {"start", "streaming", "reset"} <= {life.reached for life in lives} or blow in steps.SURVIVED

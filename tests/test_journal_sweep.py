@@ -252,7 +252,7 @@ def lives(
     """Live once for each call to the disk (every third, where it is done all the same), until a life ends."""
     at = 0
     while True:
-        at += 3 if done else every(2)
+        at += 3 if done else every(3)
         disk = Sweeping(at, error, done=done)
         life = Life(folder / str(at), disk)
         try:

@@ -7,6 +7,7 @@ descriptors.
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -189,7 +190,9 @@ def test_a_property_that_does_not_hold_is_told(
         assert n < 1000
 
     monkeypatch.setattr(fuzz, "properties", lambda: {"small": small})
+    level = logging.getLogger("trio_projectx").level
     assert fuzz.main(["--examples", "200"]) == 1
+    assert logging.getLogger("trio_projectx").level == level
     assert "FAIL small" in capsys.readouterr().out
 
 

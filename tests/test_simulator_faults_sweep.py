@@ -112,7 +112,7 @@ async def test_every_byte_that_the_client_sends(autojump_clock: trio.testing.Moc
     await sweep(
         (
             Fault("tcp_reset", hub="market", connection="next", after_bytes=byte, direction="in")
-            for byte in range(1, 700, 5 * every(2))
+            for byte in range(1, 700, 5 * every(3))
         ),
         10,
     )
