@@ -131,7 +131,7 @@ def fill(
     return closed, mended.revised
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     seed=st.integers(0, 1 << 30),
     case=st.sampled_from(CASES),

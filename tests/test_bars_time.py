@@ -24,7 +24,7 @@ from trio_projectx.bars.session_edges import Outside
 from trio_projectx.market.grid import PriceGrid
 
 DAY = 86_400
-EXAMPLES = int(os.environ.get("TRIO_PROJECTX_BAR_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("TRIO_PROJECTX_BAR_EXAMPLES", "40"))
 house = settings(max_examples=EXAMPLES)
 ZONES = sorted(zoneinfo.available_timezones() - {"localtime", "Factory", "build/etc/localtime"})
 #: Where days are odd: over midnight, of half an hour, of a day, of 20 minutes, twice a year within weeks.

@@ -198,7 +198,7 @@ def frames_of(story: Story, rng: random.Random, most: str) -> tuple[str, ...]:
     return tuple(frames)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     case=st.one_of(
         stories(late=False, labels=LABELS[:-1]).map(lambda story: (story, "4h")),
