@@ -85,7 +85,7 @@ def whole(session: nox.Session) -> None:
     """Take every step and every byte in the sweeps of which the suite takes some."""
     install(session, "test")
     session.env |= {"PYTHONSAFEPATH": "1", "TRIO_PROJECTX_WHOLE": "1"}
-    sweeps = ["connection_sweep", "simulator_faults_sweep", "journal_sweep", "gateway"]
+    sweeps = ["connection_sweep", "simulator_faults_sweep", "journal_sweep", "gateway", "faults_matrix"]
     session.run(
         "python", "-m", "pytest", *TWO, *(f"tests/test_{name}.py" for name in sweeps), *session.posargs
     )

@@ -155,6 +155,8 @@ def test_ctrl_c_strikes_at_a_checkpoint_and_not_in_the_middle_of_anything() -> N
 import signal, sys, trio
 from trio_projectx.cli.app import app, run
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in what it starts behind itself
+
 @app.command
 async def struck():
     signal.raise_signal(signal.SIGINT)

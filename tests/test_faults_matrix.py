@@ -24,6 +24,7 @@ from fault_tools import (
     unseen_secrets,
     watch,
 )
+from sweeps import IS_WHOLE
 
 import trio_projectx as px
 from trio_projectx.simulator import Fault, FaultHandle, Simulator
@@ -129,6 +130,14 @@ CASES = [
     if not (hub == "user" and phase == "stream" and name in OF_CALLS)
 ]
 HUB_CASES = [each for each in CASES if each[2] != "rest"]
+if not IS_WHOLE:  # on the way in each meets one hub or the other; `nox -s whole` has both
+    ways_in = sorted({(name, phase) for name, phase, _ in HUB_CASES})
+    other = {each: ("market", "user")[n % 2] for n, each in enumerate(ways_in)}
+    HUB_CASES = [
+        (name, phase, hub)
+        for name, phase, hub in HUB_CASES
+        if phase == "stream" or other[name, phase] != hub or name in OF_THE_MARKET_HUB_ALONE
+    ]
 #: But for what concerns another request than a refresh makes (`test_faults_history`).
 REST_CASES = [name for name, phase, _ in CASES if phase == "rest" and name != "history_bars"]
 
