@@ -461,9 +461,10 @@ async def test_names_that_cannot_be_found_for_a_while(
             door.fails, before = fails, len(door.tried)
             sim.inject(Fault("tcp_reset", hub="market"))
             await trio.sleep(8)
-            door.fails = None
+            door.fails, during = None, len(door.tried) - before
         tried = [at for at, _ in door.tried[before:]]
-        assert 2 <= len(tried) <= 5 + 8
+        assert during <= 5 + 8  # what the bucket has at once, and in eight seconds; who finds it comes later
+        assert len(tried) >= 2
         assert all(later - earlier <= 16 for earlier, later in pairwise(tried))
         assert 8 <= back_after(seen) <= 16.1
         check(seen, sim, is_live=True)
