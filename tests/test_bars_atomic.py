@@ -228,22 +228,24 @@ def test_trades_that_reach_no_builder_take_bars_for_partial(monkeypatch: pytest.
 
 
 @log
-def test_where_sessions_themselves_fail_the_bar_of_the_stamp_is_partial(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_where_sessions_themselves_fail_the_bar_of_the_stamp_is_partial() -> None:
     bars = revising("1s")
-    fault = Fault(bars, "1s")
     rung = bars._rung("1s")
     bars.update(batch([Tick(0), Tick(S)]))
-    fault.is_on = True
 
     class Broken:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
         def locate(self, _: int) -> Slot:
-            raise ArithmeticError("no such bar")
+            raise self.error
 
     assert isinstance(rung, TimeRung)
-    broken = attrs.evolve(rung, edges=Broken())  # type: ignore[arg-type]
+    broken = attrs.evolve(rung, edges=Broken(ArithmeticError("no such bar")))  # type: ignore[arg-type]
     assert [row.bar.partial for row in broken.spoil([1], bars._freezer, bars._journal)] == [True]
+    starved = attrs.evolve(rung, edges=Broken(MemoryError()))  # type: ignore[arg-type]
+    with pytest.raises(MemoryError):  # it is nobody's to hide
+        starved.spoil([1], bars._freezer, bars._journal)
 
 
 def test_a_bar_that_cannot_even_be_marked_costs_nobody_anything(

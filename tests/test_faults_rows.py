@@ -465,6 +465,8 @@ async def test_names_that_cannot_be_found_for_a_while(
         tried = [at for at, _ in door.tried[before:]]
         assert during <= 5 + 8  # what the bucket has at once, and in eight seconds; who finds it comes later
         assert len(tried) >= 2
+        back = back_after(seen)  # behind that come requests of REST, which the bucket does not count
+        assert sum(at - tried[0] <= back for at in tried) <= 5 + back + 1
         assert all(later - earlier <= 16 for earlier, later in pairwise(tried))
         assert 8 <= back_after(seen) <= 16.1
         check(seen, sim, is_live=True)

@@ -104,7 +104,10 @@ class Gateway(Callbacks):
         """Call ``handler`` with what `open_user_events` gives for ``account_id``, its `Gap` included; as `on_bar`.
 
         What it is not given, because it was too slow or its breaker was open, is told by `HandlerSkipped` and
-        ``on_skipped``; look at what REST says of orders and positions then.
+        ``on_skipped``; look at what REST says of orders and positions then. An account that is none of yours is a
+        `ConfigError` out of `run_handlers`.
+
+        :raises ConfigError: as `on_bar`.
         """
         overflow, capacity = self._overflow(how), how.get("capacity")
 

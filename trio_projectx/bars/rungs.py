@@ -167,6 +167,8 @@ class TimeRung:
         """Return an instant within the bar of a trade's stamp: one of closed hours may belong to a later bar."""
         try:
             return self.edges.locate(ts).start
+        except MemoryError:
+            raise
         except Exception:  # noqa: BLE001  sessions may be anybody's, and may be what has failed; all others have it in itself
             return ts
 
