@@ -539,15 +539,12 @@ def unseen_secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Seen]]:
     level, handlers = root.level, root.handlers
     root.handlers = [handler]
     root.setLevel(logging.DEBUG)
-    frames = logging.getLogger("trio-websocket")  # nine of ten records; test_canary has all of a life
-    frames.setLevel(logging.INFO)
     shown: list[Seen] = []
     try:
         yield shown
     finally:
         root.handlers = handlers
         root.setLevel(level)
-        frames.setLevel(logging.NOTSET)
     text = out.getvalue() + "".join(_shown(seen) for seen in shown)
     assert_no_secret(text, API_KEY, *tokens)
 
