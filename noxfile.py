@@ -179,7 +179,7 @@ def prove(session: nox.Session, *arguments: str) -> None:
 
 @nox.session
 def sweep(session: nox.Session) -> None:
-    """Strike a whole life at each step of the scheduler: see docs/load.md. Arguments: --points N, --seeds N, ..."""
+    """Strike a whole life at each step of the scheduler: see docs/hostile.md. Arguments: --points N, --seeds N, ..."""
     install(session, "test")
     session.run("python", "-W", "error", "load/sweep.py", *session.posargs)
 

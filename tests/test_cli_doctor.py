@@ -207,6 +207,29 @@ async def test_a_hub_that_refuses_and_a_contract_that_nobody_knows() -> None:
         assert look(found, "ledger").verdict is Verdict.OK
 
 
+async def test_memory_that_has_run_out_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def read() -> px.MemoryReading:
+        nonlocal looks
+        looks += 1
+        return (
+            px.MemoryReading(98 << 30, 2 << 30, "a test")
+            if looks > 6
+            else px.MemoryReading(1, 1 << 40, "a test")
+        )
+
+    async with open_simulator(seed=3, speed=20) as sim:
+        config = attrs.evolve(
+            px.GatewayConfig.simulated(sim.url), memory=px.MemoryOptions(read=read, look_s=0.1, drain_s=0.2)
+        )
+        monkeypatch.setattr(px.GatewayConfig, "simulated", lambda url: config)
+        found = Findings(lambda finding: None)
+        with pytest.raises(px.MemoryExhausted):
+            await examine(DoctorCommand(contract="MNQ", seconds=30, url=sim.url, as_json=True), found)
+    assert look(found, "memory").verdict is Verdict.OK
+
+
 async def test_a_market_that_says_nothing_is_told_with_its_hours() -> None:
     async with open_simulator(seed=3) as sim:
         sim.inject(Fault("http_status", hub="user", phase="upgrade", count=0))

@@ -45,7 +45,7 @@ async def running(rest: object = None) -> AsyncGenerator[Bench]:
 
         network.connecting = connecting
         async with open_sites(config_for(network, endpoints=THREE)) as sites:
-            yield Bench(network, Service(sites, virtual_wall), down)
+            yield Bench(network, Service(sites, virtual_wall, 30.0), down)
 
 
 async def test_the_first_is_asked_as_long_as_it_is_reached(autojump_clock: MockClock) -> None:
@@ -116,3 +116,45 @@ async def test_the_newest_bar_is_asked_for_with_the_token(autojump_clock: MockCl
         (bars,) = [each for each in bench.network.requests if "History" in each.path]
         assert bars.bearer is not None
         assert MNQ.encode() in bars.body
+
+
+@pytest.mark.parametrize(("failures", "found"), [(2, True), (3, False)])
+async def test_a_contract_is_asked_for_three_times_where_that_may_help(
+    autojump_clock: MockClock, failures: int, found: bool
+) -> None:
+    asked = 0
+
+    async def rest(wire: Wire, request: Request) -> None:
+        nonlocal asked
+        if request.path != "/api/Contract/search":
+            await wire.network.log_in(wire, request)
+            return
+        asked += 1
+        if asked <= failures:
+            await wire.reply(503)
+        else:
+            await wire.reply_json(contracts=[{"id": MNQ, "tickSize": 0.25, "activeContract": True}])
+
+    async with running(rest) as bench:
+        if found:
+            assert (await bench.service.contract("MNQ")).contract_id == MNQ
+        else:
+            with pytest.raises(GatewayError, match="503"):
+                await bench.service.contract("MNQ")
+    assert asked == 3
+
+
+async def test_a_contract_that_is_refused_is_asked_for_once(autojump_clock: MockClock) -> None:
+    asked: list[str] = []
+
+    async def rest(wire: Wire, request: Request) -> None:
+        asked.append(request.path)
+        if request.path == "/api/Contract/search":
+            await wire.reply(400)
+        else:
+            await wire.network.log_in(wire, request)
+
+    async with running(rest) as bench:
+        with pytest.raises(GatewayError, match="400"):
+            await bench.service.contract("MNQ")
+    assert asked.count("/api/Contract/search") == 1

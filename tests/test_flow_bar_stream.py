@@ -29,6 +29,11 @@ def test_closed_forming_and_counts() -> None:
     assert (stream.counts("1s").in_bars, stream.counts("1s").forming) == (2, 1)
 
 
+def test_it_says_whether_its_holidays_are_known() -> None:
+    stream, bars = make("1s")
+    assert stream.is_beyond_known is bars.is_beyond_known is False
+
+
 def test_a_snapshot_does_not_change_with_the_bars_that_follow() -> None:
     stream, bars = make("1s")
     table = stream.table()

@@ -64,7 +64,7 @@ def segment(root: Path, first: int, rows: int, number: int, place: Place = PLACE
 
 
 def stamps(root: Path) -> list[int]:
-    return [ts - T0 for ts in dataset(root, "trades").to_table()["ts_event"].to_pylist()]
+    return [ts - T0 for ts in dataset(str(root), "trades").to_table()["ts_event"].to_pylist()]
 
 
 # Names (FAULTS.md row 111)

@@ -265,6 +265,21 @@ async def test_closing_does_not_wait_for_a_disk_that_hangs(tmp_path: Path) -> No
         disk.go_on.set()
 
 
+async def test_closing_waits_for_close_s_in_all(tmp_path: Path) -> None:
+    disk = Faulty()
+    options = JournalOptions(linger_s=0.01, sync_s=0.0, close_s=0.3, slow_s=9.0)
+    try:
+        async with open_recorder(tmp_path, options=options, tell=lambda _: None, disk=disk) as recorder:
+            disk.go_on.clear()
+            recorder.trades(trades(0, 5), GRID)
+            await until(lambda: recorder.statistics().in_hand)
+            recorder.close()
+            assert recorder._scope.deadline <= trio.current_time() + 0.3
+        assert (recorder.statistics().lost, conserved(recorder)) == (5, True)
+    finally:
+        disk.go_on.set()
+
+
 async def test_what_a_killed_process_left_is_sealed_by_the_next(tmp_path: Path) -> None:
     for number in range(2):
         code = (

@@ -6,6 +6,7 @@ import datetime
 import tracemalloc
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 import pyarrow as pa
@@ -175,3 +176,10 @@ async def test_a_gateway_that_cannot_fit_says_all_of_it_before_it_asks_for_anyth
     with pytest.raises(px.ConfigError, match=r"needs .* and the limit of the cgroup /app leaves 1.0 MiB"):
         async with px.open_gateway(config):
             pass
+
+
+def test_what_the_docs_say_of_the_defaults_is_so() -> None:
+    page = Path(__file__).parents[1] / "docs" / "memory.md"
+    if not page.is_file():
+        pytest.skip("docs are not beside the tests")
+    assert f"it is {worst_costs(CONFIG).total / (1 << 20):.0f} MiB, of which" in page.read_text()

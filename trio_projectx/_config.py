@@ -260,7 +260,8 @@ class GatewayConfig:
     redirect_origins: tuple[str, ...] = attrs.field(default=(), validator=_origins)
     """Origins (``https://host``) besides the hub's own to which negotiate may redirect, token and all."""
     wall_clock: Callable[[], int] = time.time_ns
-    """Wall time as int64 ns; it stamps ``ts_recv``, says how old a token is, and decides nothing else."""
+    """Wall time as int64 ns: it stamps ``ts_recv``, says how old a token is, whether a market is open and which bars of
+    history are over, and bounds stamps of the future; no duration is measured by it, and no bar's content."""
     connect: Connect | None = None
     """The door to the network; None is TCP, with TLS verified against the system's trust roots."""
 

@@ -31,6 +31,7 @@ from trio_projectx.connection.watch import MarketWatch
 from trio_projectx.flow.background import BackgroundTasks, open_background_tasks
 from trio_projectx.flow.board import EventBoard
 from trio_projectx.flow.books import Books
+from trio_projectx.flow.event_log import log_event
 from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.room import Room
@@ -76,7 +77,7 @@ async def open_parts(
     check(config, read_memory)
     async with AsyncExitStack() as stack:
         sites = Sites([await _open_site(config, endpoint, stack) for endpoint in config.all_endpoints])
-        service = Service(sites, config.wall_clock)
+        service = Service(sites, config.wall_clock, config.timeouts.rest_s)
         await service.log_in()
         async with open_background_tasks("gateway") as tasks:
             parts = _assemble(config, sites, service, tasks, read_memory, at_looks)
@@ -138,6 +139,7 @@ def _assemble(
     market_hub = Hub(tools("market", market, market.proved), tasks, board.tell)
     user_hub = Hub(tools("user", user, _nothing), tasks, board.tell)
     market.room.on_held, user.room.on_held = market_hub.held_back, user_hub.held_back
+    board.listen(log_event)
     board.listen(watch.changed)
     watch.begin(market_hub)
 

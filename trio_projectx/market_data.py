@@ -121,6 +121,9 @@ class MarketData:
         :raises AuthError: if the hub refuses the token, also a fresh one.
         :raises ConnectError: if the hub is not reached within ``timeouts.connect_s`` and ``handshake_s``; while it
             reconnects, `ConnectTimeout` if that takes longer than these and ``subscribe_s`` allow.
+        :raises ConnectionLost: if the hub closes for good meanwhile.
+        :raises GatewayError: if the service answers the search for the contract with an error, three times.
+        :raises ProtocolError: if the service, or the hub, answers with something that is not the protocol's.
         """
         return self._streams.bars(
             contract,

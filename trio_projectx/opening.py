@@ -23,6 +23,9 @@ async def open_gateway(config: GatewayConfig) -> AsyncGenerator[Gateway]:
 
     :raises AuthError: if the service refuses the credentials.
     :raises ConnectError: if no endpoint is reached within ``timeouts.rest_s``.
+    :raises GatewayError: if the login is answered with an error (500, 429, ...); it is not retried.
+    :raises ProtocolError: if it is answered with something that is not the service's.
+    :raises ConfigError: for limits that cannot be honoured together.
     :raises MemoryExhausted: if memory comes to its last level; it comes alone where nothing else has failed, also
         where tasks of the block had it from their streams. Leave with its ``exit_code``, to be started again.
     """

@@ -6,7 +6,11 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; the exit code is 0, 1 for an error that was told, 75 without memory, 130 after Ctrl-C."""
+    """Run the command line; its exit code is returned to the shell.
+
+    0 is well, 1 an error that was told, 2 arguments that could not be read, 3 a check of ``doctor`` that failed,
+    75 a lack of memory, 130 Ctrl-C.
+    """
     try:
         from trio_projectx.cli.app import run
     except ModuleNotFoundError as exc:

@@ -79,6 +79,8 @@ async def examine(command: DoctorCommand, findings: Findings) -> None:
             step = "closing"
     except px.ConfigError as exc:
         findings.failed("limits", exc)
+    except px.MemoryExhausted:
+        raise  # no finding, and an exit code of its own
     except px.TrioProjectXError as exc:
         findings.failed(step, exc)
 
@@ -91,6 +93,8 @@ async def _examine(
     began = trio.current_time()
     try:
         await gateway.wait_connected()
+    except px.MemoryExhausted:
+        raise
     except px.TrioProjectXError as exc:
         findings.failed("market hub", exc)
         return
@@ -98,6 +102,8 @@ async def _examine(
     await _check_user_hub(gateway, findings)
     try:
         await _stream(gateway, command, findings)
+    except px.MemoryExhausted:
+        raise
     except px.TrioProjectXError as exc:
         findings.failed("data", exc)
     machine = gateway.health().machine
@@ -136,6 +142,8 @@ async def _check_user_hub(gateway: px.Gateway, findings: Findings) -> None:
             )
     except px.ConfigError as exc:  # there is no account
         findings.add("user hub", Verdict.SKIP, str(exc))
+    except px.MemoryExhausted:
+        raise
     except px.TrioProjectXError as exc:
         findings.failed("user hub", exc)
 

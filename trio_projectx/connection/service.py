@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import attrs
 
 from trio_projectx._errors import ConnectError
 from trio_projectx.connection.accounts import AccountDirectory
 from trio_projectx.connection.directory import ContractDirectory, Instrument
+from trio_projectx.connection.repeat import repeated
 from trio_projectx.connection.sites import Site, Sites
 
 T = TypeVar("T")
+#: Who opens a stream waits for the answer: a moment of weakness is bridged, an outage is told.
+_ATTEMPTS: Final = 3
 
 
 @attrs.frozen(slots=True)
@@ -21,6 +24,8 @@ class Service:
 
     sites: Sites
     wall_clock: Callable[[], int]
+    deadline_s: float
+    """Of one request."""
 
     async def ask(self, question: Callable[[Site], Awaitable[T]]) -> T:
         """Return the answer of the first endpoint that is reached, beginning with the one in use.
@@ -51,12 +56,16 @@ class Service:
         await self.ask(log_in)
 
     async def contract(self, text: str) -> Instrument:
-        """Return the contract that ``text`` means, as `ContractDirectory.resolve`."""
+        """Return the contract that ``text`` means, as `ContractDirectory.resolve`; what may pass is bridged."""
 
         async def resolve(site: Site) -> Instrument:
             return await ContractDirectory(site.rest, site.tokens, self.wall_clock).resolve(text)
 
-        return await self.ask(resolve)
+        async def once() -> Instrument:
+            return await self.ask(resolve)
+
+        within_s = len(self.sites) * self.deadline_s
+        return await repeated("Contract/search", once, deadline_s=within_s, attempts=_ATTEMPTS)
 
     async def accounts(self, account_id: int | None) -> tuple[int, ...]:
         """Return the accounts that are meant, as `AccountDirectory.ids`."""

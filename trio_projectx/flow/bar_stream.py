@@ -34,6 +34,11 @@ class BarStream(Stream[T_co]):
         """The timeframes that were asked for, in their order."""
         return self._bars.timeframes
 
+    @property
+    def is_beyond_known(self) -> bool:
+        """Whether a trade came of a date whose holidays are not in the table: the weekly rule alone decides there."""
+        return self._bars.is_beyond_known
+
     def table(
         self,
         timeframe: str | None = None,

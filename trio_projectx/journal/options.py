@@ -54,8 +54,8 @@ class JournalOptions:
     """A write that takes longer is told."""
     retry_s: float = attrs.field(default=30.0, validator=_positive)
     """After a failed write nothing is taken for so long; then another segment is tried."""
-    close_s: float = attrs.field(default=10.0, validator=_positive)
-    """How long closing waits for the disk; what is not written then is lost, counted and told."""
+    close_s: float = attrs.field(default=4.0, validator=_positive)
+    """How long closing waits for the disk in all; what is not written then is lost, counted and told."""
     keep_days: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least_1))
     """How many dates are kept, the present one included; None: all."""
     keep_bytes: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least_1))

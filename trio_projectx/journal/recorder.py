@@ -166,13 +166,12 @@ class Recorder:
     def close(self) -> None:
         """Let `run` write what is there, and return; a write that hangs is left behind at the end of ``close_s``."""
         self._is_closing = True
-        self._scope.deadline = trio.current_time() + 2 * self._options.close_s
+        self._scope.deadline = trio.current_time() + self._options.close_s
         self._bell.ring()
 
     async def _last_write(self) -> None:
-        with trio.move_on_after(self._options.close_s):
-            await self._write()
-            await self._wait_and_tell(self._finish)
+        await self._write()
+        await self._wait_and_tell(self._finish)
 
     def _lose_the_rest(self) -> None:
         left = self._queue.waiting + self._in_hand

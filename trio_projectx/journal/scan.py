@@ -41,7 +41,7 @@ def dataset(
     a thread. Rows are in the order in which they came within a contract and date. A sealed file that is damaged shows
     when it is read; `Sealer.seal` with ``compact`` finds and quarantines it.
     """
-    schema = schema_of(kind)
+    root, schema = Path(root), schema_of(kind)
     chosen = [
         place
         for place in places(root, kind)

@@ -18,7 +18,6 @@ from trio_projectx._memory import MemoryEvent, MemoryLevel, MemoryPressureChange
 from trio_projectx._options import MemoryOptions
 from trio_projectx.pressure.facts import (
     CpuHealth,
-    MemoryHealth,
     cpu_health,
     memory_health,
 )
@@ -66,7 +65,8 @@ class PressureWatch:
         self._levels = Levels(options)
         self._is_unknown_told = False
         self._last = (trio.current_time(), cpu_s())
-        self.memory = MemoryHealth()
+        # Read once now, so that it can be asked for; what follows from it waits for the first look.
+        self.memory = memory_health(self.level, read())
         self.cpu = CpuHealth(processors=processors())
         self.reading: MemoryReading | None = None
         """What was read last, where anything could be."""
