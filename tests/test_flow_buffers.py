@@ -139,3 +139,30 @@ def test_what_replaces_an_item_from_before_a_gap_stands_behind_the_gap(is_late: 
     assert [buffer.get(), buffer.get()] == [Quote("X", 9, 9), Quote("Y", 9, 9)]
     assert buffer.is_empty
     assert buffer.offered == buffer.delivered + buffer.conflated
+
+
+@pytest.mark.parametrize(
+    ("policy", "capacity"),
+    [(Overflow.DROP_OLDEST, 1), (Overflow.DROP_NEWEST, 1), (Overflow.CONFLATE, 1)],
+)
+def test_a_gap_that_is_left_out_is_inside_of_its_mark(policy: Overflow, capacity: int) -> None:
+    buffer: Buffer[Quote | Gap] = Buffer(capacity, policy, stamp=quote_stamp, key=quote_key)
+    for item in (Quote("X", 1, 1), Gap("X", 5, 30, "lost"), Quote("X", 30, 30), Quote("X", 31, 31)):
+        buffer.put(item)
+    marks = [item for item in drain(buffer) if isinstance(item, Dropped)]  # type: ignore[arg-type]
+    assert any(mark.first_ts <= 5 and mark.last_ts >= 30 for mark in marks)
+
+
+def test_a_mark_spans_all_that_it_counts_in_whatever_order_they_came() -> None:
+    buffer = make(1, Overflow.DROP_OLDEST)
+    for at in (5, 9, 3, 7, 8):
+        buffer.put(Item(at, 0))
+    assert drain(buffer) == [Dropped(4, 3, 9), Item(8, 0)]
+
+
+def test_looks_are_seen_in_the_high_water() -> None:
+    buffer = make(1, Overflow.BLOCK)
+    buffer.put(Item(0, 9))
+    for kind in range(4):
+        buffer.put_latest(Item(1, kind))
+    assert (len(buffer), buffer.high_water) == (5, 5)

@@ -47,7 +47,7 @@ from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.quotes import QuoteOutlet
-from trio_projectx.flow.seam import Seam
+from trio_projectx.flow.seam import ROOM, Seam
 from trio_projectx.flow.side import SideOutlet
 from trio_projectx.flow.stream import Feed, Pipe, Stream
 from trio_projectx.flow.subscriptions import Kind, Subscription
@@ -165,7 +165,7 @@ class Streams:
             skip_first=policy.skip_first,
             tell_events=events,
             tell=self.board.tell,
-            seam=Seam(history, limit) if history else None,
+            seam=Seam(history, max(limit, ROOM)) if history else None,
             timings=self.market.timings,
         )
         if self.fills is not None:

@@ -106,6 +106,7 @@ class Buffer(Generic[T]):
         key = self.key(item)
         self.conflated += key in self._latest
         self._latest[key] = item
+        self.high_water = max(self.high_water, len(self))
 
     def get(self) -> T | Dropped:
         """Return the oldest item or mark, after these the looks; IndexError if there is nothing."""
@@ -230,9 +231,9 @@ class Buffer(Generic[T]):
     def _merged(self, mark: Dropped | None, victim: T) -> Dropped:
         self.dropped += 1
         at = self.stamp(victim)
-        if mark is None:
-            return Dropped(1, at, at)
-        return Dropped(mark.count + 1, mark.first_ts, at)
+        # A gap that is left out says, as a part of the mark, up to where trades may be missing.
+        one = Dropped(1, at, victim.end if isinstance(victim, Gap) else at)
+        return one if mark is None else _joined(mark, one)
 
 
 def _joined(one: Dropped, other: Dropped) -> Dropped:

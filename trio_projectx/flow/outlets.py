@@ -142,7 +142,8 @@ class BarOutlet:
     @property
     def looks_at(self) -> float:
         """When the next look at forming bars is due."""
-        return self._next_update if self._has_changed and self.update_every_s is not None else math.inf
+        is_due = self._has_changed and self.update_every_s is not None
+        return self._next_update if is_due and not self._waits_for_history else math.inf
 
     def closes_at(self, clock: EventClock | None) -> float:
         """Return when the next quiet bar closes."""
@@ -237,9 +238,13 @@ class BarOutlet:
         if self.update_every_s is not None and self._has_changed:
             self._show_forming(self.update_every_s)
 
+    @property
+    def _waits_for_history(self) -> bool:
+        return self.seam is not None and self.seam.held is not None
+
     def _show_forming(self, every_s: float) -> None:
         now = trio.current_time()
-        if now < self._next_update or (self.seam is not None and self.seam.held is not None):
+        if now < self._next_update or self._waits_for_history:
             return
         self._next_update, self._has_changed = now + every_s, False
         for timeframe in self.bars.timeframes:
