@@ -340,8 +340,8 @@ async def open_simulator(
     of trades, see `trio_projectx.simulator.replay.open_tape`) is sent as ``contract`` (default
     CON.F.US.GCE.Z25), at ``speed`` times its own pace, from the first subscription to that contract's trades
     on; ``speed=0`` is as fast as the subscriber takes it. ``keep_alive_s``, ``client_timeout_s`` and ``handshake_s``
-    are the hub's own timers, ASP.NET Core's by default; ``parallel`` is how many calls of one connection run at a time, and
-    ``close_on_expiry`` whether a connection ends with its token. ``payloads="varied"`` writes made markets in
+    are the hub's own timers, ASP.NET Core's by default; ``parallel`` is how many calls of one connection run at a
+    time, and ``close_on_expiry`` whether a connection ends with its token. ``payloads="varied"`` writes made markets in
     every form that the service is known to use, not only in the live one (`trio_projectx.simulator.varied`).
     A made market is looked at every ``step_s``, and what happened since goes out as one frame; ``candles_kept`` is how
     many seconds and minutes it keeps as candles (None: 90,000 and 90,720), for those who let it run for days.
