@@ -42,6 +42,7 @@ class Run:
         """Run; ``end`` ends when the gateway is closed. ``on_open`` is called when the streams of all are open.
 
         :raises TrioProjectXError: what broke the first stream, when the others have handled what waited for them.
+        :raises RuntimeError: if a handler has ended it.
         """
         async with open_background_tasks("run of the handlers") as self._tasks:
             for entry in self._entries:
@@ -52,6 +53,12 @@ class Run:
             await self._drain()
         if self._failure is not None:
             raise again(self._failure)
+        if not self._over.is_set():
+            # Nobody outside cancels, or that would have come out above; so somebody inside has cancelled the nursery.
+            raise RuntimeError(
+                "the handlers were ended by one of them: it has cancelled the nursery that they run in, or the task "
+                "that calls it"
+            )
 
     async def _run_one(self, runner: Runner) -> None:
         try:
