@@ -24,15 +24,13 @@ def wall() -> int:
 class Desk:
     """A registry of handlers of whole numbers; ``feeds`` are the streams that are open, by their names."""
 
-    def __init__(self, grace_s: float = 5.0, *, begin_together: bool = False) -> None:
+    def __init__(self, grace_s: float = 5.0, *, is_replay: bool = False) -> None:
         self.board = EventBoard()
         self.told: list[px.GatewayEvent] = []
         self.board.listen(self.told.append)
         self.feeds: dict[str, Feed[int]] = {}
         self.opened: list[str] = []
-        self.handlers = Handlers(
-            self.events, self.board.tell, wall, grace_s=grace_s, begin_together=begin_together
-        )
+        self.handlers = Handlers(self.events, self.board.tell, wall, grace_s=grace_s, is_replay=is_replay)
 
     @asynccontextmanager
     async def events(self) -> AsyncGenerator[Stream[px.GatewayEvent]]:

@@ -172,7 +172,8 @@ class Callbacks(RecordCallbacks):
 
         It owns a task for each. ``await nursery.start(gateway.run_handlers)`` returns when the streams of all that are
         registered are open; a handler that is added later delays nobody. It returns when the gateway is closed, or at
-        the end of a replay; cancelled, it ends at once. A run may follow another one, with new streams.
+        the end of a replay, or when that is left; cancelled, it ends at once. A run may follow another one, with new
+        streams.
 
         Where a stream breaks or cannot be opened, that is told (`HandlerStopped`), the other handlers are given what
         waits for them already (for ``timeouts.close_s`` at most), and then it is raised here: a program that trades

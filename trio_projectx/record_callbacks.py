@@ -31,7 +31,7 @@ class RecordCallbacks(MarketData):
             streams.board.tell,
             wall_clock,
             grace_s=grace_s,
-            begin_together=self._is_replay,
+            is_replay=self._is_replay,
         )
 
     @overload

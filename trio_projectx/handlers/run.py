@@ -16,16 +16,18 @@ from trio_projectx.handlers.runner import Runner
 class Run:
     """Calls handlers until the gateway is closed, or a stream of theirs breaks."""
 
-    def __init__(self, entries: tuple[Entry, ...], grace_s: float, *, begin_together: bool) -> None:
+    def __init__(self, entries: tuple[Entry, ...], grace_s: float, *, is_replay: bool) -> None:
         self._entries = entries
         self._grace_s = grace_s
+        self._grace = trio.CancelScope()
+        self._is_patient = is_replay
         self._begin = trio.Event()
         self._over = trio.Event()
         self._idle = trio.Event()
         self._failure: TrioProjectXError | None = None
         self._tasks: BackgroundTasks | None = None
         self._runners: list[Runner] = []
-        if not begin_together:
+        if not is_replay:
             self._begin.set()
 
     def start(self, entry: Entry) -> None:
@@ -60,6 +62,12 @@ class Run:
                 "that calls it"
             )
 
+    def hurry(self) -> None:
+        """Wait no longer than the grace from now on, where handlers could take their time."""
+        if self._is_patient:
+            self._is_patient = False
+            self._grace.deadline = trio.current_time() + self._grace_s
+
     async def _run_one(self, runner: Runner) -> None:
         try:
             await runner.run()
@@ -85,10 +93,13 @@ class Run:
             runner.drain()
         if self._runners:
             self._idle = trio.Event()
-            with trio.move_on_after(self._grace_s):
+            if not self._is_patient:
+                self._grace.deadline = trio.current_time() + self._grace_s
+            with self._grace:
                 await self._idle.wait()
 
     def _fail(self, failure: TrioProjectXError) -> None:
         if self._failure is None:
             self._failure = failure
+        self.hurry()
         self._over.set()
