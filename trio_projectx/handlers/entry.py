@@ -18,7 +18,7 @@ from trio_projectx.handlers.failures import FailureBook
 from trio_projectx.handlers.notices import BREAKER_NAMES, Notices
 from trio_projectx.handlers.options import HandlerOptions
 from trio_projectx.handlers.pace import BatchSize, CallRate
-from trio_projectx.handlers.target import Target
+from trio_projectx.handlers.target import Target, is_async
 
 Source: TypeAlias = Callable[[], AbstractAsyncContextManager[Stream[object]]]
 """Opens the stream of a handler."""
@@ -131,7 +131,7 @@ class Entry:
         """Make a target of what stands beside the handler: a method keeps no object alive that the handler must not."""
         if function is None:
             return None
-        thread = wish.options.thread and not inspect.iscoroutinefunction(function)
+        thread = wish.options.thread and not is_async(function)
         weak = wish.weak and inspect.ismethod(function)
         return Target(function, weak=weak, thread=thread, on_gone=_nobody)
 

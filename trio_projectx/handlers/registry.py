@@ -37,8 +37,8 @@ class Handlers:
     ) -> None:
         """``grace_s`` is how long handlers may go on with what waits when a run ends otherwise than by cancellation.
 
-        In a replay no stream is read before all are open, for reading is what lets it begin; and at its end handlers may
-        take their time with what waits, until it is left (`hurry`).
+        In a replay no stream is read before all are open, for reading is what lets it begin; and at its end handlers
+        may take their time with what waits, until it is left (`hurry`).
         """
         self._events = events
         self._tell = tell
