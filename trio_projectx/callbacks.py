@@ -163,7 +163,7 @@ class Callbacks(RecordCallbacks):
         overflow, capacity = how.get("overflow", Overflow.DROP_OLDEST), how.get("capacity")
 
         def source() -> AbstractAsyncContextManager[Stream[object]]:
-            return self._streams.events(overflow, capacity)
+            return self._streams.events(overflow, capacity, outlasts=True)
 
         return self._handlers.add(wish_for("event", source, event_stamp, handler, fallback, how, batch=batch))
 
@@ -176,8 +176,8 @@ class Callbacks(RecordCallbacks):
         streams.
 
         Where a stream breaks or cannot be opened, that is told (`HandlerStopped`), the other handlers are given what
-        waits for them already (for ``timeouts.close_s`` at most), and then it is raised here: a program that trades
-        must not go on with half of its handlers.
+        waits for them already (for ``timeouts.close_s`` at most, and handlers of events, which are told of the others,
+        for as long again), and then it is raised here: a program that trades must not go on with half of its handlers.
 
         :raises ConnectionLost: if a hub is lost for good; what else streams raise, as `open_bars`.
         :raises SlowConsumer: if a handler with ``overflow=Overflow.ERROR`` was too slow.

@@ -33,6 +33,7 @@ class RecordCallbacks(MarketData):
             grace_s=grace_s,
             is_replay=self._is_replay,
         )
+        streams.board.before_end(self._handlers.tell)
 
     @overload
     def on_trade(

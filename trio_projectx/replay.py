@@ -262,6 +262,10 @@ class Replay(Gateway):
         for contract in self._market.contracts:
             await in_contract(self._market, contract, trio.lowlevel.checkpoint, judged)
         self._has_ended = True
+        self._market.end()
+        self._user.end()
+        self._over.set()
+        await self._handlers.settled()  # what they are not given of this is told before nothing more is
         self._end()
 
     def leave(self) -> None:

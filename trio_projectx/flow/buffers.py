@@ -176,6 +176,14 @@ class Buffer(Generic[T]):
         stamps += map(self.stamp, self._slots.values())
         return (min(stamps), max(stamps)) if stamps else None
 
+    def mark(self) -> Dropped | None:
+        """Return one mark for all that wait, None if there is none."""
+        found: Dropped | None = None
+        for item in self._items if self._marks else ():
+            if isinstance(item, Dropped):
+                found = item if found is None else _joined(found, item)
+        return found
+
     def _conflate(self, item: T) -> None:
         key = self.key(item)
         self._note_gap(item, key)

@@ -243,6 +243,11 @@ class Stream(trio.abc.ReceiveChannel[T_co]):
         return self._pipe.statistics()
 
 
+def unread_mark(stream: Stream[object]) -> Dropped | None:
+    """Return one mark for what is missing in a stream, and its reader has not been told yet."""
+    return stream._pipe.buffer.mark()  # noqa: SLF001  both faces of a pipe are of this module
+
+
 @attrs.frozen(slots=True, eq=False)
 class Feed(Generic[T]):
     """The writer's end, held by the task that fills a stream."""

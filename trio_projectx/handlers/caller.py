@@ -37,7 +37,6 @@ class Caller:
 
     def dropped(self, mark: Dropped) -> None:
         """Note that the stream had to leave items out here."""
-        self._entry.notices.skipped("overflow", mark, trio.current_time())
         self._untold = merged(self._untold, mark)
 
     async def handle(self, items: tuple[object, ...]) -> None:
@@ -61,6 +60,10 @@ class Caller:
         if entry.rate is not None:
             entry.rate.take(trio.current_time())
         await self._call(target, items, is_fallback=is_open)
+
+    async def finish(self) -> None:
+        """Tell what was skipped since the last call: there is no other."""
+        await self._tell_skipped()
 
     def _skip(self, reason: Literal["rate", "breaker"], items: tuple[object, ...], now: float) -> None:
         stamp = self._entry.stamp

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, TypeAlias
 
 import attrs
+import trio
 
 from trio_projectx._events import Dropped, GatewayEvent
 from trio_projectx._handler_events import HandlerKind
-from trio_projectx.flow.stream import Stream
+from trio_projectx.flow.stream import Stream, unread_mark
 from trio_projectx.handlers.breaker import CallBreaker
 from trio_projectx.handlers.counts import Counts, HandlerStatistics
 from trio_projectx.handlers.failures import FailureBook
@@ -98,7 +100,25 @@ class Entry:
         if not self.is_removed:
             self.state = "removed"
             self.on_removed(self)
+            self.leave()  # a call that is stuck must hold nobody who would wait for the stream
             self.on_end()
+
+    def leave(self) -> None:
+        """Close its stream, take over the counts of that, and tell what is missing; the second time that is nothing."""
+        stream, self.stream = self.stream, None
+        if stream is None:
+            return
+        before, mark = stream.statistics(), unread_mark(stream)
+        stream.close()
+        self.counts.leave(before, stream.statistics())
+        if mark is not None:
+            self.notices.skipped("overflow", mark, trio.current_time())
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell what waits to be told."""
+        if self.notices.due < math.inf:
+            self.notices.flush(trio.current_time(), force=True)
 
     def statistics(self) -> HandlerStatistics:
         """Return a snapshot of the counts."""

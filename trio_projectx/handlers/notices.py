@@ -132,6 +132,14 @@ class Notices:
         waiting, self._skipped = self._skipped, {}
         for reason, mark in waiting.items():
             total = self._skipped_total[reason]
+            _log.warning(
+                "%s was not given %d items (%s; %d in all)",
+                self.handler,
+                mark.count,
+                reason,
+                total,
+                extra=fields("handler_skipped", handler=self.handler, reason=reason, count=mark.count),
+            )
             span = mark.first_ts, mark.last_ts
             self.tell(
                 HandlerSkipped(self.handler, self.kind, reason, mark.count, total, *span, self.wall_clock())

@@ -95,6 +95,16 @@ class Handlers:
         finally:
             self._run = None
 
+    def tell(self) -> None:
+        """Tell of each what waits to be told."""
+        for entry in self._entries.values():
+            entry.tell()
+
+    async def settled(self) -> None:
+        """Wait until all whose streams have ended are over, but for those of events."""
+        if self._run is not None:
+            await self._run.settled()
+
     def hurry(self) -> None:
         """Let the run, if it is ending, end within the grace: who it is for is being left."""
         if self._run is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import trio
@@ -23,7 +24,6 @@ class Run:
         self._is_patient = is_replay
         self._begin = trio.Event()
         self._over = trio.Event()
-        self._idle = trio.Event()
         self._failure: TrioProjectXError | None = None
         self._tasks: BackgroundTasks | None = None
         self._runners: list[Runner] = []
@@ -68,13 +68,17 @@ class Run:
             self._is_patient = False
             self._grace.deadline = trio.current_time() + self._grace_s
 
+    async def settled(self) -> None:
+        """Wait until no task is left but those of handlers of events, which are told of the others."""
+        for runner in tuple(self._runners):
+            if not runner.is_of_events:
+                await runner.over.wait()
+
     async def _run_one(self, runner: Runner) -> None:
         try:
             await runner.run()
         finally:
             self._runners.remove(runner)
-            if not self._runners:
-                self._idle.set()
 
     async def _begin_reading(self, end: Stream[object], on_open: Callable[[], None]) -> None:
         for runner in tuple(self._runners):
@@ -87,16 +91,25 @@ class Run:
         self._over.set()
 
     async def _drain(self) -> None:
-        """Let the others handle what waits for them: it was received, and is as good as before."""
+        """Let the others handle what waits for them: it was received, and is as good as before.
+
+        Handlers of events come last: what the others were not given is told when they are over.
+        """
         self._begin.set()
-        for runner in self._runners:
+        await self._finish([each for each in self._runners if not each.is_of_events])
+        await self._finish([*self._runners])
+
+    async def _finish(self, runners: list[Runner]) -> None:
+        for runner in runners:
             runner.drain()
-        if self._runners:
-            self._idle = trio.Event()
-            if not self._is_patient:
-                self._grace.deadline = trio.current_time() + self._grace_s
-            with self._grace:
-                await self._idle.wait()
+        grace_s = math.inf if self._is_patient else self._grace_s
+        self._grace = trio.CancelScope(deadline=trio.current_time() + grace_s)
+        with self._grace:
+            for runner in runners:
+                await runner.over.wait()
+        for runner in runners:
+            runner.cancel()
+            await runner.over.wait()
 
     def _fail(self, failure: TrioProjectXError) -> None:
         if self._failure is None:
