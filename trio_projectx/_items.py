@@ -249,7 +249,7 @@ class BarRevised:
 class Dropped:
     """Items that a stream with a dropping policy had to leave out, told in band where they are missing.
 
-    ``first_ts`` and ``last_ts`` are the `ts_event` (for bars: the `start`) of the first and last of them.
+    ``first_ts`` and ``last_ts`` are the least and the greatest `ts_event` (for bars: `start`) of them.
     """
 
     count: int

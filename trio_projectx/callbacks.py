@@ -12,7 +12,7 @@ from trio_projectx._config import Overflow
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import Bar, BarRevised, Gap, GatewayEvent
 from trio_projectx.flow.bar_options import bar_policy, update_interval
-from trio_projectx.flow.checks import checked_frames
+from trio_projectx.flow.checks import check_contract, checked_frames
 from trio_projectx.flow.keys import bar_stamp, event_stamp
 from trio_projectx.flow.stream import Stream
 from trio_projectx.handlers.arguments import BarHandlerArguments, HandlerArguments, bar_options, wish_for
@@ -98,6 +98,7 @@ class Callbacks(RecordCallbacks):
 
         :raises ConfigError: (`TimeframeError`) for what cannot be honoured; beyond 32 handlers of one kind.
         """
+        check_contract(contract)
         policies = bar_options(how)
         frames = checked_frames(timeframes, "on_bar(handler, ")
         updates, anchor, history = how.get("updates"), how.get("anchor"), how.get("history", 0)

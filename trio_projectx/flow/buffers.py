@@ -148,13 +148,13 @@ class Buffer(Generic[T]):
         mark: Dropped | None = None
         for item in self._items:
             if isinstance(item, Dropped):
-                mark = item if mark is None else _joined(mark, item)
+                mark = joined(mark, item)
                 continue
             key = self.key(item)
             if key in kept:
                 at = self.stamp(kept.pop(key))
                 self.dropped += 1
-                mark = _joined(mark or Dropped(0, at, at), Dropped(1, at, at))
+                mark = joined(mark, Dropped(1, at, at))
             kept[key] = item
             self._note_gap(item, key)
         dropped = self.waiting - len(kept)
@@ -181,7 +181,7 @@ class Buffer(Generic[T]):
         found: Dropped | None = None
         for item in self._items if self._marks else ():
             if isinstance(item, Dropped):
-                found = item if found is None else _joined(found, item)
+                found = joined(found, item)
         return found
 
     def _conflate(self, item: T) -> None:
@@ -240,9 +240,17 @@ class Buffer(Generic[T]):
         at = self.stamp(victim)
         if mark is None:
             return Dropped(1, at, at)
-        return Dropped(mark.count + 1, mark.first_ts, at)
+        first, last = mark.first_ts, mark.last_ts  # bars of several timeframes come with an older start, too
+        if at < first:
+            first = at
+        elif at > last:
+            last = at
+        return Dropped(mark.count + 1, first, last)
 
 
-def _joined(one: Dropped, other: Dropped) -> Dropped:
+def joined(one: Dropped | None, other: Dropped) -> Dropped:
+    """Return one mark for two."""
+    if one is None:
+        return other
     first, last = min(one.first_ts, other.first_ts), max(one.last_ts, other.last_ts)
     return Dropped(one.count + other.count, first, last)

@@ -242,10 +242,9 @@ class Stream(trio.abc.ReceiveChannel[T_co]):
         """Return a snapshot of the counts."""
         return self._pipe.statistics()
 
-
-def unread_mark(stream: Stream[object]) -> Dropped | None:
-    """Return one mark for what is missing in a stream, and its reader has not been told yet."""
-    return stream._pipe.buffer.mark()  # noqa: SLF001  both faces of a pipe are of this module
+    def unread_mark(self) -> Dropped | None:
+        """Return one mark for what is missing and was not told to a reader yet; None if nothing is."""
+        return self._pipe.buffer.mark()
 
 
 @attrs.frozen(slots=True, eq=False)

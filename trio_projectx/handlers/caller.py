@@ -14,10 +14,10 @@ import trio
 from trio_projectx._events import Dropped
 from trio_projectx.connection.breaker import BreakerState
 from trio_projectx.flow.background import reraise
+from trio_projectx.flow.buffers import joined
 from trio_projectx.handlers.counts import Outcome
 from trio_projectx.handlers.entry import Entry
 from trio_projectx.handlers.failures import describe, is_of_memory
-from trio_projectx.handlers.notices import merged
 from trio_projectx.handlers.parting import parted
 from trio_projectx.handlers.target import Gone, Target
 
@@ -37,7 +37,7 @@ class Caller:
 
     def dropped(self, mark: Dropped) -> None:
         """Note that the stream had to leave items out here."""
-        self._untold = merged(self._untold, mark)
+        self._untold = joined(self._untold, mark)
 
     async def handle(self, items: tuple[object, ...]) -> None:
         """Make one call with ``items``, which were taken, or skip them.
@@ -66,11 +66,11 @@ class Caller:
         await self._tell_skipped()
 
     def _skip(self, reason: Literal["rate", "breaker"], items: tuple[object, ...], now: float) -> None:
-        stamp = self._entry.stamp
-        mark = Dropped(len(items), stamp(items[0]), stamp(items[-1]))
+        stamps = [self._entry.stamp(item) for item in items]
+        mark = Dropped(len(items), min(stamps), max(stamps))
         self._entry.counts.skip(reason, len(items))
         self._entry.notices.skipped(reason, mark, now)
-        self._untold = merged(self._untold, mark)
+        self._untold = joined(self._untold, mark)
 
     async def _tell_skipped(self) -> None:
         mark, self._untold = self._untold, None

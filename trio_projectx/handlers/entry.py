@@ -13,7 +13,7 @@ import trio
 
 from trio_projectx._events import Dropped, GatewayEvent
 from trio_projectx._handler_events import HandlerKind
-from trio_projectx.flow.stream import Stream, unread_mark
+from trio_projectx.flow.stream import Stream
 from trio_projectx.handlers.breaker import CallBreaker
 from trio_projectx.handlers.counts import Counts, HandlerStatistics
 from trio_projectx.handlers.failures import FailureBook
@@ -108,7 +108,7 @@ class Entry:
         stream, self.stream = self.stream, None
         if stream is None:
             return
-        before, mark = stream.statistics(), unread_mark(stream)
+        before, mark = stream.statistics(), stream.unread_mark()
         stream.close()
         self.counts.leave(before, stream.statistics())
         if mark is not None:
@@ -148,11 +148,15 @@ class Entry:
         return Target(function, weak=weak, thread=self.options.thread, on_gone=self._gone)
 
     def _beside(self, wish: Wish, function: Callable[..., object] | None) -> Target | None:
-        """Make a target of what stands beside the handler: a method keeps no object alive that the handler must not."""
+        """Make a target of what stands beside the handler: a method keeps no object alive that the handler must not.
+
+        That of another object does: nobody else may hold it, and it would be gone at once.
+        """
         if function is None:
             return None
         thread = wish.options.thread and not is_async(function)
-        weak = wish.weak and inspect.ismethod(function)
+        is_of_it = inspect.ismethod(function) and function.__self__ is getattr(wish.handler, "__self__", None)
+        weak = wish.weak and is_of_it
         return Target(function, weak=weak, thread=thread, on_gone=_nobody)
 
     def _gone(self) -> None:

@@ -110,7 +110,13 @@ def _weak(
     def gone(_: object) -> None:
         on_gone()
 
-    return weakref.WeakMethod(function, gone)
+    try:
+        return weakref.WeakMethod(function, gone)
+    except TypeError:
+        kind = type(function.__self__).__qualname__
+        raise ConfigError(
+            f"weak=True needs an object that can be known weakly: give {kind:.60} a __weakref__ slot"
+        ) from None
 
 
 def _call_in_thread(function: Callable[..., object], argument: object) -> None:
