@@ -166,3 +166,27 @@ def test_looks_are_seen_in_the_high_water() -> None:
     for kind in range(4):
         buffer.put_latest(Item(1, kind))
     assert (len(buffer), buffer.high_water) == (5, 5)
+
+
+@pytest.mark.parametrize("policy", [Overflow.DROP_OLDEST, Overflow.DROP_NEWEST])
+def test_a_mark_spans_all_that_is_missing_also_where_it_is_out_of_order(policy: Overflow) -> None:
+    """Bars of several timeframes: one of an hour is given behind those of its minutes, and begins before them."""
+    buffer = make(1, policy)
+    for at in (5, 6, 2, 9, 4, 5):
+        buffer.put(Item(at, 0))
+    wanted = Dropped(5, 2, 9)
+    assert buffer.mark() == wanted
+    assert wanted in drain(buffer)
+    assert buffer.mark() is None
+
+
+def test_the_mark_of_all_that_wait() -> None:
+    buffer = make(2, Overflow.DROP_NEWEST)
+    assert buffer.mark() is None
+    for at in (1, 2, 3):
+        buffer.put(Item(at, 0))
+    buffer.get()
+    buffer.put(Item(4, 0))
+    buffer.put(Item(0, 0))
+    assert buffer.mark() == Dropped(2, 0, 3)
+    assert drain(buffer) == [Item(2, 0), Dropped(1, 3, 3), Item(4, 0), Dropped(1, 0, 0)]

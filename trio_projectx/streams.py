@@ -307,8 +307,10 @@ class Streams:
             pipe.close()
 
     @asynccontextmanager
-    async def events(self, overflow: Overflow, capacity: int | None) -> AsyncGenerator[Stream[GatewayEvent]]:
-        """Open events: see `Gateway.open_events`."""
+    async def events(
+        self, overflow: Overflow, capacity: int | None, *, outlasts: bool = False
+    ) -> AsyncGenerator[Stream[GatewayEvent]]:
+        """Open events: see `Gateway.open_events`, and `EventBoard.attach`."""
         if overflow is Overflow.BLOCK:
             raise ConfigError("events cannot wait for a reader: choose another overflow than BLOCK")
         limit = self._capacity(capacity, overflow)
@@ -316,7 +318,7 @@ class Streams:
             "events", limit, overflow, stamp=event_stamp, key=event_key, is_told=False
         )
         feed = Feed(pipe)
-        self.board.attach(feed)
+        self.board.attach(feed, outlasts=outlasts)
         try:
             yield Stream(pipe)
         finally:

@@ -149,13 +149,13 @@ class Buffer(Generic[T]):
         mark: Dropped | None = None
         for item in self._items:
             if isinstance(item, Dropped):
-                mark = item if mark is None else _joined(mark, item)
+                mark = joined(mark, item)
                 continue
             key = self.key(item)
             if key in kept:
                 at = self.stamp(kept.pop(key))
                 self.dropped += 1
-                mark = _joined(mark or Dropped(0, at, at), Dropped(1, at, at))
+                mark = joined(mark, Dropped(1, at, at))
             kept[key] = item
             self._note_gap(item, key)
         dropped = self.waiting - len(kept)
@@ -176,6 +176,14 @@ class Buffer(Generic[T]):
         stamps = [self.stamp(item) for item in (*self._lead, *self._items) if not isinstance(item, Dropped)]
         stamps += map(self.stamp, self._slots.values())
         return (min(stamps), max(stamps)) if stamps else None
+
+    def mark(self) -> Dropped | None:
+        """Return one mark for all that wait, None if there is none."""
+        found: Dropped | None = None
+        for item in self._items if self._marks else ():
+            if isinstance(item, Dropped):
+                found = joined(found, item)
+        return found
 
     def _conflate(self, item: T) -> None:
         key = self.key(item)
@@ -232,10 +240,16 @@ class Buffer(Generic[T]):
         self.dropped += 1
         at = self.stamp(victim)
         # A gap that is left out says, as a part of the mark, up to where trades may be missing.
-        one = Dropped(1, at, victim.end if isinstance(victim, Gap) else at)
-        return one if mark is None else _joined(mark, one)
+        until = victim.end if isinstance(victim, Gap) else at
+        if mark is None:
+            return Dropped(1, at, until)
+        # Bars of several timeframes come with an older start, too.
+        return Dropped(mark.count + 1, min(mark.first_ts, at), max(mark.last_ts, until))
 
 
-def _joined(one: Dropped, other: Dropped) -> Dropped:
+def joined(one: Dropped | None, other: Dropped) -> Dropped:
+    """Return one mark for two."""
+    if one is None:
+        return other
     first, last = min(one.first_ts, other.first_ts), max(one.last_ts, other.last_ts)
     return Dropped(one.count + other.count, first, last)

@@ -258,6 +258,10 @@ class Stream(trio.abc.ReceiveChannel[T_co]):
         """Return a snapshot of the counts."""
         return self._pipe.statistics()
 
+    def unread_mark(self) -> Dropped | None:
+        """Return one mark for what is missing and was not told to a reader yet; None if nothing is."""
+        return self._pipe.buffer.mark()
+
 
 @attrs.frozen(slots=True, eq=False)
 class Feed(Generic[T]):
