@@ -126,7 +126,7 @@ class Draining:
     async def run(self, error: MemoryExhausted) -> None:
         """Leave the hubs, let builders have what was read, break the streams behind it, and let readers have that."""
         for hub in self.hubs:
-            hub.drain("memory has run out")
+            hub.drain("memory has run out", error)
         with trio.move_on_after(self.builders_s):
             await _until(lambda: not self._is_busy())
         for contract in self.market.contracts:
