@@ -25,7 +25,7 @@ from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.shedding import HistoryShed
 from trio_projectx.pressure.checks import check_limits
 from trio_projectx.pressure.disks import DiskWatch
-from trio_projectx.pressure.facts import MachineHealth, loop_health
+from trio_projectx.pressure.facts import LoopHealth, MachineHealth, loop_health
 from trio_projectx.pressure.reading import MemoryReader
 from trio_projectx.pressure.watch import PressureWatch
 from trio_projectx.streams import Streams
@@ -65,11 +65,11 @@ class Machine:
 
     def health(self) -> MachineHealth:
         """Return what was seen at the last looks."""
-        watch = self.pressure
+        watch, late = self.pressure, self.books.lag_s
         return MachineHealth(
             memory=watch.memory,
             cpu=watch.cpu,
-            loop=loop_health(*self.books.lag_s),
+            loop=LoopHealth() if late is None else loop_health(*late),
             disks=self.disks.disks,
         )
 
