@@ -23,6 +23,7 @@ from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.shedding import RecentShed, StateShed, TableShed
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.shedding import HistoryShed
+from trio_projectx.pressure.asking import ask
 from trio_projectx.pressure.checks import check_limits
 from trio_projectx.pressure.disks import DiskWatch
 from trio_projectx.pressure.facts import LoopHealth, MachineHealth, loop_health
@@ -48,7 +49,7 @@ def check(config: GatewayConfig, read: ReadMemory) -> None:
 
     :raises ConfigError: with a sentence for each thing that cannot be honoured.
     """
-    found = check_limits(config, read(), config.wall_clock())
+    found = check_limits(config, ask(read)[0], config.wall_clock())
     if found.errors:
         raise ConfigError("; ".join(found.errors))
     for sentence in found.warnings:

@@ -18,6 +18,7 @@ from trio_projectx.cli.network_checks import check_network, check_service
 from trio_projectx.connection.health import ClockHealth
 from trio_projectx.flow.background import open_background_tasks
 from trio_projectx.machine import reader_of
+from trio_projectx.pressure.asking import ask
 from trio_projectx.pressure.checks import check_limits
 
 #: The exit code where a check has failed: for scripts.
@@ -135,7 +136,7 @@ def _check_token(gateway: px.Gateway, findings: Findings) -> None:
 
 
 def _check_memory(config: px.GatewayConfig, gateway: px.Gateway, findings: Findings) -> None:
-    for sentence in check_limits(config, reader_of(config)(), config.wall_clock()).warnings:
+    for sentence in check_limits(config, ask(reader_of(config))[0], config.wall_clock()).warnings:
         findings.add("limits", Verdict.WARN, sentence)
     memory = gateway.health().machine.memory
     verdict = Verdict.SKIP if memory.level is None else Verdict.OK if memory.is_well else Verdict.WARN
