@@ -39,7 +39,8 @@ def _wrong(found: object) -> str | None:
             return f"its {name} is {_text(value)}, which is no number of bytes"
     if found.limit == 0:
         return "it says that there is no memory at all"
-    if not isinstance(found.bound, str):
+    bound: object = found.bound
+    if not isinstance(bound, str):
         return "its bound is not a text"
     return None
 
