@@ -130,6 +130,24 @@ async def test_without_credentials_there_is_one_sentence(
     assert len(out.splitlines()) == 2
 
 
+async def test_addresses_of_two_firms_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with environment(monkeypatch) as sim:
+        sim.inject(Fault("http_status", hub="rest", path="/api/Status/*", status=500, count=0))
+        code, out, _ = await here(capsys)
+        assert (code, re.search(r"^warn +config", out, re.MULTILINE)) == (3, None)
+        monkeypatch.setenv("PROJECTX_USER_HUB_URL", " ")
+        monkeypatch.setattr("trio_projectx.cli.doctor.check_network", _nobody)
+        code, out, _ = await here(capsys)
+    assert re.search(r"^warn +config .* and not PROJECTX_USER_HUB_URL: what is missing", out, re.MULTILINE)
+
+
+async def _nobody(config: px.GatewayConfig, findings: Findings) -> bool:
+    await trio.lowlevel.checkpoint()
+    return False
+
+
 async def test_a_host_that_is_not_there_a_port_that_is_closed_and_no_tls(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

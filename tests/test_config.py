@@ -47,6 +47,56 @@ def test_from_env_uses_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         GatewayConfig.from_env()
 
 
+ENV = {"PROJECTX_USERNAME": "me", "PROJECTX_API_KEY": SECRET}
+REST, MARKET, USER = "PROJECTX_REST_URL", "PROJECTX_MARKET_HUB_URL", "PROJECTX_USER_HUB_URL"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, None),
+        ({REST: " https://api.topstepx.com\n"}, None),
+        ({REST: "https://api.a.b", MARKET: "https://rtc.a.b/m", USER: " https://rtc.a.b/u "}, None),
+        ({REST: "https://api.a.b"}, f"sets {REST}, and not {MARKET} and {USER}: "),
+        ({REST: "https://a.b", MARKET: "https://rtc.a.b/m", USER: " "}, f"sets {REST} and {MARKET}, and not {USER}:"),
+    ],
+)  # fmt: skip
+def test_addresses_of_two_firms_are_told(
+    caplog: pytest.LogCaptureFixture, changes: dict[str, str], says: str | None
+) -> None:
+    config = GatewayConfig.from_env({**ENV, **changes})
+    assert len(caplog.records) == (says is not None)
+    assert says is None or says in caplog.text
+    assert isinstance(config.endpoints, Endpoint)
+    for name, url in changes.items():  # stripped, as credentials are
+        field = {REST: "rest_url", MARKET: "market_hub_url", USER: "user_hub_url"}[name]
+        assert getattr(config.endpoints, field) == (url.strip() or "https://rtc.topstepx.com/hubs/user")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("https://h/a b", "white space"),
+        (" https://h", "white space"),
+        ("https://h\n", "white space"),
+        ("https://h/\x1b[31m", "control character"),
+        ("https://h/\u00a0", "white space"),
+        ("https://h/#f", "a fragment"),
+        ("https://h#", "a fragment"),
+        ("https://h/?x=1", "a query"),
+        ("https://h?", "a query"),
+    ],
+)
+def test_what_would_be_sent_as_something_else_is_no_url(url: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"Endpoint\.rest_url .*{says}"):
+        Endpoint(rest_url=url)
+    if says == "a query":  # a hub's is kept
+        assert Endpoint(market_hub_url=url, user_hub_url=url).market_hub_url == url
+    else:
+        with pytest.raises(ConfigError, match=rf"Endpoint\.user_hub_url .*{says}"):
+            Endpoint(user_hub_url=url)
+
+
 def test_simulated_is_all_on_one_base() -> None:
     endpoint = GatewayConfig.simulated("http://127.0.0.1:9/").endpoints
     assert endpoint == Endpoint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,11 +15,14 @@ import trio
 from trio_projectx._credentials import Credentials as Credentials
 from trio_projectx._errors import ConfigError
 from trio_projectx._items import Overflow as Overflow
+from trio_projectx._logs import fields
 from trio_projectx._options import HistoryOptions as HistoryOptions
 from trio_projectx._options import MemoryOptions as MemoryOptions
 from trio_projectx._options import Reconnect as Reconnect
 from trio_projectx._options import Refresh as Refresh
 from trio_projectx._validators import at_least_1, is_share, is_stamp, not_negative, one_of, positive, seconds
+
+_log: Final = logging.getLogger("trio_projectx")
 
 TOPSTEPX_REST: Final = "https://api.topstepx.com"
 TOPSTEPX_MARKET: Final = "https://rtc.topstepx.com/hubs/market"
@@ -87,6 +91,9 @@ _USUAL_VOLUME_BAND: Final = 100.0
 
 def _url(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     where = f"Endpoint.{attribute.name}"
+    # Looked for before it is parsed: that leaves some of them out, and what is sent is the text as it is.
+    if isinstance(value, str) and not all(each.isprintable() and not each.isspace() for each in value):
+        raise ConfigError(f"{where} holds white space or a control character, which no URL has")
     try:
         parts = urlsplit(value)
         port_is_valid = parts.port is None or parts.port > 0
@@ -96,6 +103,12 @@ def _url(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
         raise ConfigError(f"{where} must look like https://host/path (http for a simulator on loopback)")
     if parts.username or parts.password or "access_token" in parts.query:
         raise ConfigError(f"{where} must not carry credentials; give them in Credentials")
+    if "#" in value:
+        raise ConfigError(f"{where} has a fragment (#...), which is never sent")
+    if "?" in value and attribute.name == "rest_url":
+        raise ConfigError(
+            f"{where} has a query (?...), and paths are put behind it; a hub's URL may have one"
+        )
 
 
 @attrs.frozen(slots=True)
@@ -261,12 +274,17 @@ class GatewayConfig:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> GatewayConfig:
         """Read the credentials as `Credentials.from_env`, and, where set, PROJECTX_REST_URL,
-        PROJECTX_MARKET_HUB_URL and PROJECTX_USER_HUB_URL.
+        PROJECTX_MARKET_HUB_URL and PROJECTX_USER_HUB_URL. What is missing of these is TopstepX's; where that mixes two
+        firms, it is logged.
 
         :raises ConfigError: naming the variable that is missing or wrong.
         """  # noqa: D205
         env = os.environ if environ is None else environ
-        return cls(credentials=Credentials.from_env(env), endpoints=_endpoint_of(env))
+        config = cls(credentials=Credentials.from_env(env), endpoints=_endpoint_of(env))
+        mixed = mixed_addresses(env)
+        if mixed is not None:
+            _log.warning("%s", mixed, extra=fields("addresses_mixed"))
+        return config
 
     @classmethod
     def simulated(cls, url: str) -> GatewayConfig:
@@ -280,17 +298,34 @@ class GatewayConfig:
         )
 
 
+_ENDPOINT_NAMES: Final = {
+    "PROJECTX_REST_URL": "rest_url",
+    "PROJECTX_MARKET_HUB_URL": "market_hub_url",
+    "PROJECTX_USER_HUB_URL": "user_hub_url",
+}
+
+
 def _endpoint_of(env: Mapping[str, str]) -> Endpoint:
-    names = {
-        "PROJECTX_REST_URL": "rest_url",
-        "PROJECTX_MARKET_HUB_URL": "market_hub_url",
-        "PROJECTX_USER_HUB_URL": "user_hub_url",
-    }
     endpoint = Endpoint()
-    for variable, field in names.items():
-        if env.get(variable):
+    for variable, field in _ENDPOINT_NAMES.items():
+        value = env.get(variable, "").strip()
+        if value:
             try:
-                endpoint = attrs.evolve(endpoint, **{field: env[variable]})
+                endpoint = attrs.evolve(endpoint, **{field: value})
             except ConfigError as exc:
                 raise ConfigError(f"the environment variable {variable}: {exc}") from None
     return endpoint
+
+
+def mixed_addresses(env: Mapping[str, str]) -> str | None:
+    """Return a sentence where the environment names other addresses than TopstepX's, and not all three; else None."""
+    usual, found = Endpoint(), _endpoint_of(env)
+    named = {name: bool(env.get(name, "").strip()) for name in _ENDPOINT_NAMES}
+    missing = [name for name, is_set in named.items() if not is_set]
+    if not missing or found == usual:
+        return None
+    others = [name for name, is_set in named.items() if is_set]
+    return (
+        f"the environment sets {' and '.join(others)}, and not {' and '.join(missing)}: what is missing is TopstepX's, "
+        "which may be another firm than yours, and is sent your token"
+    )

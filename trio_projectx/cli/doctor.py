@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Final
@@ -11,6 +12,7 @@ import attrs
 import trio
 
 import trio_projectx as px
+from trio_projectx._config import mixed_addresses
 from trio_projectx.cli.doctor_view import DoctorView
 from trio_projectx.cli.findings import Finding, Findings, Verdict, session_sentence
 from trio_projectx.cli.history_view import new_console
@@ -78,6 +80,9 @@ async def examine(command: DoctorCommand, findings: Findings) -> None:
         return
     where = "the environment" if command.url is None else "a simulator's"
     findings.add("config", Verdict.OK, f"credentials and endpoints are {where}; secrets are not shown")
+    mixed = mixed_addresses(os.environ) if command.url is None else None
+    if mixed is not None:
+        findings.add("config", Verdict.WARN, mixed)
     if not await check_network(config, findings) or not await check_service(config, findings):
         return
     began, step = trio.current_time(), "login"
