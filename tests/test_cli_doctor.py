@@ -18,11 +18,12 @@ pytest.importorskip("cyclopts", reason="the extra `cli` is not installed")
 
 import trio_projectx as px
 from trio_projectx.cli.app import run as run_command
-from trio_projectx.cli.doctor import DoctorCommand, _check_memory, examine
+from trio_projectx.cli.doctor import DoctorCommand, _check_clock, _check_memory, examine
 from trio_projectx.cli.doctor_view import DoctorView
 from trio_projectx.cli.findings import Finding, Findings, Verdict, session_sentence
 from trio_projectx.cli.history_view import new_console
 from trio_projectx.cli.network_checks import check_network
+from trio_projectx.connection.health import ClockHealth
 from trio_projectx.simulator import Fault, Simulator, open_simulator
 
 COMMAND = [sys.executable, "-P", "-W", "error", "-m", "trio_projectx", "doctor"]
@@ -132,6 +133,24 @@ async def test_without_credentials_there_is_one_sentence(
     assert len(out.splitlines()) == 2
 
 
+async def test_addresses_of_two_firms_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with environment(monkeypatch) as sim:
+        sim.inject(Fault("http_status", hub="rest", path="/api/Status/*", status=500, count=0))
+        code, out, _ = await here(capsys)
+        assert (code, re.search(r"^warn +config", out, re.MULTILINE)) == (3, None)
+        monkeypatch.setenv("PROJECTX_USER_HUB_URL", " ")
+        monkeypatch.setattr("trio_projectx.cli.doctor.check_network", _nobody)
+        code, out, _ = await here(capsys)
+    assert re.search(r"^warn +config .* and not PROJECTX_USER_HUB_URL: what is missing", out, re.MULTILINE)
+
+
+async def _nobody(config: px.GatewayConfig, findings: Findings) -> bool:
+    await trio.lowlevel.checkpoint()
+    return False
+
+
 async def test_a_host_that_is_not_there_a_port_that_is_closed_and_no_tls(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,7 +229,10 @@ async def test_a_hub_that_refuses_and_a_contract_that_nobody_knows() -> None:
         assert look(found, "ledger").verdict is Verdict.OK
 
 
-async def test_memory_that_has_run_out_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_when_memory_has_run_out_what_was_found_is_told_and_the_exit_code_is_75(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
     looks = 0
 
     def read() -> px.MemoryReading:
@@ -228,9 +250,34 @@ async def test_memory_that_has_run_out_is_no_finding(monkeypatch: pytest.MonkeyP
         )
         monkeypatch.setattr(px.GatewayConfig, "simulated", lambda url: config)
         found = Findings(lambda finding: None)
-        with pytest.raises(px.MemoryExhausted):
-            await examine(DoctorCommand(contract="MNQ", seconds=30, url=sim.url, as_json=True), found)
-    assert look(found, "memory").verdict is Verdict.OK
+        code, out, error = await here(capsys, "--url", sim.url, "--seconds", "30", *["--json"] * as_json)
+    assert (code, "ends to be started again" in error) == (75, True)
+    if as_json:
+        found = json.loads(out)
+        memory = [each["verdict"] for each in found["checks"] if each["check"] == "memory"]
+        assert (found["ok"], memory) == (False, ["ok", "fail"])
+    else:
+        assert re.search(r"^ok +login ", out, re.MULTILINE)
+        assert re.search(r"^fail +memory .* ends to be started again", out, re.MULTILINE)
+        assert "1 fail" in out.splitlines()[-1]
+
+
+async def test_a_ping_that_is_refused_is_not_said_to_be_for_a_token(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with open_simulator(seed=3) as sim:
+        sim.inject(Fault("http_status", hub="rest", path="/api/Status/*", status=401, count=0))
+        code, out, _ = await here(capsys, "--url", sim.url)
+    assert code == 3
+    assert re.search(r"^fail +REST ping +ping: the service wants a login where", out, re.MULTILINE)
+    assert "token" not in out
+
+
+@pytest.mark.parametrize(("skew_ms", "says"), [(-2500.0, "2500 ms behind the"), (12.0, "12 ms ahead of the")])
+def test_a_clock_is_ahead_or_behind(skew_ms: float, says: str) -> None:
+    found = Findings(lambda finding: None)
+    _check_clock(ClockHealth(skew_ms=skew_ms, is_skewed=skew_ms < 0), found)
+    assert f"ours is {says} data's stamps" in look(found, "clock").sentence
 
 
 async def test_a_market_that_says_nothing_is_told_with_its_hours() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+from decimal import Decimal
+from fractions import Fraction
 
 import attrs
 import pytest
@@ -11,7 +13,10 @@ from trio_projectx import (
     Credentials,
     Endpoint,
     GatewayConfig,
+    HistoryOptions,
+    JournalOptions,
     Limits,
+    MemoryOptions,
     Reconnect,
     Refresh,
     Timeouts,
@@ -40,6 +45,56 @@ def test_from_env_uses_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROJECTX_API_KEY", raising=False)
     with pytest.raises(ConfigError, match="PROJECTX_API_KEY"):
         GatewayConfig.from_env()
+
+
+ENV = {"PROJECTX_USERNAME": "me", "PROJECTX_API_KEY": SECRET}
+REST, MARKET, USER = "PROJECTX_REST_URL", "PROJECTX_MARKET_HUB_URL", "PROJECTX_USER_HUB_URL"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, None),
+        ({REST: " https://api.topstepx.com\n"}, None),
+        ({REST: "https://api.a.b", MARKET: "https://rtc.a.b/m", USER: " https://rtc.a.b/u "}, None),
+        ({REST: "https://api.a.b"}, f"sets {REST}, and not {MARKET} and {USER}: "),
+        ({REST: "https://a.b", MARKET: "https://rtc.a.b/m", USER: " "}, f"sets {REST} and {MARKET}, and not {USER}:"),
+    ],
+)  # fmt: skip
+def test_addresses_of_two_firms_are_told(
+    caplog: pytest.LogCaptureFixture, changes: dict[str, str], says: str | None
+) -> None:
+    config = GatewayConfig.from_env({**ENV, **changes})
+    assert len(caplog.records) == (says is not None)
+    assert says is None or says in caplog.text
+    assert isinstance(config.endpoints, Endpoint)
+    for name, url in changes.items():  # stripped, as credentials are
+        field = {REST: "rest_url", MARKET: "market_hub_url", USER: "user_hub_url"}[name]
+        assert getattr(config.endpoints, field) == (url.strip() or "https://rtc.topstepx.com/hubs/user")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("https://h/a b", "white space"),
+        (" https://h", "white space"),
+        ("https://h\n", "white space"),
+        ("https://h/\x1b[31m", "control character"),
+        ("https://h/\u00a0", "white space"),
+        ("https://h/#f", "a fragment"),
+        ("https://h#", "a fragment"),
+        ("https://h/?x=1", "a query"),
+        ("https://h?", "a query"),
+    ],
+)
+def test_what_would_be_sent_as_something_else_is_no_url(url: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"Endpoint\.rest_url .*{says}"):
+        Endpoint(rest_url=url)
+    if says == "a query":  # a hub's is kept
+        assert Endpoint(market_hub_url=url, user_hub_url=url).market_hub_url == url
+    else:
+        with pytest.raises(ConfigError, match=rf"Endpoint\.user_hub_url .*{says}"):
+            Endpoint(user_hub_url=url)
 
 
 def test_simulated_is_all_on_one_base() -> None:
@@ -106,9 +161,61 @@ def test_zero_is_refused_except_where_it_means_none() -> None:
         Timeouts(connect_s=0)
 
 
-def test_token_transport_is_one_of_two() -> None:
-    with pytest.raises(ValueError, match="token_transport"):
-        GatewayConfig(credentials=Credentials("a", "b"), token_transport="cookie")  # type: ignore[arg-type]
+@pytest.mark.parametrize("wrong", ["cookie", None, 5, ["header"], float("nan")])
+def test_token_transport_is_one_of_two(wrong: object) -> None:
+    with pytest.raises(ConfigError, match=r'GatewayConfig\.token_transport must be "header" or "query"'):
+        GatewayConfig(credentials=Credentials("a", "b"), token_transport=wrong)  # type: ignore[arg-type]
+
+
+class Big:
+    """Behaves like much, and is no option."""
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "x" * 10_000
+
+
+GROUPS = [Timeouts, Limits, Reconnect, Refresh, HistoryOptions, MemoryOptions, JournalOptions]
+NEVER = [
+    float("nan"), float("inf"), -float("inf"), -(10**400), 10**400, 10**5000, 1e308, "5", b"5", [], {},
+    Decimal(5), Fraction(1, 2), 1j, Big(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_whatever_is_no_option_is_refused_by_its_name_in_one_sentence(group: type) -> None:
+    for field in attrs.fields(group):
+        for wrong in NEVER:
+            if field.name == "cache" and wrong == "5":
+                continue
+            with pytest.raises(ConfigError, match=rf"{group.__name__}\.{field.name}") as info:
+                group(**{field.name: wrong})
+            assert len(str(info.value)) < 250
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_bool_is_a_bool_and_a_wait_has_an_end(group: type) -> None:
+    for field in attrs.fields(group):
+        if isinstance(field.default, bool):
+            for wrong in (0, 1, "false", None, 1.0):
+                with pytest.raises(
+                    ConfigError, match=rf"{group.__name__}\.{field.name} must be True or False"
+                ):
+                    group(**{field.name: wrong})
+        elif field.name.endswith("_s") and field.name not in ("connects_per_s", "stamp_ahead_s"):
+            with pytest.raises(ConfigError, match=r"seconds, 10 years of them at most"):
+                group(**{field.name: 4e8})
+            assert getattr(group(**{field.name: 300_000_000}), field.name) == 300_000_000
+
+
+@pytest.mark.parametrize("cache", ["", "  ", "a\0b", 5])
+def test_a_cache_is_a_folder(cache: object) -> None:
+    with pytest.raises(ConfigError, match=r"HistoryOptions\.cache must be"):
+        HistoryOptions(cache=cache)
 
 
 @pytest.mark.parametrize(

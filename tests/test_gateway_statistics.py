@@ -72,7 +72,9 @@ async def test_how_late_the_loop_was_is_one_measure_for_statistics_and_health(
 ) -> None:
     books = Books(Timings(), Totals, Ledger, lambda event: None, lambda: 0, TaskCounts())
     due = books.turn(trio.current_time())
+    assert books.lag_s is None  # nothing was due yet
     due = books.turn(due + 0.3)
+    assert books.lag_s is not None
     lag_s, worst_s = books.lag_s
     assert lag_s == worst_s == pytest.approx(0.3)
     assert books.loop().last_lag_ns == books.loop().lifetime.max == round(worst_s * 1e9)

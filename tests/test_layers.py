@@ -17,6 +17,7 @@ LAYERS = [
     "_errors",
     "_timeframe",
     "_items",
+    "_validators",
     "_memory",
     "_handler_events",
     "_flow_events",

@@ -18,8 +18,10 @@ from trio_projectx.bars.accumulator import OpenBar
 from trio_projectx.bars.chunk import Chunk
 from trio_projectx.history.candles import Candle
 from trio_projectx.history.ring import TIMES
-from trio_projectx.market import Reason
+from trio_projectx.market import Reason, TradeBatch
+from trio_projectx.market.band import Row
 from trio_projectx.market.reasons import Rejections
+from trio_projectx.market.wire import WireTrade
 from trio_projectx.pressure import costs
 from trio_projectx.pressure.checks import check_limits
 from trio_projectx.pressure.costs import least_cost, worst_costs
@@ -63,6 +65,16 @@ def candle(i: int) -> object:
     return Candle(AT + i * 60, *(price(i, k) for k in range(4)), 1000 + i)
 
 
+def recent_trade(i: int) -> object:
+    return TradeBatch(MNQ, [AT + i * 1000], [80_000 + i], [301 + i % 300], [i % 2], AT + i), AT + i * 1000 + 1
+
+
+def held_trade(i: int) -> object:
+    stamp = f"2025-11-03T14:30:00.{i:07d}+00:00"
+    wire = WireTrade(price(i), stamp, 301 + i % 300, i % 2, f"F.US.MNQ{i % 1}", None)
+    return Row(AT + i, 80_000 + i, 301 + i % 300, i % 2, wire, AT + i * 7)
+
+
 def measured(make: Callable[[int], object], count: int = 4000) -> float:
     tracemalloc.start()
     try:
@@ -81,6 +93,8 @@ def measured(make: Callable[[int], object], count: int = 4000) -> float:
         (costs.BAR_BYTES, bar),
         (costs.CANDLE_BYTES, candle),
         (costs.REVISABLE_BYTES, open_bar),
+        (costs.RECENT_BYTES, recent_trade),
+        (costs.HELD_BYTES, held_trade),
     ],
 )
 def test_sizes_are_what_was_measured(stated: int, make: Callable[[int], object]) -> None:
@@ -133,6 +147,13 @@ def test_the_defaults_fit_each_other() -> None:
         ({"limits": px.Limits(rest_body_bytes=1 << 20)}, "Limits.rest_body_bytes (1,048,576) is less than a full page"),
         ({"limits": px.Limits(stamp_max_ns=AT - 1)}, "the present, by the wall clock, is not between"),
         ({"limits": px.Limits(trade_size_max=50_000)}, "Limits.volume_band_floor (100,000) is above trade_size_max"),
+        ({"limits": px.Limits(revisable_bars=100_001)}, "Limits.revisable_bars (100,001) is above bars_kept (100,000)"),
+        ({"limits": px.Limits(price_band_confirm=10**4)}, "Limits.price_band_confirm (10,000) is above 1,000"),
+        ({"limits": px.Limits(stamp_ahead_confirm=1001)}, "Limits.stamp_ahead_confirm (1,001) is above 1,000"),
+        ({"timeouts": px.Timeouts(server_s=29)}, "Timeouts.server_s (29) is below 30, twice the interval at which"),
+        ({"timeouts": px.Timeouts(rest_s=9)}, "Timeouts.rest_s (9) is below connect_s (10)"),
+        ({"timeouts": px.Timeouts(refresh_s=9)}, "Timeouts.refresh_s (9) is below connect_s (10)"),
+        ({"memory": px.MemoryOptions(look_s=3600)}, "MemoryOptions.look_s (3600) is above 60: memory may run out"),
         ({"timeouts": px.Timeouts(keep_alive_s=30)}, "Timeouts.keep_alive_s (30) is not below the 30 s"),
         ({"timeouts": px.Timeouts(pong_s=31)}, "Timeouts.pong_s (31) is above server_s (30)"),
         ({"timeouts": px.Timeouts(record_s=29)}, "Timeouts.record_s (29) is below server_s (30)"),
@@ -168,6 +189,44 @@ def test_what_memory_cannot_hold_is_an_error_and_what_it_may_not_hold_a_warning(
         "MemoryOptions.budget_bytes",
         "one stream of bars needs 21.3 MiB by Limits.bars_kept",
     ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        (px.Limits(recent_trades=10**10), "6,580,35"),
+        (px.Limits(price_band_confirm=10**9), "486,"),
+        (px.Limits(bars_kept=10**10, stream_items=10_000), "needs 1,354,2"),
+    ],
+)
+def test_what_takes_most_is_named(limits: px.Limits, says: str) -> None:
+    found = check_limits(attrs.evolve(CONFIG, limits=limits), ROOM, AT)
+    assert any(says in each and "Limits." in each for each in (*found.errors, *found.warnings))
+
+
+@pytest.mark.parametrize(
+    ("left", "bound", "share", "helps"),
+    [
+        (250, "the machine's memory", "tight_share (0.7);", "more memory, or less of it in use"),
+        (200, "MemoryOptions.budget_bytes", "high_share (0.8);", "a greater budget"),
+        (60, "RLIMIT_AS", "severe_share (0.9);", "ARROW_DEFAULT_MEMORY_POOL=system"),
+        (25, "RLIMIT_AS", "last_share (0.97), and the gateway ends", "ulimit -v"),
+    ],
+)
+def test_memory_that_is_scarce_before_anything_has_begun(
+    left: int, bound: str, share: str, helps: str
+) -> None:
+    reading = MemoryReading((1000 - left) << 20, left << 20, bound)
+    sentence = findings(reading)[0]
+    assert sentence.startswith(
+        f"{1000 - left:,}.0 MiB of 1,000.0 MiB are used before anything has begun, by {bound}"
+    )
+    assert share in sentence
+    assert helps in sentence
+    calm = px.MemoryOptions(tight_share=0.98, high_share=0.985, severe_share=0.99, last_share=0.995)
+    assert "before anything" not in "".join(findings(reading, memory=calm))
+    stays = "".join(findings(reading, memory=px.MemoryOptions(exits=False)))
+    assert "last_share" not in stays
 
 
 async def test_a_gateway_that_cannot_fit_says_all_of_it_before_it_asks_for_anything() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import trio_projectx as px
 from trio_projectx.flow.buffers import Buffer
 from trio_projectx.flow.capacities import _is_to_change
 from trio_projectx.market import TradeBatch
-from trio_projectx.simulator import Simulator, open_simulator
+from trio_projectx.simulator import Fault, Simulator, open_simulator
 
 N, T, H, S, L = px.MemoryLevel
 MIB = 1 << 20
@@ -373,6 +373,67 @@ async def _read_bars(gateway: px.Gateway, read: object) -> None:
 async def _read_user(gateway: px.Gateway, read: object) -> None:
     async with gateway.open_user_events() as events:
         await read(events)  # type: ignore[operator]
+
+
+async def _scarce_while_it_reconnects(sim: Simulator, gateway: px.Gateway, memory: Memory) -> None:
+    sim.inject(Fault("http_status", hub="market", status=503, count=0))
+    sim.inject(Fault("tcp_reset", hub="market"))
+    await trio.sleep(2)
+    memory.used = 9900
+    assert gateway.health().market.state is not px.HubState.LIVE
+
+
+async def _open_trades(gateway: px.Gateway) -> None:
+    async with gateway.open_trades("MES"):
+        pass
+
+
+async def _history(gateway: px.Gateway) -> None:
+    await gateway.history("MNQ", "1m", count=5)
+
+
+@pytest.mark.parametrize(
+    "wait", [px.Gateway.wait_connected, _open_trades, _history, px.Gateway.refresh_token]
+)
+@pytest.mark.parametrize("level", [N, L])
+async def test_who_waits_at_the_last_level_is_told_that_and_nothing_else(
+    autojump_clock: MockClock, wait: Callable[[px.Gateway], Awaitable[None]], level: px.MemoryLevel
+) -> None:
+    memory = Memory()
+    with pytest.raises(px.MemoryExhausted) as info:
+        async with running(memory) as (sim, gateway):
+            async with gateway.open_bars("MNQ", "1s", overflow=px.Overflow.DROP_OLDEST):
+                await trio.sleep(3)
+                await _scarce_while_it_reconnects(sim, gateway, memory)
+                while gateway.health().machine.memory.level is not level:
+                    await trio.sleep(0.1)
+                await wait(gateway)
+                await trio.sleep_forever()
+    assert info.value.exit_code == 75
+    assert not hasattr(info.value, "__notes__")
+
+
+async def test_who_tries_again_and_again_at_the_last_level_does_not_hide_it(
+    autojump_clock: MockClock,
+) -> None:
+    memory, caught = Memory(), list[type[Exception]]()
+
+    async def tries(gateway: px.Gateway) -> None:
+        while True:
+            try:
+                async with gateway.open_bars("MNQ", "1s") as bars:
+                    async for _ in bars:
+                        memory.used = 9900
+            except px.TrioProjectXError as exc:
+                caught.append(type(exc))
+                await trio.sleep(0.01)
+
+    with pytest.raises(px.MemoryExhausted):
+        # A stream that is not read, so that the end takes a while.
+        async with running(memory) as (_, gateway), gateway.open_trades("MNQ"):
+            await tries(gateway)
+    assert set(caught) == {px.MemoryExhausted}
+    assert len(caught) > 1
 
 
 async def test_another_error_of_the_block_is_not_hidden(autojump_clock: MockClock) -> None:

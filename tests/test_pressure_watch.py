@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -16,6 +16,8 @@ from trio_projectx._memory import MemoryEvent, MemoryLevel
 from trio_projectx.pressure.disks import DiskWatch
 from trio_projectx.pressure.facts import DISK_LEAST, MachineHealth, disk_health, loop_health, network_health
 from trio_projectx.pressure.watch import PressureWatch
+from trio_projectx.simulator import open_simulator
+from trio_projectx.testing import virtual_wall_clock
 
 N, T, H, S, L = MemoryLevel
 MIB = 1 << 20
@@ -209,6 +211,81 @@ async def test_what_cannot_be_read_is_told_once(
     assert made.watch.memory.is_well
     assert made.watch.memory.sentence.startswith("memory cannot be read here: install psutil")
     assert set(made.shed.levels) == {N}  # those that look at other things go on
+
+
+def _fails() -> px.MemoryReading:
+    raise OSError("too many\nopen files " + "x" * 500)
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def _fails_without_a_word() -> px.MemoryReading:
+    raise Unspeakable
+
+
+def _reading(used: object, available: object = 1 << 33, bound: object = "mine") -> Callable[[], object]:
+    return lambda: px.MemoryReading(used, available, bound)  # type: ignore[arg-type]
+
+
+WRONG = [
+    (_fails, "OSError came out of it: too many\\nopen files xxx"),
+    (_fails_without_a_word, "Unspeakable came out of it: a Unspeakable"),
+    (lambda: "lots", "it returned a str, not a MemoryReading"),
+    (_reading(float("nan")), "its used is nan, which is no number of bytes"),
+    (_reading(1, float("inf")), "its available is inf"),
+    (_reading(-5), "its used is -5"),
+    (_reading(True), "its used is True"),
+    (_reading("5"), "its used is 5"),
+    (_reading(10**9999), "its used is a int"),
+    (_reading(0, 0), "it says that there is no memory at all"),
+    (_reading(1, 1, 5), "its bound is not a text"),
+]
+
+
+@pytest.mark.parametrize(("read", "says"), WRONG)
+async def test_a_function_that_gives_no_reading_counts_as_one_that_cannot_and_is_told_once(
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    read: Callable[[], px.MemoryReading | None],
+    says: str,
+) -> None:
+    made = bench()
+    made.reader.used = 850
+    with trio.move_on_after(12):
+        await made.watch.run()
+    assert made.watch.level is H
+    made.watch._read = read
+    with caplog.at_level(logging.WARNING), trio.move_on_after(100):
+        await made.watch.run()
+    assert made.watch.level is N
+    (said,) = [record.getMessage() for record in caplog.records if "cannot" in record.getMessage()]
+    assert said.startswith(f"memory cannot be read by MemoryOptions.read: {says}")
+    assert len(said) < 400
+    assert made.watch.memory.level is None
+    assert says in made.watch.memory.sentence
+
+
+@pytest.mark.parametrize(("read", "says"), WRONG)
+async def test_at_the_start_too(
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    read: Callable[[], px.MemoryReading | None],
+    says: str,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        async with open_simulator(port=None, wall_clock=virtual_wall_clock()) as sim:
+            config = attrs.evolve(
+                px.GatewayConfig.simulated(sim.url),
+                connect=sim.connect,
+                memory=px.MemoryOptions(read=read),
+            )
+            async with px.open_gateway(config) as gateway:
+                assert says in gateway.health().machine.memory.sentence
+                await trio.sleep(30)
+    assert len([record for record in caplog.records if says in record.getMessage()]) == 1
 
 
 async def test_disks_are_asked_in_a_thread_and_folders_that_are_not_there_yet_too(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,11 +15,14 @@ import trio
 from trio_projectx._credentials import Credentials as Credentials
 from trio_projectx._errors import ConfigError
 from trio_projectx._items import Overflow as Overflow
+from trio_projectx._logs import fields
 from trio_projectx._options import HistoryOptions as HistoryOptions
 from trio_projectx._options import MemoryOptions as MemoryOptions
 from trio_projectx._options import Reconnect as Reconnect
 from trio_projectx._options import Refresh as Refresh
-from trio_projectx._options import at_least_1, is_share, positive
+from trio_projectx._validators import at_least_1, is_share, is_stamp, not_negative, one_of, positive, seconds
+
+_log: Final = logging.getLogger("trio_projectx")
 
 TOPSTEPX_REST: Final = "https://api.topstepx.com"
 TOPSTEPX_MARKET: Final = "https://rtc.topstepx.com/hubs/market"
@@ -34,20 +37,13 @@ class Connect(Protocol):
         ...
 
 
-def _not_negative(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0):
-        raise ConfigError(
-            f"{type(instance).__name__}.{attribute.name} must be a number, 0 or more, not {value!r}"
-        )
-
-
 def _up_to_1(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if value > 1:
         raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be at most 1, not {value!r}")
 
 
 def _not_endless(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not math.isfinite(value) or value > 86_400_000:
+    if value > 86_400_000:
         raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be a day at most, not {value!r}")
 
 
@@ -79,24 +75,6 @@ def _endpoints(
         raise ConfigError("GatewayConfig.endpoints must be an Endpoint, or a tuple of at least one")
 
 
-def _count_or_drop(
-    instance: object,
-    attribute: attrs.Attribute[Literal["count", "drop"]],
-    value: Literal["count", "drop"],
-) -> None:
-    if value not in ("count", "drop"):
-        raise ConfigError(
-            f'{type(instance).__name__}.{attribute.name} must be "count" or "drop", not {value!r:.40}'
-        )
-
-
-def _stamp(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if not (isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63):
-        raise ConfigError(
-            f"{type(instance).__name__}.{attribute.name} must be int64 nanoseconds, not {value!r:.60}"
-        )
-
-
 def _check_kinds(instance: object, kinds: Mapping[str, type]) -> None:
     for name, kind in kinds.items():
         value: object = getattr(instance, name)
@@ -113,6 +91,9 @@ _USUAL_VOLUME_BAND: Final = 100.0
 
 def _url(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     where = f"Endpoint.{attribute.name}"
+    # Looked for before it is parsed: that leaves some of them out, and what is sent is the text as it is.
+    if isinstance(value, str) and not all(each.isprintable() and not each.isspace() for each in value):
+        raise ConfigError(f"{where} holds white space or a control character, which no URL has")
     try:
         parts = urlsplit(value)
         port_is_valid = parts.port is None or parts.port > 0
@@ -122,6 +103,12 @@ def _url(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
         raise ConfigError(f"{where} must look like https://host/path (http for a simulator on loopback)")
     if parts.username or parts.password or "access_token" in parts.query:
         raise ConfigError(f"{where} must not carry credentials; give them in Credentials")
+    if "#" in value:
+        raise ConfigError(f"{where} has a fragment (#...), which is never sent")
+    if "?" in value and attribute.name == "rest_url":
+        raise ConfigError(
+            f"{where} has a query (?...), and paths are put behind it; a hub's URL may have one"
+        )
 
 
 @attrs.frozen(slots=True)
@@ -137,33 +124,33 @@ class Endpoint:
 class Timeouts:
     """How long each wait may last, in seconds (sources: SIGNALR.md sections 4 and 8, FAULTS.md I4)."""
 
-    connect_s: float = attrs.field(default=10.0, validator=positive)
+    connect_s: float = attrs.field(default=10.0, validator=seconds)
     """TCP, TLS and the WebSocket upgrade together; also the negotiate request."""
-    handshake_s: float = attrs.field(default=15.0, validator=positive)
-    subscribe_s: float = attrs.field(default=15.0, validator=positive)
-    server_s: float = attrs.field(default=30.0, validator=positive)
+    handshake_s: float = attrs.field(default=15.0, validator=seconds)
+    subscribe_s: float = attrs.field(default=15.0, validator=seconds)
+    server_s: float = attrs.field(default=30.0, validator=seconds)
     """Silence of a hub (no record at all) after which it is dead."""
-    keep_alive_s: float = attrs.field(default=15.0, validator=positive)
+    keep_alive_s: float = attrs.field(default=15.0, validator=seconds)
     """A hub ping is sent after this long without sending."""
-    rest_s: float = attrs.field(default=30.0, validator=positive)
+    rest_s: float = attrs.field(default=30.0, validator=seconds)
     """One REST call in all: connecting, sending, reading the whole answer."""
-    send_s: float = attrs.field(default=10.0, validator=positive)
-    close_s: float = attrs.field(default=0.5, validator=positive)
+    send_s: float = attrs.field(default=10.0, validator=seconds)
+    close_s: float = attrs.field(default=0.5, validator=seconds)
     """How long leaving waits for the other side's answer to a Close frame; nothing depends on it, and a peer that is
     gone never gives it. A second less what the farewell before it may take."""
-    probe_s: float = attrs.field(default=15.0, validator=positive)
+    probe_s: float = attrs.field(default=15.0, validator=seconds)
     """Time between two WebSocket pings that measure the round trip, and the longest wait for one's pong."""
-    record_s: float = attrs.field(default=120.0, validator=positive)
+    record_s: float = attrs.field(default=120.0, validator=seconds)
     """How long one record may take to come in, while bytes of it do come."""
-    pong_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(positive))
+    pong_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(seconds))
     """If set, a connection with neither a record nor a pong for this long is dead (15 finds a half-open one in
     half of ``server_s``); pongs are asked for three times as often."""
-    refresh_s: float = attrs.field(default=30.0, validator=positive)
+    refresh_s: float = attrs.field(default=30.0, validator=seconds)
     """One attempt to get a new token, in all."""
-    stall_s: float = attrs.field(default=30.0, validator=positive)
+    stall_s: float = attrs.field(default=30.0, validator=seconds)
     """Silence of a contract in its trading hours after which it is suspected to be stalled, or
     ``limits.stall_intervals`` of its recent interval where that is longer."""
-    overlap_s: float = attrs.field(default=1.0, validator=positive)
+    overlap_s: float = attrs.field(default=1.0, validator=seconds)
     """How long an old connection goes on beside its successor where no trade shows that both are level."""
 
 
@@ -188,9 +175,9 @@ class Limits:
     older one is counted as late."""
     malformed_per_minute: int = attrs.field(default=60, validator=at_least_1)
     """Records that cannot be read, per minute, above which a connection is given up."""
-    stamp_min_ns: int = attrs.field(default=315_532_800_000_000_000, validator=_stamp)
+    stamp_min_ns: int = attrs.field(default=315_532_800_000_000_000, validator=is_stamp)
     """The earliest stamp a trade may carry (1980-01-01T00:00Z)."""
-    stamp_max_ns: int = attrs.field(default=4_102_444_800_000_000_000, validator=_stamp)
+    stamp_max_ns: int = attrs.field(default=4_102_444_800_000_000_000, validator=is_stamp)
     """The latest (2100-01-01T00:00Z): a stamp is never judged by the local clock."""
     trade_size_max: int = attrs.field(default=_USUAL_SIZE_MAX, validator=at_least_1)
     stall_intervals: float = attrs.field(default=20.0, validator=positive)
@@ -202,27 +189,27 @@ class Limits:
     quote, confirm that the market is there. 0 holds none."""
     price_band_confirm: int = attrs.field(default=3, validator=at_least_1)
     """How many trades confirm, or contradict, a price that is held."""
-    stamp_ahead_s: float = attrs.field(default=10.0, validator=[_not_negative, _not_endless])
+    stamp_ahead_s: float = attrs.field(default=10.0, validator=[not_negative, _not_endless])
     """By how much a trade's stamp may be ahead of the exchange's clock (the contract's own stamps and the time since
     them) and of ours; beyond, it is held until others, or a quote, confirm that it is that late. 0 holds none."""
     stamp_ahead_confirm: int = attrs.field(default=3, validator=at_least_1)
     """How many trades confirm, or contradict, a stamp that is held."""
-    volume_band: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
+    volume_band: float | None = attrs.field(default=None, validator=attrs.validators.optional(not_negative))
     """How many times the biggest of the last 1,000 trades a volume may be; beyond, it is rejected. 0 rejects none;
     None is 100, but 0 where ``trade_size_max`` was raised: then big ones are expected."""
     volume_band_floor: int = attrs.field(default=100_000, validator=at_least_1)
     """A volume up to this is never rejected for that."""
-    crossed_quotes: Literal["count", "drop"] = attrs.field(default="count", validator=_count_or_drop)
+    crossed_quotes: Literal["count", "drop"] = attrs.field(default="count", validator=one_of("count", "drop"))
     """A quote whose bid is above its ask is given like any other ("count"), or is not ("drop"); it is counted."""
     recent_trades: int = attrs.field(default=10_000, validator=at_least_1)
     """How many of a contract's last trades `Gateway.recent_trades` knows."""
-    recent_trades_s: float = attrs.field(default=900.0, validator=positive)
+    recent_trades_s: float = attrs.field(default=900.0, validator=seconds)
     """How old they may be at most, by event time against the youngest of them."""
     rejections_kept: int = attrs.field(default=64, validator=at_least_1)
     """How many of the last rejected records of a contract are kept for `Gateway.rejections`."""
-    lateness_ms: float = attrs.field(default=50.0, validator=[_not_negative, _not_endless])
+    lateness_ms: float = attrs.field(default=50.0, validator=[not_negative, _not_endless])
     """How much later than a younger trade a trade may arrive and still be put into its bar."""
-    quiet_ms: float = attrs.field(default=1000.0, validator=[_not_negative, _not_endless])
+    quiet_ms: float = attrs.field(default=1000.0, validator=[not_negative, _not_endless])
     """How much longer than that the clock waits before it closes a bar that no younger trade has closed: as much
     later as the line may bring a trade than the one before it."""
 
@@ -252,7 +239,7 @@ class GatewayConfig:
     history: HistoryOptions = attrs.field(factory=HistoryOptions)
     memory: MemoryOptions = attrs.field(factory=MemoryOptions)
     token_transport: Literal["header", "query"] = attrs.field(
-        default="header", validator=attrs.validators.in_(("header", "query"))
+        default="header", validator=one_of("header", "query")
     )
     """How a hub gets the token; "query" puts it into the WebSocket's URL, for a gateway that reads no header."""
     negotiate: bool = False
@@ -287,12 +274,17 @@ class GatewayConfig:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> GatewayConfig:
         """Read the credentials as `Credentials.from_env`, and, where set, PROJECTX_REST_URL,
-        PROJECTX_MARKET_HUB_URL and PROJECTX_USER_HUB_URL.
+        PROJECTX_MARKET_HUB_URL and PROJECTX_USER_HUB_URL. What is missing of these is TopstepX's; where that mixes two
+        firms, it is logged.
 
         :raises ConfigError: naming the variable that is missing or wrong.
         """  # noqa: D205
         env = os.environ if environ is None else environ
-        return cls(credentials=Credentials.from_env(env), endpoints=_endpoint_of(env))
+        config = cls(credentials=Credentials.from_env(env), endpoints=_endpoint_of(env))
+        mixed = mixed_addresses(env)
+        if mixed is not None:
+            _log.warning("%s", mixed, extra=fields("addresses_mixed"))
+        return config
 
     @classmethod
     def simulated(cls, url: str) -> GatewayConfig:
@@ -306,17 +298,34 @@ class GatewayConfig:
         )
 
 
+_ENDPOINT_NAMES: Final = {
+    "PROJECTX_REST_URL": "rest_url",
+    "PROJECTX_MARKET_HUB_URL": "market_hub_url",
+    "PROJECTX_USER_HUB_URL": "user_hub_url",
+}
+
+
 def _endpoint_of(env: Mapping[str, str]) -> Endpoint:
-    names = {
-        "PROJECTX_REST_URL": "rest_url",
-        "PROJECTX_MARKET_HUB_URL": "market_hub_url",
-        "PROJECTX_USER_HUB_URL": "user_hub_url",
-    }
     endpoint = Endpoint()
-    for variable, field in names.items():
-        if env.get(variable):
+    for variable, field in _ENDPOINT_NAMES.items():
+        value = env.get(variable, "").strip()
+        if value:
             try:
-                endpoint = attrs.evolve(endpoint, **{field: env[variable]})
+                endpoint = attrs.evolve(endpoint, **{field: value})
             except ConfigError as exc:
                 raise ConfigError(f"the environment variable {variable}: {exc}") from None
     return endpoint
+
+
+def mixed_addresses(env: Mapping[str, str]) -> str | None:
+    """Return a sentence where the environment names other addresses than TopstepX's, and not all three; else None."""
+    usual, found = Endpoint(), _endpoint_of(env)
+    named = {name: bool(env.get(name, "").strip()) for name in _ENDPOINT_NAMES}
+    missing = [name for name, is_set in named.items() if not is_set]
+    if not missing or found == usual:
+        return None
+    others = [name for name, is_set in named.items() if is_set]
+    return (
+        f"the environment sets {' and '.join(others)}, and not {' and '.join(missing)}: what is missing is TopstepX's, "
+        "which may be another firm than yours, and is sent your token"
+    )

@@ -23,9 +23,10 @@ from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.shedding import RecentShed, StateShed, TableShed
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.shedding import HistoryShed
+from trio_projectx.pressure.asking import ask
 from trio_projectx.pressure.checks import check_limits
 from trio_projectx.pressure.disks import DiskWatch
-from trio_projectx.pressure.facts import MachineHealth, loop_health
+from trio_projectx.pressure.facts import LoopHealth, MachineHealth, loop_health
 from trio_projectx.pressure.reading import MemoryReader
 from trio_projectx.pressure.watch import PressureWatch
 from trio_projectx.streams import Streams
@@ -48,7 +49,7 @@ def check(config: GatewayConfig, read: ReadMemory) -> None:
 
     :raises ConfigError: with a sentence for each thing that cannot be honoured.
     """
-    found = check_limits(config, read(), config.wall_clock())
+    found = check_limits(config, ask(read)[0], config.wall_clock())
     if found.errors:
         raise ConfigError("; ".join(found.errors))
     for sentence in found.warnings:
@@ -65,11 +66,11 @@ class Machine:
 
     def health(self) -> MachineHealth:
         """Return what was seen at the last looks."""
-        watch = self.pressure
+        watch, late = self.pressure, self.books.lag_s
         return MachineHealth(
             memory=watch.memory,
             cpu=watch.cpu,
-            loop=loop_health(*self.books.lag_s),
+            loop=LoopHealth() if late is None else loop_health(*late),
             disks=self.disks.disks,
         )
 
@@ -126,7 +127,7 @@ class Draining:
     async def run(self, error: MemoryExhausted) -> None:
         """Leave the hubs, let builders have what was read, break the streams behind it, and let readers have that."""
         for hub in self.hubs:
-            hub.drain("memory has run out")
+            hub.drain("memory has run out", error)
         with trio.move_on_after(self.builders_s):
             await _until(lambda: not self._is_busy())
         for contract in self.market.contracts:

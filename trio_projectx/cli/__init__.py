@@ -9,7 +9,7 @@ def main() -> None:
     """Run the command line; its exit code is returned to the shell.
 
     0 is well, 1 an error that was told, 2 arguments that could not be read, 3 a check of ``doctor`` that failed,
-    75 a lack of memory, 130 Ctrl-C.
+    75 a lack of memory, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
     try:
         from trio_projectx.cli.app import run

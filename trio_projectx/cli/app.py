@@ -16,6 +16,8 @@ from cyclopts import App, Parameter
 import trio_projectx as px
 from trio_projectx.cli.demo import DemoOptions, run_demo
 from trio_projectx.cli.doctor import DoctorCommand, run_doctor
+from trio_projectx.cli.ending import missing_outputs, run_until_told
+from trio_projectx.cli.ending import until_input_ends as stop_with_input
 from trio_projectx.cli.history import HistoryCommand, run_history
 from trio_projectx.cli.sim_view import watch_simulator
 from trio_projectx.simulator import serve
@@ -71,6 +73,7 @@ async def sim(
     contract: str | None = None,
     faults: Path | None = None,
     allow_remote: Annotated[bool, Parameter(negative=())] = False,
+    until_input_ends: Annotated[bool, Parameter(negative=(), show=False)] = False,
 ) -> int:
     """Run a simulated gateway until Ctrl-C; it prints one line with its URL when it is ready.
 
@@ -94,8 +97,12 @@ async def sim(
         A script of faults, as JSON: a list, or one object a line (docs/faults.md).
     allow_remote
         Listen on an address that other machines reach. The simulator lets everybody in.
+    until_input_ends
+        End with standard input: so the simulator of the demo ends with it, whatever becomes of that.
     """
     watch = watch_simulator if sys.stdout.isatty() else None
+    if until_input_ends:
+        watch = stop_with_input
     await serve(
         host, port, seed, speed, replay, contract, allow_remote=allow_remote, faults=faults, watch=watch
     )
@@ -195,6 +202,11 @@ async def doctor(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return the exit code."""
+    with missing_outputs():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     command, bound, _ = app.parse_args(list(arguments))
     try:
         if not inspect.iscoroutinefunction(command):
@@ -202,7 +214,7 @@ def run(arguments: Sequence[str]) -> int:
         # Ctrl-C between any two instructions could leave a context manager half entered, to be found by the garbage
         # collector when the run is over.
         main = partial(command, *bound.args, **bound.kwargs)
-        return int(trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True) or 0)
+        return trio.run(run_until_told, main, restrict_keyboard_interrupt_to_checkpoints=True)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except (px.TrioProjectXError, OSError) as exc:

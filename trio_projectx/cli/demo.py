@@ -51,7 +51,16 @@ class DemoOptions:
     def simulator_arguments(self) -> list[str]:
         """The command line of the simulator's process."""
         speed = (30.0 if self.replay is None else 0.0) if self.speed is None else self.speed
-        arguments = ["sim", "--port", "0", "--seed", str(self.seed), "--speed", str(speed)]
+        arguments = [
+            "sim",
+            "--until-input-ends",
+            "--port",
+            "0",
+            "--seed",
+            str(self.seed),
+            "--speed",
+            str(speed),
+        ]
         if self.replay is not None:
             arguments += ["--replay", str(self.replay), "--contract", self.chosen_contract]
         return [sys.executable, "-m", "trio_projectx", *arguments]
@@ -113,7 +122,11 @@ async def _finish(view: DemoView, total: int | None, forever: bool, tasks: Backg
 
 @asynccontextmanager
 async def _simulator(options: DemoOptions) -> AsyncGenerator[str]:
-    process = await trio.lowlevel.open_process(options.simulator_arguments(), stdout=subprocess.PIPE)
+    # Nothing is written to its input; that ends with this process, and the simulator with it, also by kill -9.
+    process = await trio.lowlevel.open_process(
+        options.simulator_arguments(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
     assert process.stdout is not None
     try:
         url: str | None = None
@@ -128,7 +141,8 @@ async def _simulator(options: DemoOptions) -> AsyncGenerator[str]:
             await process.wait()
         if process.returncode is None:
             process.kill()
-        await process.stdout.aclose()
+        await trio.aclose_forcefully(process.stdin)
+        await trio.aclose_forcefully(process.stdout)
 
 
 async def _ready(stdout: trio.abc.ReceiveStream) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Final
@@ -11,12 +12,15 @@ import attrs
 import trio
 
 import trio_projectx as px
+from trio_projectx._config import mixed_addresses
 from trio_projectx.cli.doctor_view import DoctorView
 from trio_projectx.cli.findings import Finding, Findings, Verdict, session_sentence
 from trio_projectx.cli.history_view import new_console
 from trio_projectx.cli.network_checks import check_network, check_service
+from trio_projectx.connection.health import ClockHealth
 from trio_projectx.flow.background import open_background_tasks
 from trio_projectx.machine import reader_of
+from trio_projectx.pressure.asking import ask
 from trio_projectx.pressure.checks import check_limits
 
 #: The exit code where a check has failed: for scripts.
@@ -44,12 +48,21 @@ async def run_doctor(command: DoctorCommand) -> int:
     """Look at everything and return the exit code: 0 if no check failed."""
     view = None if command.as_json else DoctorView(new_console())
     findings = Findings(_nothing if view is None else view.show)
-    await examine(command, findings)
+    try:
+        await examine(command, findings)
+    except px.MemoryExhausted as exc:
+        findings.failed("memory", exc)
+        _conclude(view, findings)  # what was found so far; the exit code is that of the lack of memory
+        raise
+    _conclude(view, findings)
+    return 0 if findings.is_well else FAILED
+
+
+def _conclude(view: DoctorView | None, findings: Findings) -> None:
     if view is None:
         sys.stdout.write(json.dumps(findings.as_json(), indent=2) + "\n")
     else:
         view.conclude(findings)
-    return 0 if findings.is_well else FAILED
 
 
 def _nothing(finding: Finding) -> None:
@@ -67,6 +80,9 @@ async def examine(command: DoctorCommand, findings: Findings) -> None:
         return
     where = "the environment" if command.url is None else "a simulator's"
     findings.add("config", Verdict.OK, f"credentials and endpoints are {where}; secrets are not shown")
+    mixed = mixed_addresses(os.environ) if command.url is None else None
+    if mixed is not None:
+        findings.add("config", Verdict.WARN, mixed)
     if not await check_network(config, findings) or not await check_service(config, findings):
         return
     began, step = trio.current_time(), "login"
@@ -80,7 +96,7 @@ async def examine(command: DoctorCommand, findings: Findings) -> None:
     except px.ConfigError as exc:
         findings.failed("limits", exc)
     except px.MemoryExhausted:
-        raise  # no finding, and an exit code of its own
+        raise  # it has an exit code of its own
     except px.TrioProjectXError as exc:
         findings.failed(step, exc)
 
@@ -110,7 +126,7 @@ async def _examine(
     for sentence in machine.troubles:
         findings.add("machine", Verdict.WARN, sentence)
     counted = findings.counted = findings.counted or gateway.statistics()
-    _check_clock(gateway, findings)
+    _check_clock(gateway.health().clock, findings)
     _check_speed(counted, findings)
     _check_ledger(counted, findings)
 
@@ -125,7 +141,7 @@ def _check_token(gateway: px.Gateway, findings: Findings) -> None:
 
 
 def _check_memory(config: px.GatewayConfig, gateway: px.Gateway, findings: Findings) -> None:
-    for sentence in check_limits(config, reader_of(config)(), config.wall_clock()).warnings:
+    for sentence in check_limits(config, ask(reader_of(config))[0], config.wall_clock()).warnings:
         findings.add("limits", Verdict.WARN, sentence)
     memory = gateway.health().machine.memory
     verdict = Verdict.SKIP if memory.level is None else Verdict.OK if memory.is_well else Verdict.WARN
@@ -206,8 +222,7 @@ def _check_data(
     findings.add("stream", verdict, f"the market hub is {state.state.value} ({state.reason})")
 
 
-def _check_clock(gateway: px.Gateway, findings: Findings) -> None:
-    clock = gateway.health().clock
+def _check_clock(clock: ClockHealth, findings: Findings) -> None:
     kept = {
         None: "nobody knows whether it is kept right",
         True: "it is kept right",
@@ -218,7 +233,8 @@ def _check_clock(gateway: px.Gateway, findings: Findings) -> None:
         findings.add("clock", Verdict.SKIP, f"no data say how far ours is off; as the system says, {said}")
         return
     verdict = Verdict.WARN if clock.is_skewed else Verdict.OK
-    ahead = f"ours is {clock.skew_ms:.0f} ms ahead of the data's stamps, their way here included"
+    side = "behind" if clock.skew_ms < 0 else "ahead of"
+    ahead = f"ours is {abs(clock.skew_ms):.0f} ms {side} the data's stamps, their way here included"
     findings.add("clock", verdict, f"{ahead}; as the system says, {said}")
 
 

@@ -168,6 +168,16 @@ class Answer:
     retry_after_s: float | None
 
 
+def check_ping(answer: Answer) -> None:
+    """Raise what a ping's answer other than "pong" means."""
+    if answer.status == 401:  # not `TokenRefused`: none was sent
+        said = "the service wants a login where it should need none (HTTP 401); check the address"
+        raise GatewayError(f"ping: {said}", 401, said)
+    check_status("ping", answer, login=False)
+    if answer.body.strip().strip(b'"') != b"pong":
+        raise ProtocolError("ping: the answer is not the Gateway's")
+
+
 def check_status(what: str, answer: Answer, *, login: bool) -> None:
     """Raise what an HTTP status other than 200 means."""
     status = answer.status

@@ -12,7 +12,13 @@ from typing import Final, Generic
 
 import trio
 
-from trio_projectx._errors import ConnectionLost, ConnectTimeout, SubscriptionError, TrioProjectXError
+from trio_projectx._errors import (
+    ConnectionLost,
+    ConnectTimeout,
+    SubscriptionError,
+    TrioProjectXError,
+    again,
+)
 from trio_projectx._events import (
     ConnectionEvent,
     ConnectionReplaced,
@@ -54,6 +60,7 @@ class Hub(Generic[D]):
         self._outcome = Outcome()
         self._is_supervised = False
         self._is_closed = False
+        self._ended: TrioProjectXError | None = None
         self._stale_reason: str | None = None
         self._held_reason: str | None = None
         self._reason = "no connection yet"
@@ -130,16 +137,23 @@ class Hub(Generic[D]):
 
     def close(self) -> None:
         """The gateway is closing; its nursery ends the lines. Who still waits gets `ConnectionLost`."""
-        self._is_closed = True
-        self._go(HubState.CLOSED, _CLOSED)
-        self._tell_who_waits(ConnectionLost(f"{self.tools.name}: {_CLOSED}"))
+        self._close(_CLOSED, ConnectionLost(f"{self.tools.name}: {_CLOSED}"))
 
-    def drain(self, reason: str) -> None:
-        """Read nothing more: `close`, and leave every line. What was read goes its way."""
-        self.close()
+    def drain(self, reason: str, error: TrioProjectXError) -> None:
+        """Read nothing more: `close`, and leave every line. What was read goes its way.
+
+        Who waits gets ``error``, and so does who comes to wait: a program that tries again is told the true reason.
+        """
+        self._ended = error
+        self._close(reason, error)
         for line in self.lines:
             line.stop(reason)
         self._bell.ring()
+
+    def _close(self, reason: str, error: TrioProjectXError) -> None:
+        self._is_closed = True
+        self._go(HubState.CLOSED, reason)
+        self._tell_who_waits(error)
 
     def suspect(self, reason: str | None) -> None:
         """Market data are missing (the state becomes STALE), or are no longer."""
@@ -220,6 +234,8 @@ class Hub(Generic[D]):
     # -- the supervisor
 
     def _begin(self) -> None:
+        if self._ended is not None:
+            raise again(self._ended)
         if self._is_closed:
             raise trio.ClosedResourceError(_CLOSED)
         if not self._is_supervised:

@@ -39,6 +39,7 @@ from trio_projectx.connection.answers import (
     LoginAnswer,
     ValidateAnswer,
     WireCandle,
+    check_ping,
     check_size,
     check_status,
     checked_token,
@@ -158,9 +159,7 @@ class RestClient:
         """
         async with self._turn("Status/ping", Urgency.LIVE):
             answer = await self._sent("GET", f"{self._base}/api/Status/ping", b"", {}, self._deadline_s)
-            check_status("ping", answer, login=False)
-        if answer.body.strip().strip(b'"') != b"pong":
-            raise ProtocolError("ping: the answer is not the Gateway's")
+            check_ping(answer)
 
     async def contract(self, contract_id: str, *, token: str) -> WireContract | None:
         """Return one contract by its id; None if the service does not know it."""

@@ -178,7 +178,10 @@ def _conclude(
         failure = plain(interrupt)  # it struck in the few lines of ours around the body
     if failure is not None and body is not None and failure is not body:
         first, second = (failure, body) if _is_interrupt(failure) else (body, failure)
-        first.add_note(f"{'the block' if second is body else 'a background task'} also failed: {second!r}")
+        if (type(first), first.args) != (type(second), second.args):  # not what both were told of one cause
+            first.add_note(
+                f"{'the block' if second is body else 'a background task'} also failed: {second!r}"
+            )
         reraise(first)
     for exc in (body, failure, passing):
         if exc is not None:

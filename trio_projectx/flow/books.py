@@ -60,12 +60,14 @@ class Books:
         self._broken: frozenset[str] = frozenset()
         self._loop = Rotating()
         self._lag_ns = self._worst_ns = 0
+        self._has_turned = False
 
     def turn(self, now: float) -> float:
         """Do what is due, and return when the next turn is."""
         due_at = self._sampler.due_at
         if now < due_at:
             return due_at
+        self._has_turned = True
         self._lag_ns = round((now - due_at) * 1e9)
         self._worst_ns = max(self._worst_ns, self._lag_ns)
         self._loop.add(self._lag_ns)
@@ -91,8 +93,10 @@ class Books:
         self._broken = frozenset(broken)
 
     @property
-    def lag_s(self) -> tuple[float, float]:
-        """How late the last turn was, and the worst of all, in seconds."""
+    def lag_s(self) -> tuple[float, float] | None:
+        """How late the last turn was, and the worst of all, in seconds; None before the first."""
+        if not self._has_turned:
+            return None
         return self._lag_ns / 1e9, self._worst_ns / 1e9
 
     def latency(self) -> LatencyStatistics:

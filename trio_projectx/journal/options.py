@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import attrs
 
-from trio_projectx._errors import ConfigError
-
-
-def _positive(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ConfigError(f"JournalOptions.{attribute.name} must be a number above 0, not {value!r:.40}")
-
-
-def _at_least_1(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(
-            f"JournalOptions.{attribute.name} must be a whole number above 0, not {value!r:.40}"
-        )
-
-
-def _not_negative(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ConfigError(f"JournalOptions.{attribute.name} must be a number, 0 or more, not {value!r:.40}")
+from trio_projectx._validators import at_least_1, seconds, seconds_or_0
 
 
 def _sync(instance: object, attribute: attrs.Attribute[float], value: float | None) -> None:
     if value is not None:
-        _not_negative(instance, attribute, value)
+        seconds_or_0(instance, attribute, value)
 
 
 @attrs.frozen(slots=True)
@@ -42,21 +23,21 @@ class JournalOptions:
     sync_s: float | None = attrs.field(default=1.0, validator=_sync)
     """How long data may be written and not synced. 0: nothing is acknowledged before it is synced. None: the system
     decides when."""
-    linger_s: float = attrs.field(default=0.1, validator=_not_negative)
+    linger_s: float = attrs.field(default=0.1, validator=seconds_or_0)
     """How long records are gathered before they are written together."""
-    queue_rows: int = attrs.field(default=500_000, validator=_at_least_1)
+    queue_rows: int = attrs.field(default=500_000, validator=at_least_1)
     """Rows that wait for the disk at most; what comes beyond is lost, counted and told."""
-    queue_chars: int = attrs.field(default=64 << 20, validator=_at_least_1)
+    queue_chars: int = attrs.field(default=64 << 20, validator=at_least_1)
     """The same for the text of frames."""
-    segment_bytes: int = attrs.field(default=64 << 20, validator=_at_least_1)
+    segment_bytes: int = attrs.field(default=64 << 20, validator=at_least_1)
     """A segment that is this long is sealed, and another one begun."""
-    slow_s: float = attrs.field(default=2.0, validator=_positive)
+    slow_s: float = attrs.field(default=2.0, validator=seconds)
     """A write that takes longer is told."""
-    retry_s: float = attrs.field(default=30.0, validator=_positive)
+    retry_s: float = attrs.field(default=30.0, validator=seconds)
     """After a failed write nothing is taken for so long; then another segment is tried."""
-    close_s: float = attrs.field(default=4.0, validator=_positive)
+    close_s: float = attrs.field(default=4.0, validator=seconds)
     """How long closing waits for the disk in all; what is not written then is lost, counted and told."""
-    keep_days: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least_1))
+    keep_days: int | None = attrs.field(default=None, validator=attrs.validators.optional(at_least_1))
     """How many dates are kept, the present one included; None: all."""
-    keep_bytes: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least_1))
+    keep_bytes: int | None = attrs.field(default=None, validator=attrs.validators.optional(at_least_1))
     """How many bytes are kept, the oldest dates going first; None: any number."""

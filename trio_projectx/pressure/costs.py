@@ -24,6 +24,10 @@ REVISABLE_BYTES: Final = 720
 CANDLE_BYTES: Final = 270
 CANDLES_TIMES: Final = 10
 REJECTION_BYTES: Final = 300
+#: A recent trade that came alone; of those that come in batches each takes less.
+RECENT_BYTES: Final = 690
+#: A trade that waits for others to confirm it, with what the wire said.
+HELD_BYTES: Final = 510
 #: What one read joins at most, and what the shortest record of a trade takes of it.
 READ_BYTES: Final = 256 << 10
 RECORD_CHARS: Final = 150
@@ -52,6 +56,10 @@ class Costs:
     tables: int
     """Closed bars kept, and those that late trades may revise."""
     rejected: int
+    recent: int
+    """Trades that `Gateway.recent_trades` knows."""
+    held: int
+    """Trades that wait in quarantine."""
     history: int
     """Bars kept in memory, and answers of the service on their way."""
 
@@ -79,6 +87,8 @@ def worst_costs(
         streams=contracts * limits.stream_items * (bar_streams * BAR_BYTES + others * QUOTE_BYTES),
         tables=contracts * bar_streams * timeframes * per_timeframe,
         rejected=contracts * 3 * limits.rejections_kept * REJECTION_BYTES,
+        recent=contracts * (limits.recent_trades + READ_TRADES) * RECENT_BYTES,
+        held=contracts * (limits.price_band_confirm + limits.stamp_ahead_confirm) * HELD_BYTES,
         history=CANDLES_TIMES * config.history.bars_kept * CANDLE_BYTES
         + REST_AT_ONCE * REST_TIMES * limits.rest_body_bytes,
     )

@@ -102,8 +102,10 @@ class MachineHealth:
         return (*([] if self.memory.is_well else [self.memory.sentence]), *found)
 
 
-def memory_health(level: MemoryLevel, reading: MemoryReading | None) -> MemoryHealth:
-    """Put a reading into words."""
+def memory_health(level: MemoryLevel, reading: MemoryReading | None, why: str | None = None) -> MemoryHealth:
+    """Put a reading into words, or ``why`` there is none."""
+    if reading is None and why is not None:
+        return MemoryHealth(sentence=f"memory cannot be read by MemoryOptions.read: {why}")
     if reading is None:
         return MemoryHealth(sentence="memory cannot be read here: install psutil, or set MemoryOptions.read")
     said = f"{reading.used / _MIB:,.0f} MiB of {reading.limit / _MIB:,.0f} MiB are used, by {reading.bound}"

@@ -16,6 +16,7 @@ from trio_projectx._errors import MemoryExhausted
 from trio_projectx._logs import fields
 from trio_projectx._memory import MemoryEvent, MemoryLevel, MemoryPressureChanged, MemoryReading
 from trio_projectx._options import MemoryOptions
+from trio_projectx.pressure.asking import ask
 from trio_projectx.pressure.facts import (
     CpuHealth,
     cpu_health,
@@ -66,7 +67,10 @@ class PressureWatch:
         self._is_unknown_told = False
         self._last = (trio.current_time(), cpu_s())
         # Read once now, so that it can be asked for; what follows from it waits for the first look.
-        self.memory = memory_health(self.level, read())
+        found, why = ask(read)
+        if why is not None:
+            self._tell_unknown(why)
+        self.memory = memory_health(self.level, found, why)
         self.cpu = CpuHealth(processors=processors())
         self.reading: MemoryReading | None = None
         """What was read last, where anything could be."""
@@ -93,10 +97,10 @@ class PressureWatch:
         now, before = trio.current_time(), self.level
         self._at_looks()
         self._note_cpu(now)
-        found = self._read()
+        found, why = ask(self._read)
         self.reading = found or self.reading
         if found is None:
-            self._tell_unknown()
+            self._tell_unknown(why)
         if self.reading is not None:
             # What could be read and cannot be any more (too many open files) is not taken for scarce, nor at once for
             # plenty: it comes back step by step, as it does where memory is free again.
@@ -105,7 +109,7 @@ class PressureWatch:
         if self.level is not before and self.level is MemoryLevel.SEVERE:
             did.append(f"{gc.collect():,} objects that nothing reaches were collected")
         self.memory = memory_health(
-            self.level, found or (None if self.level is MemoryLevel.NORMAL else self.reading)
+            self.level, found or (None if self.level is MemoryLevel.NORMAL else self.reading), why
         )
         if self.reading is not None and (did or self.level is not before):
             self._changed(before, self.reading, did)
@@ -138,11 +142,19 @@ class PressureWatch:
             )
         )
 
-    def _tell_unknown(self) -> None:
-        if not self._is_unknown_told:
-            self._is_unknown_told = True
+    def _tell_unknown(self, why: str | None) -> None:
+        if self._is_unknown_told:
+            return
+        self._is_unknown_told = True
+        if why is None:
             _log.warning(
                 "memory cannot be read on this system (no /proc, no psutil): nothing is given up when it is scarce",
+                extra=fields("memory_unknown"),
+            )
+        else:
+            _log.warning(
+                "memory cannot be read by MemoryOptions.read: %s: nothing is given up when it is scarce",
+                why,
                 extra=fields("memory_unknown"),
             )
 
