@@ -42,7 +42,7 @@ def _kept(instance: object, attribute: attrs.Attribute[int], value: int) -> None
 def _rate(instance: object, attribute: attrs.Attribute[float | None], value: float | None) -> None:
     if value is None:
         return
-    positive(instance, attribute, value)  # type: ignore[arg-type]
+    positive(instance, attribute, value)
     if value < _SLOWEST:
         raise ConfigError(f"HandlerOptions.{attribute.name} must not be below {_SLOWEST}, a call in 30 years")
 
