@@ -273,7 +273,10 @@ class BarSet:
         self._ladder.rejoin()
 
     def covered(self, ts_ns: int) -> None:
-        """Take back `rejoin` for bars that end by time and begin after ``ts_ns``: nothing is missing after it."""
+        """Take back `rejoin` for bars that end by time and begin after ``ts_ns``: nothing is missing after it.
+
+        Bars of a kind that begin before it are ``partial``, however many trades come before it.
+        """
         self._ladder.covered(ts_ns)
 
     @property

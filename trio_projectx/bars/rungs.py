@@ -274,8 +274,8 @@ class KindRung:
         return Yield(bars, [])
 
     def _is_partial(self, bar: OpenBar, journal: Journal) -> bool:
-        """Only the first bar that is completed after an interruption may have a hole."""
-        is_partial = self.standing.is_joining
+        """The first bar that is completed after an interruption may have a hole, and one that began before its end."""
+        is_partial = self.standing.lacks_in(bar.start)
         self.standing.join(bar.start, journal)
         return is_partial
 
@@ -284,7 +284,7 @@ class KindRung:
         bar = self.builder.forming
         if bar is None:
             return None
-        return freezer.bar(self.kind, bar, partial=self.standing.is_joining, closed=False)
+        return freezer.bar(self.kind, bar, partial=self.standing.lacks_in(bar.start), closed=False)
 
 
 def _by_end(bar: OpenBar) -> int:

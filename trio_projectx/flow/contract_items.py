@@ -46,6 +46,8 @@ class Valid:
     serial: int
     read_at: float | None = None
     """When it was read (trio's clock); None where it was held meanwhile, or is of a record."""
+    since_ns: int | None = 0
+    """A gap that it ends ends here, or later: see `Bringers.since_ns`. None: it ends none, for nothing is brought."""
 
 
 @attrs.frozen(slots=True)
@@ -66,6 +68,18 @@ class ContractStatistics:
     """Trades that had come on another connection already."""
     gaps: int
     """Times at which no connection brought it."""
+
+
+def elsewhere(counts: TradeCounts, validator: Validator, batch: TradeBatch | None) -> int:
+    """Take over the validator's counts; return how many trades more are now in one of them, or in ``batch``."""
+    before = counts.held + counts.duplicates + counts.unlevel
+    counts.held, counts.duplicates, counts.unlevel = (
+        validator.held,
+        validator.duplicates,
+        validator.waiting,
+    )
+    after = counts.held + counts.duplicates + counts.unlevel
+    return after - before + (0 if batch is None else len(batch))
 
 
 def statistics_of(

@@ -185,10 +185,10 @@ class MarketPipeline:
         contract = self._contracts.get(wanted.contract_id)
         if contract is None:
             return
-        mark = LineMark(
-            what.value, line, wanted.kind.value, wanted.contract_id, cause, self._around.exchange_ns(), ahead
-        )
         now = trio.current_time()
+        mark = LineMark(
+            what.value, line, wanted.kind.value, wanted.contract_id, cause, contract.exchange_ns(now), ahead
+        )
         self._declare(what, (line, wanted), mark)
         self._taps.show(lambda tap: tap.mark(mark, now))
         self.act(Notice(what, line, contract, wanted.kind, cause, self.serial, mark.at_ns, now))

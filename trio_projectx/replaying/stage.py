@@ -22,6 +22,8 @@ class Times:
 
     ts_recv: int = 0
     """Our wall clock then, of the last row that was played; 0 before the first."""
+    now: float = 0.0
+    """Trio's clock then."""
 
 
 @attrs.frozen(slots=True)

@@ -1,0 +1,137 @@
+"""Trades that did not come and left no trace: each lies in a `Gap`, and no bar without them says that it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from fault_tools import CONTRACT, Row, config_for, open_sim, row_of, truth_rows
+from replay_tools import recording, replayed
+from trio.testing import MockClock
+
+import trio_projectx as px
+from trio_projectx.simulator import Fault, Simulator
+
+S = 10**9
+FRAMES = ("5s", "1m")
+Act = Callable[[Simulator, px.Gateway], Awaitable[None]]
+
+
+@attrs.define
+class Life:
+    """What two streams gave of a market of which everything is known."""
+
+    trades: list[px.Trade | px.Gap] = attrs.Factory(list)
+    items: list[px.Bar | px.BarRevised | px.Gap] = attrs.Factory(list)
+    truth: list[Row] = attrs.Factory(list)
+    missing: int = 0
+
+    @property
+    def gaps(self) -> list[px.Gap]:
+        return [item for item in self.trades if isinstance(item, px.Gap)]
+
+    @property
+    def bars(self) -> list[px.Bar]:
+        """The bars as they were in the end."""
+        last: dict[tuple[object, int], px.Bar] = {}
+        for item in self.items:
+            if not isinstance(item, px.Gap):
+                bar = item.bar if isinstance(item, px.BarRevised) else item
+                last[bar.timeframe, bar.start] = bar
+        return list(last.values())
+
+    def check(self) -> None:
+        came = {row_of(item) for item in self.trades if isinstance(item, px.Trade)}
+        first = min(row[0] for row in came)
+        for row in self.truth:
+            told = any(gap.start <= row[0] <= gap.end for gap in self.gaps)
+            assert row[0] < first or row in came or told, row
+        whole = [bar for bar in self.bars if bar.start >= first and not bar.partial]
+        assert len(whole) > 10
+        for bar in whole:
+            assert bar.volume == sum(row[2] for row in self.truth if bar.start <= row[0] < bar.end), bar
+
+
+async def collect(stream: trio.abc.ReceiveChannel[object], into: list) -> None:
+    async for item in stream:
+        into.append(item)
+
+
+async def lived(sim: Simulator, act: Act, **options: object) -> Life:
+    found = Life()
+    async with px.open_gateway(config_for(sim)) as gateway:
+        await stream(sim, gateway, act, found, **options)
+    return found
+
+
+async def stream(sim: Simulator, gateway: px.Gateway, act: Act, found: Life, **options: object) -> None:
+    async with (
+        gateway.open_bars(CONTRACT, *FRAMES, events=True, **options) as bars,
+        gateway.open_trades(CONTRACT, events=True) as trades,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(collect, bars, found.items)
+        nursery.start_soon(collect, trades, found.trades)
+        await act(sim, gateway)
+        found.truth = truth_rows(sim.truth())
+        found.missing = len(gateway.coverage(CONTRACT).missing)
+        nursery.cancel_scope.cancel()
+
+
+# -- the service sends its last trades again
+
+
+def away(quietly: Fault) -> Act:
+    """The last trades before the loss do not come, and what comes first a minute later is those."""
+
+    async def act(sim: Simulator, gateway: px.Gateway) -> None:
+        sim.set_trades_per_s(2)
+        sim.inject(Fault("trades_replayed", hub="market", n=20))
+        await trio.sleep(20)
+        sim.inject(quietly)
+        await trio.sleep(2)
+        sim.inject(Fault("refuse", phase="connect", count=0, duration_s=60))
+        sim.inject(Fault("tcp_reset", hub="market"))
+        await trio.sleep(200)
+
+    return act
+
+
+QUIETLY = [
+    Fault("mute_data", hub="market", duration_s=5),
+    Fault("delay", hub="market", latency_s=1.5, jitter_s=0.0),
+]
+
+
+@pytest.mark.parametrize("quietly", QUIETLY, ids=["muted", "delayed"])
+@pytest.mark.parametrize("fill", [None, "previous"])
+async def test_trades_that_are_sent_again_do_not_end_a_gap_before_the_new_subscription(
+    autojump_clock: MockClock, quietly: Fault, fill: str | None
+) -> None:
+    async with open_sim(seed=1) as sim:
+        found = await lived(sim, away(quietly), history=1, fill=fill)
+    found.check()
+    (gap,) = found.gaps
+    assert gap.end - gap.start > 60 * S
+    # They did come, and are in bars.
+    again = found.trades[found.trades.index(gap) + 1]
+    assert isinstance(again, px.Trade)
+    assert again.ts_event < gap.start + 5 * S
+    assert found.missing == 0
+    assert not any(bar.partial for bar in found.bars)  # history has filled it
+
+
+async def test_a_replay_of_the_record_ends_the_gap_where_it_ended(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    found = Life()
+    async with open_sim(seed=1) as sim, px.open_gateway(config_for(sim)) as gateway:
+        async with recording(gateway, tmp_path, autojump_clock):
+            await stream(sim, gateway, away(QUIETLY[0]), found)
+    found.check()
+    got, _ = await replayed(tmp_path, CONTRACT, FRAMES, events=True)
+    # Bars that are still forming when the record ends are given then.
+    assert got.items[: len(found.items)] == found.items
