@@ -20,6 +20,7 @@ class Bringers:
     def __init__(self) -> None:
         self._asked: dict[int, _Asked] = {}
         self._since: dict[int, int] = {}
+        self._is_told = False
         self.joined_ns = 0
         """When the first of those that are there was about to ask."""
 
@@ -27,6 +28,7 @@ class Bringers:
         """``line`` is about to ask."""
         if not self._asked:
             self.joined_ns = at_ns
+        self._is_told = True
         self._asked[line] = _Asked(at_ns, now)
 
     def leave(self, line: int) -> None:
@@ -61,11 +63,15 @@ class Bringers:
         """Those that bring the trades."""
         return tuple(self._since)
 
-    @property
-    def since_ns(self) -> int | None:
-        """From when on all of those that bring them surely do; None where none does.
+    def gap_end(self, ts_event: int) -> int | None:
+        """Return where a gap ends of which a trade of this stamp is the first behind it; None: nobody brings any.
 
-        A service may send its last trades again to a new subscription. They are older than this, and between the
-        youngest of them and this any number may be missing: what was sent to nobody is not sent again.
+        A service may send its last trades again to a new subscription. They are older than when that was asked for,
+        and between the youngest of them and its acknowledgement any number may be missing: what was sent to nobody is
+        not sent again. Where nobody tells of lines, as in a record of trades, the trade itself ends it.
         """
-        return max(self._since.values(), default=None)
+        if not self._since:
+            return None if self._is_told else ts_event
+        if all(ts_event >= self._asked[line].at_ns for line in self._since):
+            return ts_event
+        return max(ts_event, *self._since.values())

@@ -194,16 +194,14 @@ class ContractPipeline:
             # What is rejected only now was in another count.
             self.counts.rejected -= elsewhere(self.counts, self._validator, batch)
         if batch is not None:
-            await self.pass_on(batch, serial, read_at, self._lines.since_ns)
+            await self.pass_on(batch, serial, read_at)
 
-    async def pass_on(
-        self, batch: TradeBatch, serial: int, read_at: float | None = None, since_ns: int | None = 0
-    ) -> None:
-        """Have bars and trades made of what is valid; ``since_ns``: see `Bringers.since_ns`."""
+    async def pass_on(self, batch: TradeBatch, serial: int, read_at: float | None = None) -> None:
+        """Have bars and trades made of what is valid."""
         if self._taps.is_open:
             self._taps.show(lambda tap: tap.valid(batch, self.grid))
         self.counts.waiting_valid += len(batch)
-        await self.inbox.post(Valid(batch, serial, read_at, since_ns))
+        await self.inbox.post(Valid(batch, serial, self._lines.gap_end(batch.ts_event[0]), read_at))
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count trades, or fields of a quote, that the decoder could not even read."""
@@ -368,9 +366,8 @@ class ContractPipeline:
 
     async def _build(self, item: Valid) -> None:
         n = len(item.batch)
-        if self._gap.is_open and item.since_ns is not None:
-            # It may be one that the service sends again: between that and the subscription trades are missing.
-            await self._end_gap(max(item.batch.ts_event[0], item.since_ns))
+        if self._gap.is_open and item.gap_end is not None:
+            await self._end_gap(item.gap_end)
         youngest = max(item.batch.ts_event)
         self._gap.last_ts = item.batch.ts_event[-1]
         self.recent.add(item.batch)

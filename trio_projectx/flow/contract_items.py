@@ -44,10 +44,10 @@ class Valid:
 
     batch: TradeBatch
     serial: int
+    gap_end: int | None
+    """Where it ends a gap, if one is open: see `Bringers.gap_end`."""
     read_at: float | None = None
     """When it was read (trio's clock); None where it was held meanwhile, or is of a record."""
-    since_ns: int | None = 0
-    """A gap that it ends ends here, or later: see `Bringers.since_ns`. None: it ends none, for nothing is brought."""
 
 
 @attrs.frozen(slots=True)
