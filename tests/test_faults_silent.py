@@ -135,3 +135,82 @@ async def test_a_replay_of_the_record_ends_the_gap_where_it_ended(
     got, _ = await replayed(tmp_path, CONTRACT, FRAMES, events=True)
     # Bars that are still forming when the record ends are given then.
     assert got.items[: len(found.items)] == found.items
+
+
+# -- a connection that brings nothing, and is replaced before anybody suspects it
+
+
+@pytest.mark.parametrize("seed", [1, 4, 6, 7])
+async def test_a_refresh_does_not_hide_that_the_connection_before_it_had_brought_nothing(
+    autojump_clock: MockClock, seed: int
+) -> None:
+    async def act(sim: Simulator, gateway: px.Gateway) -> None:
+        sim.set_trades_per_s(1)
+        await trio.sleep(10)
+        sim.inject(Fault("subscriptions_lost", hub="market", phase="subscribe"))
+        sim.inject(Fault("tcp_reset", hub="market"))
+        await trio.sleep(22)  # a stall is seen after 30
+        await gateway.refresh_token()
+        await trio.sleep(130)
+
+    async with open_sim(seed=seed) as sim:
+        found = await lived(sim, act, history=1)
+    found.check()
+    assert len(found.gaps) == 2
+    assert found.missing == 0
+    assert not any(bar.partial for bar in found.bars)
+
+
+@pytest.mark.parametrize("seed", [2, 4, 9])
+async def test_a_refresh_does_not_hide_that_the_connection_before_it_had_fallen_silent(
+    autojump_clock: MockClock, seed: int
+) -> None:
+    async def act(sim: Simulator, gateway: px.Gateway) -> None:
+        sim.set_trades_per_s(1)
+        await trio.sleep(60)
+        sim.inject(Fault("mute_data", hub="market", connection="#1"))
+        await trio.sleep(10)
+        await gateway.refresh_token()
+        await trio.sleep(120)
+
+    async with open_sim(seed=seed) as sim:
+        found = await lived(sim, act, history=1)
+    found.check()
+    assert len(found.gaps) == 1
+
+
+async def test_a_quiet_market_is_not_doubted_at_each_refresh(autojump_clock: MockClock) -> None:
+    async def act(sim: Simulator, gateway: px.Gateway) -> None:
+        sim.set_trades_per_s(0.05)
+        for _ in range(8):
+            await trio.sleep(100)
+            await gateway.refresh_token()
+        await trio.sleep(100)
+
+    async with open_sim(seed=2) as sim:
+        found = await lived(sim, act)
+    assert len([item for item in found.trades if isinstance(item, px.Trade)]) > 20
+    assert found.gaps == []
+    found.check()
+
+
+async def test_a_market_that_has_closed_is_not_doubted(autojump_clock: MockClock) -> None:
+    start = 1_787_172_900 * S  # five minutes before 16:00 in Chicago
+
+    async def act(sim: Simulator, gateway: px.Gateway) -> None:
+        await trio.sleep(300)
+        sim.set_trades_per_s(0)
+        for _ in range(5):
+            sim.inject(Fault("tcp_reset", hub="market"))
+            await trio.sleep(100)
+            await gateway.refresh_token()
+        await trio.sleep(100)
+
+    def wall() -> int:
+        return start + round(trio.current_time() * S)
+
+    async with open_sim(seed=2, wall_clock=wall) as sim:
+        found = Life()
+        async with px.open_gateway(config_for(sim, wall_clock=wall)) as gateway:
+            await stream(sim, gateway, act, found)
+    assert len(found.gaps) == 5  # one for each loss, none for a refresh

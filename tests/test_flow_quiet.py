@@ -219,6 +219,32 @@ async def test_a_trade_that_was_held_since_before_the_loss_ends_no_gap(autojump_
         assert found == [(0, True, 1), (1, True, 2), (70, True, 1), (71, False, 1)]
 
 
+@pytest.mark.parametrize("in_doubt", [False, True])
+async def test_where_a_line_beside_another_is_settled_in_doubt_there_is_a_gap(
+    autojump_clock: MockClock, in_doubt: bool
+) -> None:
+    async with running(Alone(lambda: (T0 + 60) * S)) as pipeline:
+        stream = outlet_of(pipeline, partial_first=True, frames=("1s",))
+        pipeline.join(1)
+        await pipeline.acknowledged(1, trio.current_time())
+        for at in range(6):
+            await receive(pipeline, wire(at + 0.4), line=1)
+            await trio.sleep(1)
+        await trio.sleep(9)
+        pipeline.join(2)
+        await pipeline.acknowledged(2, trio.current_time())
+        assert pipeline.doubts(2, 0.0, 30.0) is None
+        await trio.sleep(6)
+        assert pipeline.doubts(2, 6.0, 30.0) is True
+        await pipeline.settle(2, Broken("silent", 0, 0), 0, in_doubt=in_doubt)
+        await wait_all_tasks_blocked()
+        assert pipeline.has_gap is in_doubt
+        assert pipeline.is_level(2)
+        await trio.sleep(3)
+        assert not pipeline.has_gap
+        assert len(closed(stream)) == 6
+
+
 class Proof(Alone):
     """Connections that prove only what a test lets them."""
 

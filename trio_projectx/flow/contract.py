@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeAlias
 
 import attrs
@@ -120,7 +121,7 @@ class ContractPipeline:
         """The hub has acknowledged it."""
         if self._lines.has(line):
             self._lead(line)
-            self._lines.begin(line, at_ns)
+            self._lines.begin(line, at_ns, now)
             await self.inbox.post(Covered(now))
 
     def _lead(self, line: int) -> None:
@@ -128,12 +129,18 @@ class ContractPipeline:
             # It may have been asked later than another, and have begun before it: that one joins it, not it that one.
             self._validator.lead(line, 0)
 
-    async def settle(self, line: int, broken: Broken, ts_recv: int) -> None:
-        """``line`` is to count as level. Where it alone brought something, the others are dead: there is a gap."""
+    def doubts(self, line: int, waited_s: float, most_s: float) -> bool | None:
+        """Return whether those beside ``line`` may be dead, though it has shown nothing of that; None: wait longer."""
+        if self._validator.is_holding(line):
+            return False  # it has brought something: `settle` finds what is missing
+        return self._lines.doubts(line, waited_s, most_s, partial(self._around.silent_s, self.contract_id))
+
+    async def settle(self, line: int, broken: Broken, ts_recv: int, *, in_doubt: bool = False) -> None:
+        """``line`` is to count as level. Where it alone brought something, the others are dead, or in doubt: a gap."""
         if not self._lines.has(line):
             return
         released = self._validator.settle(line, ts_recv)
-        if released is not None and self._outlets:
+        if (released is not None or in_doubt) and self._outlets:
             await self.lack(attrs.evolve(broken, at_ns=self._lines.joined_ns))
             await self.inbox.post(Covered(trio.current_time()))
         await self._pass_on(released, self._serial)
@@ -163,6 +170,7 @@ class ContractPipeline:
     async def lack(self, broken: Broken) -> None:
         """Trades are missing from here on, until the next one or until `Covered` says otherwise."""
         self._gaps += 1
+        self._lines.missed()
         self._taps.show(lambda tap: tap.missing(self.contract_id))
         await self.inbox.post(broken)
 
@@ -176,13 +184,14 @@ class ContractPipeline:
         self._validator.now_ns = round(now * 1e9)
         if not self._lines.brings(line) and self._lines.has(line):
             self._lead(line)
-            self._lines.heard(line, now)
+        self._lines.heard(line, now)
         batch = self._validator.validate(trades, ts_recv, line)
         self._serial = serial
         self.counts.waiting_raw -= len(trades)
         self.counts.rejected += len(trades) - elsewhere(self.counts, self._validator, batch)
         if batch is not None:
             self._around.stamped(self.contract_id, batch.ts_event[-1], ts_recv, now)
+            self._lines.traded(now)
             await self._pass_on(batch, serial, now, counted=True)
         else:
             self.nudge()
@@ -190,8 +199,7 @@ class ContractPipeline:
     async def _pass_on(
         self, batch: TradeBatch | None, serial: int, read_at: float | None = None, *, counted: bool = False
     ) -> None:
-        if not counted:
-            # What is rejected only now was in another count.
+        if not counted:  # what is rejected only now was in another count
             self.counts.rejected -= elsewhere(self.counts, self._validator, batch)
         if batch is not None:
             await self.pass_on(batch, serial, read_at)

@@ -66,8 +66,8 @@ class Notice:
             case What.ACKNOWLEDGED:
                 await contract.acknowledged(self.line, self.now, self.at_ns)
             case What.SETTLE:
-                broken = Broken("a connection had fallen silent", self.serial, self.at_ns)
-                await contract.settle(self.line, broken, self.at_ns)
+                broken = Broken(self.cause or "a connection had fallen silent", self.serial, self.at_ns)
+                await contract.settle(self.line, broken, self.at_ns, in_doubt=bool(self.cause))
             case What.LEAVE:
                 await contract.leave(self.line, Broken(self.cause, self.serial, self.at_ns), self.at_ns)
 

@@ -134,6 +134,10 @@ class RecordedWorld:
         """Return the recording's wall clock."""
         return self.times.ts_recv
 
+    def silent_s(self, contract_id: str, since: float) -> float:
+        """Return 0: the record says what was in doubt."""
+        return 0.0
+
     def heard(self, contract_id: str, now: float) -> None:
         """Do nothing."""
 
