@@ -14,6 +14,7 @@ from trio.testing import MockClock
 
 import trio_projectx as px
 from trio_projectx.simulator import Fault, Simulator
+from trio_projectx.testing import play
 
 S = 10**9
 FRAMES = ("5s", "1m")
@@ -214,3 +215,44 @@ async def test_a_market_that_has_closed_is_not_doubted(autojump_clock: MockClock
         async with px.open_gateway(config_for(sim, wall_clock=wall)) as gateway:
             await stream(sim, gateway, act, found)
     assert len(found.gaps) == 5  # one for each loss, none for a refresh
+
+
+# -- closed hours whose trades are attached to the session that follows
+
+
+@pytest.mark.parametrize("is_filled", [True, False])
+async def test_a_gap_in_closed_hours_touches_the_bar_that_their_trades_are_attached_to(
+    autojump_clock: MockClock, is_filled: bool
+) -> None:
+    day = "2026-08-19T"  # CME is closed from 21:00 to 22:00
+    rows = [
+        (day + "20:58:10Z", 23750.25, 2),
+        (day + "21:04:00Z", 23750.25, 1),
+        (day + "21:20:00Z", 23752.0, 7),
+    ]
+    rows += [(f"{day}22:0{minute}:00.500Z", 23751.0, 1) for minute in range(4)]
+    items: list[px.Bar | px.BarRevised | px.Gap] = []
+    async with play(rows, start=day + "20:58:00Z") as stage, trio.open_nursery() as nursery:
+        async with stage.gateway.open_bars(stage.contract_id, "1m", outside="attach", events=True) as bars:
+            nursery.start_soon(collect, bars, items)
+            await trio.sleep(9 * 60)
+            stage.simulator.inject(Fault("refuse", phase="connect", count=0, duration_s=300))
+            stage.simulator.inject(Fault("tcp_reset", hub="market"))
+            await trio.sleep(40 * 60)
+            if not is_filled:
+                stage.simulator.inject(
+                    Fault("http_status", hub="rest", phase="rest", path="*/History/*", count=0)
+                )
+            found = stage.gateway.coverage(stage.contract_id)
+            assert len(found.missing) == 1  # the bar is not over
+            await trio.sleep(20 * 60)
+            found = stage.gateway.coverage(stage.contract_id)
+            closed = [hole for hole in found.missing if hole.start < 1_787_176_800 * S]  # before 22:00
+            assert len(closed) == (0 if is_filled else 1)
+            nursery.cancel_scope.cancel()
+    given = [item for item in items if isinstance(item, px.Bar) and item.start_time.hour == 22]
+    assert (given[0].volume, given[0].partial, given[1].partial) == (9, True, not is_filled)
+    revised = [
+        item.bar for item in items if isinstance(item, px.BarRevised) and item.bar.start_time.hour == 22
+    ]
+    assert [(bar.volume, bar.partial) for bar in revised] == ([(9, False)] if is_filled else [])

@@ -61,8 +61,9 @@ class BarSet:
         tells.
     :param fill: "previous" gives bars without trades, ``synthetic`` and at the close before them, for scheduled
         intervals in which nobody traded; it needs a session anchor. None gives none.
-    :param partial_first: mark the bars that began at or before the stamp of the first trade, or less than the
-        lateness after it, as ``partial``: the feed was joined while they were forming.
+    :param partial_first: mark the bars that began at or before the stamp of the first trade, or at most the
+        lateness after it, as ``partial``: the feed was joined while they were forming. Under "attach" the first bar
+        of a session begins, for that, where the session before it ended.
     :param in_ticks: keep prices in whole ticks too, for ``table(prices="ticks")`` and ``"decimal"``.
     :raises TimeframeError: if a timeframe is not one, or the anchor does not offer it.
     :raises ConfigError: for any other option that is wrong.

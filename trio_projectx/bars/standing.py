@@ -93,9 +93,9 @@ class Standing:
             self._seen_from = None
         self._was_joined = False
 
-    def is_partial(self, bar: OpenBar) -> bool:
-        """Whether trades of this bar may be missing."""
-        return self._seen_from is None or bar.start <= self._seen_from
+    def is_partial(self, first_ts: int) -> bool:
+        """Whether trades may be missing of a bar that could have some from ``first_ts`` on."""
+        return self._seen_from is None or first_ts <= self._seen_from
 
     def miss(self, batch: TradeBatch) -> None:
         """Count the trades of a batch that goes by, and take what is open now for not whole."""
