@@ -263,9 +263,10 @@ class Gap:
     """Trades or quotes of ``contract_id`` that may be missing: nothing was subscribed between these two.
 
     ``start`` is the `ts_event` of the last item before it (or, where there was none, our clock when the
-    subscription began), ``end`` that of the first item after it (or the time of the new subscription, where
-    none came soon). Every missing item has ``start <= ts_event <= end``. Bars that a gap touches are
-    ``partial``. In a stream of user events ``contract_id`` is empty, and the times are our clock's.
+    subscription began), ``end`` that of the first item after it, or the time of the new subscription, if that
+    is later (items of before it are sent again) or no item came soon. Every missing item has
+    ``start <= ts_event <= end``. Bars that a gap touches are ``partial``. In a stream of user events
+    ``contract_id`` is empty, and the times are our clock's.
     """
 
     contract_id: str

@@ -115,6 +115,8 @@ class BarOutlet:
     _steady: bool = False
     _broken: bool = False
     _missing_after: int | None = None
+    _missed_until: int = 0
+    """The end of the last gap."""
     _given: dict[Timeframe, int] = attrs.field(factory=dict[Timeframe, int])
     """The start of the last bar that was given, of each timeframe."""
     _late: tuple[int, int] = (0, 0)
@@ -169,7 +171,9 @@ class BarOutlet:
         since, self._missing_after = self._missing_after, None
         if not _was_there(self.joined, since):
             return
+        self._missed_until = gap.end
         if self._steady:
+            self.bars.rejoin()  # a trade that was held since before it may have come meanwhile
             self.bars.covered(gap.end)  # the next trade may be hours away, and its bar is whole
         if self.tell_events:
             await self._deliver((gap,))
@@ -259,6 +263,8 @@ class BarOutlet:
         """
         if not self._steady:
             self.bars.rejoin()
+            if self._missed_until > first_ts:
+                self.bars.covered(self._missed_until)  # the trades of this batch are sent again
             self._steady = self.joined is not None and serial > self.joined
             if self._steady and self.seam is not None:
                 self.seam.first_ts = first_ts
