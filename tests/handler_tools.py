@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
@@ -24,23 +25,21 @@ def wall() -> int:
 class Desk:
     """A registry of handlers of whole numbers; ``feeds`` are the streams that are open, by their names."""
 
-    def __init__(self, grace_s: float = 5.0, *, begin_together: bool = False) -> None:
+    def __init__(self, grace_s: float = 5.0, *, is_replay: bool = False) -> None:
         self.board = EventBoard()
         self.told: list[px.GatewayEvent] = []
         self.board.listen(self.told.append)
         self.feeds: dict[str, Feed[int]] = {}
         self.opened: list[str] = []
-        self.handlers = Handlers(
-            self.events, self.board.tell, wall, grace_s=grace_s, begin_together=begin_together
-        )
+        self.handlers = Handlers(self.events, self.board.tell, wall, grace_s=grace_s, is_replay=is_replay)
 
     @asynccontextmanager
-    async def events(self) -> AsyncGenerator[Stream[px.GatewayEvent]]:
+    async def events(self, *, outlasts: bool = False) -> AsyncGenerator[Stream[px.GatewayEvent]]:
         pipe: Pipe[px.GatewayEvent] = make_pipe(
             "events", 1000, px.Overflow.DROP_OLDEST, stamp=event_stamp, key=event_key
         )
         feed = Feed(pipe)
-        self.board.attach(feed)
+        self.board.attach(feed, outlasts=outlasts)
         try:
             yield Stream(pipe)
         finally:
@@ -83,7 +82,8 @@ class Desk:
         weak: bool = False,
         **options: object,
     ) -> Registration:
-        source = self.events if kind == "event" else self.source(stream, capacity, overflow, wait_s)
+        events = functools.partial(self.events, outlasts=True)
+        source = events if kind == "event" else self.source(stream, capacity, overflow, wait_s)
         stamp = event_stamp if kind == "event" else int
         how = px.HandlerOptions(**options)  # type: ignore[arg-type]
         return self.handlers.add(Wish(kind, source, stamp, handler, fallback, on_skipped, how, batch, weak))

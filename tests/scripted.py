@@ -128,7 +128,10 @@ class Gathered:
         self.noted.append(("leave", line, wanted))
         self.causes.append(cause)
 
-    def settle(self, line: int, wanted: Subscription) -> None:
+    def doubts(self, line: int, wanted: Subscription, waited_s: float, most_s: float) -> bool | None:
+        return False
+
+    def settle(self, line: int, wanted: Subscription, doubt: str = "") -> None:
         self.noted.append(("settle", line, wanted))
         self.level.add(line)
 

@@ -275,3 +275,17 @@ def test_only_the_first_bar_after_an_interruption_is_partial_also_while_it_forms
     forming = bars.forming("tick:2")
     assert forming is not None
     assert not forming.partial
+
+
+def test_bars_that_begin_before_the_end_of_a_gap_are_partial_however_many_they_are() -> None:
+    bars = make(["tick:2"], partial_first=True)
+    bars.update(batch([Tick(1), Tick(2), Tick(3), Tick(4), Tick(5)]))
+    bars.rejoin()
+    bars.covered(60)
+    again = [Tick(6), Tick(7), Tick(8), Tick(9)]  # these were sent again, and behind them there is a hole
+    got = bars.update(batch([*again, Tick(60), Tick(61), Tick(62)]))
+    assert [(bar.start, bar.partial) for bar in got] == [(5, True), (7, True), (9, True), (61, False)]
+    plain = make(["tick:2"])
+    plain.rejoin()
+    plain.covered(60)
+    assert [bar.partial for bar in plain.update(batch([Tick(0), Tick(1)]))] == [False]

@@ -289,3 +289,40 @@ def test_a_template_without_any_hours_has_only_trades_outside() -> None:
         (None, False, 2),
     ]
     assert bars.is_beyond_known
+
+
+@pytest.mark.parametrize("how", ["joined", "rejoined", "rejoined late", "covered"])
+def test_the_first_bar_of_a_session_lacks_what_was_missed_of_the_closed_hours_before_it(how: str) -> None:
+    """Under "attach" they are a part of it. Seen from an hour before they began, or not at all, nothing is missing."""
+    for began, is_partial in (("T16:10", how != "none"), ("T15:10", False)):
+        bars = attaching()
+        if how != "joined":
+            bars.update(batch([Tick(ns("2025-11-18T15:00")), Tick(ns("2025-11-18T15:03"))]))
+            if how == "rejoined late":
+                bars.update(batch([Tick(ns("2025-11-18T15:04")), Tick(ns("2025-11-18T15:05"))]))
+            bars.rejoin()
+        if how == "covered":
+            bars.covered(ns("2025-11-18" + began))
+        else:
+            bars.update(batch([Tick(ns("2025-11-18" + began))]))
+        day = "2025-11-18"
+        got = bars.update(
+            batch([Tick(ns(day + time)) for time in ("T16:30", "T17:00:01", "T17:01:01", "T17:02:01")])
+        )
+        found = {wall(bar.start)[11:]: bar.partial for bar in got if bar.timeframe == "1m"}
+        assert (found["17:00"], found["17:01"]) == (is_partial, False)
+        forming = bars.forming("1d")
+        assert forming is not None
+        assert forming.partial is is_partial
+
+
+def attaching() -> BarSet:
+    return BarSet(
+        "C",
+        ["1m", "1d"],
+        anchor=Anchor.session(Sessions.cme("EQ")),
+        grid=GRID,
+        lateness_ns=S // 20,
+        outside="attach",
+        partial_first=True,
+    )

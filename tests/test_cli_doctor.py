@@ -70,6 +70,9 @@ async def test_of_a_service_that_is_well_it_says_so_and_shows_the_ledger() -> No
     assert [step for step in steps if step not in ("limits", "loop", "machine")] == STEPS
     assert {verdict for verdict, _ in said} <= {"ok", "warn", "skip"}
     assert re.search(r"1s bars of CON\.F\.US\.MNQ\.\w+ +[\d,]+ .* yes", out)
+    for row in re.findall(r"(?:bars|trades) of CON\S+ +([\d, ]+?) +yes", out)[:3]:
+        _, accounted, *parts = (int(number.replace(",", "")) for number in row.split())
+        assert accounted == sum(parts)
     assert re.search(r"trades of CON\.F\.US\.MNQ\.\w+ +[\d,]+ .* yes", out)
     assert "all is well" in out
     assert "simulator-key" not in out

@@ -591,3 +591,22 @@ def by_the_half_second(
             found.append((at, bound))
             stalled, excused = True, at
     return found
+
+
+def test_silence_counts_in_trading_hours_only_and_not_what_a_probe_found_quiet() -> None:
+    world = World("2026-11-17T15:59:00")
+    watch = world.watch
+
+    def silent_s(since: float, now: float) -> float:
+        return watch.silent_s(MNQ, since, now, world.start_ns + round(now * S))
+
+    assert silent_s(10.0, 50.0) == 40.0  # nobody watches it
+    watch.watch(MNQ, EQ, 0.0)
+    assert silent_s(10.0, 50.0) == 40.0
+    assert silent_s(10.0, 70.0) == 50.0  # the market closed at 60
+    assert silent_s(70.0, 100.0) == 0.0
+    assert silent_s(10.0, 3720.0) == 60.0  # it opened at 3660
+    world.until(40.0)
+    watch.quiet(MNQ, 40.0)
+    assert silent_s(10.0, 50.0) == 0.0
+    assert silent_s(45.0, 50.0) == 5.0

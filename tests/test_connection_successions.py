@@ -82,6 +82,7 @@ def longest_down(service: Service, until: float) -> float:
 async def test_a_new_token_costs_no_trade(autojump_clock: MockClock) -> None:
     service = Service()
     async with LIVELY(service) as bench:
+        began = trio.current_time()
         await trading(service, 450)
         while len(service.up) > 1:  # a token may have come just now
             await trio.sleep(0.1)
@@ -97,7 +98,9 @@ async def test_a_new_token_costs_no_trade(autojump_clock: MockClock) -> None:
         for before, after in pairwise(service.links):
             assert before.gone_at is not None
             assert before.gone_at - before.opened_at < TTL
-            assert 0 <= before.gone_at - after.opened_at <= 1.5
+            # Where the market has just stopped, a trade that would show it is waited for a little longer.
+            most = 1.5 if after.opened_at < began + 449 else 6.0
+            assert 0 <= before.gone_at - after.opened_at <= most
 
 
 async def test_in_a_quiet_market_it_takes_a_second(autojump_clock: MockClock) -> None:

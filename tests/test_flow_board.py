@@ -90,3 +90,39 @@ async def test_who_comes_after_the_end_has_it_at_once() -> None:
     board.end()
     stream, _ = opened(board, 9, Overflow.ERROR)
     assert [item async for item in stream] == []
+
+
+async def test_a_stream_that_outlasts_the_board_is_told_what_comes_behind_its_end() -> None:
+    board = EventBoard()
+    board.before_end(lambda: board.tell(event(2)))
+    usual, _ = opened(board, 10, Overflow.DROP_OLDEST)
+    pipe: Pipe[GatewayEvent] = make_pipe("events", 10, Overflow.DROP_OLDEST, stamp=event_stamp, key=event_key)
+    feed = Feed(pipe)
+    board.attach(feed, outlasts=True)
+    last = Stream(pipe)
+    board.tell(event(1))
+    board.end()
+    board.end()
+    board.tell(event(3))
+    assert [each async for each in usual] == [event(1), event(2)]
+    assert [last.receive_nowait() for _ in range(3)] == [event(1), event(2), event(3)]
+    with pytest.raises(trio.WouldBlock):
+        last.receive_nowait()
+    board.detach(feed)
+    board.tell(event(4))
+    with pytest.raises(trio.WouldBlock):
+        last.receive_nowait()
+    board.attach(feed, outlasts=True)  # after the end: it is not ended either
+    board.tell(event(5))
+    assert last.receive_nowait() == event(5)
+
+
+async def test_a_streams_unread_mark_is_there_until_it_is_read() -> None:
+    board = EventBoard()
+    stream, _ = opened(board, 1, Overflow.DROP_OLDEST)
+    assert stream.unread_mark() is None
+    for at in range(3):
+        board.tell(event(at))
+    assert stream.unread_mark() == Dropped(2, 0, 1)
+    assert stream.receive_nowait() == Dropped(2, 0, 1)
+    assert stream.unread_mark() is None

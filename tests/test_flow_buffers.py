@@ -139,3 +139,54 @@ def test_what_replaces_an_item_from_before_a_gap_stands_behind_the_gap(is_late: 
     assert [buffer.get(), buffer.get()] == [Quote("X", 9, 9), Quote("Y", 9, 9)]
     assert buffer.is_empty
     assert buffer.offered == buffer.delivered + buffer.conflated
+
+
+@pytest.mark.parametrize(
+    ("policy", "capacity"),
+    [(Overflow.DROP_OLDEST, 1), (Overflow.DROP_NEWEST, 1), (Overflow.CONFLATE, 1)],
+)
+def test_a_gap_that_is_left_out_is_inside_of_its_mark(policy: Overflow, capacity: int) -> None:
+    buffer: Buffer[Quote | Gap] = Buffer(capacity, policy, stamp=quote_stamp, key=quote_key)
+    for item in (Quote("X", 1, 1), Gap("X", 5, 30, "lost"), Quote("X", 30, 30), Quote("X", 31, 31)):
+        buffer.put(item)
+    marks = [item for item in drain(buffer) if isinstance(item, Dropped)]  # type: ignore[arg-type]
+    assert any(mark.first_ts <= 5 and mark.last_ts >= 30 for mark in marks)
+
+
+def test_a_mark_spans_all_that_it_counts_in_whatever_order_they_came() -> None:
+    buffer = make(1, Overflow.DROP_OLDEST)
+    for at in (5, 9, 3, 7, 8):
+        buffer.put(Item(at, 0))
+    assert drain(buffer) == [Dropped(4, 3, 9), Item(8, 0)]
+
+
+def test_looks_are_seen_in_the_high_water() -> None:
+    buffer = make(1, Overflow.BLOCK)
+    buffer.put(Item(0, 9))
+    for kind in range(4):
+        buffer.put_latest(Item(1, kind))
+    assert (len(buffer), buffer.high_water) == (5, 5)
+
+
+@pytest.mark.parametrize("policy", [Overflow.DROP_OLDEST, Overflow.DROP_NEWEST])
+def test_a_mark_spans_all_that_is_missing_also_where_it_is_out_of_order(policy: Overflow) -> None:
+    """Bars of several timeframes: one of an hour is given behind those of its minutes, and begins before them."""
+    buffer = make(1, policy)
+    for at in (5, 6, 2, 9, 4, 5):
+        buffer.put(Item(at, 0))
+    wanted = Dropped(5, 2, 9)
+    assert buffer.mark() == wanted
+    assert wanted in drain(buffer)
+    assert buffer.mark() is None
+
+
+def test_the_mark_of_all_that_wait() -> None:
+    buffer = make(2, Overflow.DROP_NEWEST)
+    assert buffer.mark() is None
+    for at in (1, 2, 3):
+        buffer.put(Item(at, 0))
+    buffer.get()
+    buffer.put(Item(4, 0))
+    buffer.put(Item(0, 0))
+    assert buffer.mark() == Dropped(2, 0, 3)
+    assert drain(buffer) == [Item(2, 0), Dropped(1, 3, 3), Item(4, 0), Dropped(1, 0, 0)]

@@ -61,6 +61,7 @@ LINES = [
         "stream_filling",
         "95 of 100 items wait",
     ),
+    (px.StreamFilling("s", 1, 1, px.Overflow.CONFLATE, 1), "INFO", "stream_filling", "CONFLATE"),
     (px.StreamEased("s", 40, 100, 1), "INFO", "stream_eased", "caught up"),
 ]
 

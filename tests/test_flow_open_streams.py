@@ -16,7 +16,7 @@ Level = px.StreamFilling | px.StreamEased
 
 def made(share: float = 0.95) -> tuple[OpenStreams, list[Level]]:
     told: list[Level] = []
-    return OpenStreams(told.append, lambda: 7, share), told
+    return OpenStreams(told.append, lambda: 7, share, lambda: 0.0), told
 
 
 def number(item: int) -> int:
@@ -50,7 +50,7 @@ def test_it_tells_at_its_share_and_again_only_after_half_of_that(
 def test_one_that_goes_up_and_down_is_told_once_a_second_and_its_last_word_holds() -> None:
     told: list[Level] = []
     now = 0
-    streams = OpenStreams(told.append, lambda: now, 0.95)
+    streams = OpenStreams(told.append, lambda: now, 0.95, lambda: now / 1e9)
     pipe = streams.make("x", 1, px.Overflow.CONFLATE, stamp=number, key=lambda _: 0)
     for now in range(0, 10_000_000_000, 20_000_000):
         Feed(pipe).offer(now)
@@ -119,3 +119,30 @@ def test_however_often_the_capacity_changes_it_tells_at_its_share() -> None:
         pipe.resize(12_345)
         pipe.resize(10_000)
     assert pipe.warn_at == 9_500
+
+
+def test_one_that_emptied_untold_and_fills_much_later_is_told_before_it_loses_anything() -> None:
+    told: list[Level] = []
+    now = 0.0
+    streams = OpenStreams(told.append, lambda: round(now * 1e9), 0.95, lambda: now)
+    pipe = streams.make("x", 100, px.Overflow.DROP_OLDEST, stamp=number, key=number)
+    feed = Feed(pipe)
+    for at in (0.0, 0.3):
+        now = at
+        for item in range(100):
+            feed.offer(item)
+        for _ in range(100):
+            pipe.take()
+    kinds = [px.StreamFilling, px.StreamEased, px.StreamFilling]
+    assert [type(each) for each in told] == kinds
+    now = 3600.0
+    for item in range(94):
+        feed.offer(item)
+    assert len(told) == 3
+    feed.offer(94)
+    assert [type(each) for each in told] == [*kinds, px.StreamEased, px.StreamFilling]
+    assert [each.queued for each in told[-2:]] == [0, 95]
+    for item in range(200):
+        feed.offer(item)
+    assert len(told) == 5
+    assert pipe.buffer.dropped > 0

@@ -21,7 +21,7 @@ from trio_projectx.flow.outlets import BarOutlet
 from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
 from trio_projectx.flow.surroundings import Alone, Surroundings
-from trio_projectx.market import PriceGrid, Reason, Refusal, WireTrade, format_stamp
+from trio_projectx.market import PriceGrid, Reason, Refusal, WireQuote, WireTrade, format_stamp
 
 ID = "CON.F.US.MNQ.Z26"
 GRID = PriceGrid.from_tick_size("0.25")
@@ -83,6 +83,17 @@ def waiting(stream: Items) -> list[tuple[str, int, bool]]:
             return found
         bar = item.bar if isinstance(item, BarRevised) else item
         found.append((bar.timeframe, bar.start // S - T0, bar.closed))
+
+
+def closed(stream: Items) -> list[Bar]:
+    found: list[Bar] = []
+    while True:
+        try:
+            item = stream.receive_nowait()
+        except trio.WouldBlock:
+            return found
+        assert isinstance(item, Bar)
+        found.append(item)
 
 
 @asynccontextmanager
@@ -160,6 +171,78 @@ async def test_nothing_closes_by_the_clock_while_no_connection_brings_it(
             (300, not is_whole),
             (301, not is_whole),
         ]
+
+
+@pytest.mark.parametrize("is_acknowledged", [True, False])
+async def test_a_trade_that_is_sent_again_ends_no_gap_before_the_subscription(
+    autojump_clock: MockClock, is_acknowledged: bool
+) -> None:
+    """The clock of the exchange is one minute on when a line joins that begins with what came before the loss."""
+    async with running(Alone(lambda: 0)) as pipeline:
+        stream = outlet_of(pipeline, partial_first=True, frames=("1s",))
+        pipeline.join(1)
+        await pipeline.acknowledged(1, trio.current_time())
+        await receive(pipeline, wire(0.4), wire(1.4), line=1)
+        await pipeline.leave(1, Broken("gone", 0, 0), 0)
+        start = trio.current_time()
+        pipeline.join(2, (T0 + 60) * S, start)
+        await trio.sleep(1)
+        if is_acknowledged:
+            await pipeline.acknowledged(2, start + 1, (T0 + 61) * S)
+        await receive(pipeline, wire(1.6), wire(30.4), wire(61.4), wire(62.4), wire(63.4), line=2)
+        await wait_all_tasks_blocked()
+        assert [(bar.start // S - T0, bar.partial) for bar in closed(stream)] == [
+            (0, True),
+            (1, True),
+            (30, True),
+            (61, True),
+            (62, False),
+        ]
+
+
+async def test_a_trade_that_was_held_since_before_the_loss_ends_no_gap(autojump_clock: MockClock) -> None:
+    async with running(Alone(lambda: 0)) as pipeline:
+        stream = outlet_of(pipeline, partial_first=True, frames=("1s",))
+        pipeline.join(1)
+        await pipeline.acknowledged(1, trio.current_time())
+        await receive(pipeline, wire(0.4), wire(1.4), wire(1.6, 200.0), line=1)
+        await pipeline.leave(1, Broken("gone", 0, 0), 0)
+        pipeline.join(2, (T0 + 60) * S, trio.current_time())
+        quote = WireQuote(best_bid=200.0, best_ask=200.25, timestamp=format_stamp((T0 + 2) * S, 3))
+        await pipeline.merge(quote, 0)  # the market is there: the trade counts
+        await wait_all_tasks_blocked()
+        assert pipeline.counts.held == 0
+        assert pipeline.has_gap
+        await pipeline.acknowledged(2, trio.current_time(), (T0 + 61) * S)
+        await receive(pipeline, wire(70.1, 200.0), wire(71.1, 200.0), wire(72.1, 200.0), line=2)
+        found = [(bar.start // S - T0, bar.partial, bar.volume) for bar in closed(stream)]
+        assert found == [(0, True, 1), (1, True, 2), (70, True, 1), (71, False, 1)]
+
+
+@pytest.mark.parametrize("in_doubt", [False, True])
+async def test_where_a_line_beside_another_is_settled_in_doubt_there_is_a_gap(
+    autojump_clock: MockClock, in_doubt: bool
+) -> None:
+    async with running(Alone(lambda: (T0 + 60) * S)) as pipeline:
+        stream = outlet_of(pipeline, partial_first=True, frames=("1s",))
+        pipeline.join(1)
+        await pipeline.acknowledged(1, trio.current_time())
+        for at in range(6):
+            await receive(pipeline, wire(at + 0.4), line=1)
+            await trio.sleep(1)
+        await trio.sleep(9)
+        pipeline.join(2)
+        await pipeline.acknowledged(2, trio.current_time())
+        assert pipeline.doubts(2, 0.0, 30.0) is None
+        await trio.sleep(6)
+        assert pipeline.doubts(2, 6.0, 30.0) is True
+        await pipeline.settle(2, Broken("silent", 0, 0), 0, in_doubt=in_doubt)
+        await wait_all_tasks_blocked()
+        assert pipeline.has_gap is in_doubt
+        assert pipeline.is_level(2)
+        await trio.sleep(3)
+        assert not pipeline.has_gap
+        assert len(closed(stream)) == 6
 
 
 class Proof(Alone):

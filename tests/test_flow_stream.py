@@ -190,3 +190,60 @@ async def test_an_async_generator_may_be_written_over_a_stream() -> None:
             break
     feed.offer(Item(1))
     assert await stream.receive() == Item(1)
+
+
+@pytest.mark.parametrize("policy", [Overflow.ERROR, Overflow.DROP_OLDEST, Overflow.DROP_NEWEST])
+@pytest.mark.parametrize("capacity", [1, 10])
+async def test_a_reader_that_waits_is_not_slow_whatever_a_read_brings(
+    policy: Overflow, capacity: int
+) -> None:
+    stream, feed = make(capacity, policy)
+    got: list[Item] = []
+
+    async def read() -> None:
+        async for item in stream:
+            got.append(item)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked()
+        for burst in range(3):
+            await feed.deliver([Item(burst * 500 + at) for at in range(500)])
+        feed.end()
+    assert got == [Item(at) for at in range(1500)]
+    assert stream.statistics().dropped == 0
+
+
+async def test_one_that_does_not_read_costs_the_feed_no_step_under_a_dropping_policy() -> None:
+    stream, feed = make(2, Overflow.DROP_OLDEST)
+    stepped = False
+
+    async def other() -> None:
+        nonlocal stepped
+        stepped = True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await feed.deliver([Item(at) for at in range(1000)])
+        assert not stepped
+    assert stream.statistics().dropped == 998
+
+
+async def test_a_reader_that_hangs_after_it_has_waited_gets_one_chance() -> None:
+    stream, feed = make(2, Overflow.DROP_OLDEST)
+    steps = 0
+
+    async def other() -> None:
+        nonlocal steps
+        while True:
+            steps += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(0):
+            await stream.receive()  # it has waited, and is gone
+        nursery.start_soon(other)
+        await feed.deliver([Item(at) for at in range(1000)])
+        nursery.cancel_scope.cancel()
+    assert steps <= 4
+    assert stream.statistics().dropped == 998

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from typing import Literal
 
 import attrs
 import pyarrow as pa
@@ -551,3 +552,39 @@ async def test_cancel_at_every_scheduler_step_leaves_nothing(autojump_clock: tri
     assert steps > 300
     for at in range(1, steps, every(5)):
         await life(at)
+
+
+class _Steps(trio.abc.Instrument):
+    def __init__(self) -> None:
+        self.count = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize("updates", ["every", 1.0])
+async def test_looks_at_forming_bars_wait_for_the_history(
+    autojump_clock: trio.testing.MockClock, updates: Literal["every"] | float
+) -> None:
+    steps = _Steps()
+    trio.lowlevel.add_instrument(steps)
+    async with running() as (_, gateway):
+        async with gateway.open_bars("MNQ", "1s", history=1, updates=updates) as bars:
+            trio.lowlevel.remove_instrument(steps)
+            first, second = await bars.receive(), await bars.receive()
+    assert (first.source, first.closed) == ("history", True)
+    assert second.start > first.start
+    assert steps.count < 5_000
+
+
+@pytest.mark.parametrize("overflow", list(px.Overflow))
+async def test_no_capacity_is_too_small_for_what_waits_for_the_history(
+    autojump_clock: trio.testing.MockClock, overflow: px.Overflow
+) -> None:
+    async with running() as (_, gateway):
+        async with gateway.open_bars("MNQ", "1s", "2s", history=5, capacity=1, overflow=overflow) as bars:
+            got = [await bars.receive() for _ in range(14)]
+    found = [bar for bar in got if not isinstance(bar, px.Dropped)]
+    assert [bar.source for bar in found].count("history") == 10
+    ones = [bar.start for bar in found if bar.timeframe == "1s"]
+    assert ones == list(range(ones[0], ones[-1] + 1, 1_000_000_000))

@@ -57,26 +57,33 @@ async def test_memory_that_runs_out_in_a_handler_comes_out(
     assert (now.skipped.left, now.failed, now.balanced) == (1, 0, True)
 
 
-async def test_a_fallback_that_is_gone_is_none_and_the_handler_stays(autojump_clock: MockClock) -> None:
-    desk = Desk()
+async def test_what_stands_beside_a_weak_handler_is_kept_unless_it_is_of_the_same_object(
+    autojump_clock: MockClock,
+) -> None:
+    desk, got = Desk(), list[object]()
 
     class Has:
         def bad(self, item: int) -> None:
             raise ValueError
 
         def good(self, item: object) -> None:
-            pass
+            got.append(item)
 
-    obj, other = Has(), Has()
-    one = desk.add(obj.bad, weak=True, fallback=other.good, failures=1)
-    del other
+    obj = Has()
+    one = desk.add(obj.bad, weak=True, fallback=Has().good, on_skipped=Has().good, failures=1, capacity=2)
+    two = desk.add(obj.bad, weak=True, fallback=obj.good, on_skipped=obj.good, stream="y")
     gc.collect()
     async with desk.running():
-        desk.feeds["x"].offer(1)
-        desk.feeds["x"].offer(2)
+        for item in range(4):
+            desk.feeds["x"].offer(item)
         await settle(1)
-        assert not one.is_removed
-        assert one.statistics().skipped.breaker == 1
+        assert got == [px.Dropped(2, 0, 1), 3]
+        assert (one.is_removed, one.statistics().fell_back, one.statistics().skipped.breaker) == (False, 1, 0)
+        del obj
+        gc.collect()
+        await settle(0.1)
+        assert one.is_removed
+        assert two.is_removed
 
 
 async def test_the_rate_counts_from_the_call_not_from_what_went_before_it(autojump_clock: MockClock) -> None:
@@ -114,3 +121,26 @@ async def test_one_that_is_removed_while_it_is_told_what_it_missed_is_not_called
         await settle(3)
         assert got == []
         assert one.statistics().balanced
+
+
+async def test_what_is_told_of_skipped_items_spans_them_though_they_are_out_of_order(
+    autojump_clock: MockClock,
+) -> None:
+    desk, marks = Desk(), list[px.Dropped]()
+
+    def bad(_: object) -> None:
+        raise ValueError
+
+    desk.add(bad, stream="one", failures=1, open_s=3, on_skipped=marks.append)
+    desk.add(bad, stream="many", batch=True, batch_most=9, failures=1, open_s=3, on_skipped=marks.append)
+    async with desk.running():
+        for feed in desk.feeds.values():
+            for item in (9, 5, 8, 2, 7):
+                feed.offer(item)
+        await settle(4)
+        for feed in desk.feeds.values():
+            feed.offer(1)
+        await settle(1)
+    assert marks == [px.Dropped(4, 2, 8)] * 2
+    assert {(e.first_ts, e.last_ts) for e in desk.of(px.HandlerSkipped)} <= {(5, 5), (2, 8), (5, 8)}  # type: ignore[attr-defined]
+    assert all(e.first_ts <= e.last_ts for e in desk.of(px.HandlerSkipped))  # type: ignore[attr-defined]

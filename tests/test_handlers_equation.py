@@ -153,6 +153,8 @@ def test_every_item_is_in_one_place_at_every_instant(setting: Setting, acts: lis
         skipped = [e for e in played.desk.told if isinstance(e, px.HandlerSkipped)]
         assert sum(e.items for e in skipped if e.reason == "rate") == now.skipped.rate
         assert sum(e.items for e in skipped if e.reason == "breaker") == now.skipped.breaker
+        if setting.overflow is not Overflow.ERROR:  # one that breaks is told by HandlerStopped
+            assert sum(e.items for e in skipped if e.reason == "overflow") == now.skipped.overflow
         failed = [e for e in played.desk.told if isinstance(e, px.HandlerFailed)]
         assert sum(e.failures for e in failed) == sum(each.count for each in now.failures)
 

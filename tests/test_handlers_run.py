@@ -512,7 +512,7 @@ async def test_without_handlers_it_waits_for_some_or_for_the_end(autojump_clock:
 
 
 async def test_together_means_that_no_stream_is_read_before_all_are_open(autojump_clock: MockClock) -> None:
-    desk, got = Desk(begin_together=True), list[tuple[str, float]]()
+    desk, got = Desk(is_replay=True), list[tuple[str, float]]()
     desk.add(lambda _: got.append(("fast", trio.current_time())), stream="fast")
     desk.add(lambda _: got.append(("slow", trio.current_time())), stream="slow", wait_s=3)
     async with trio.open_nursery() as nursery:

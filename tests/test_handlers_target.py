@@ -3,6 +3,8 @@ from __future__ import annotations
 import functools
 import gc
 import threading
+import types
+from collections.abc import AsyncGenerator, Callable, Generator
 
 import pytest
 import trio
@@ -34,14 +36,14 @@ async def test_functions_async_functions_and_what_is_made_of_them() -> None:
         await trio.lowlevel.checkpoint()
         got.append(item * factor)
 
-    class Callable:
+    class Later:
         async def __call__(self, item: int) -> None:
             got.append(-item)
 
     assert await call(strong(got.append), 1)
     assert not await call(strong(functools.partial(later, 10)), 2)
     assert not await call(strong(lambda item: later(100, item)), 3)
-    assert not await call(strong(Callable()), 4)
+    assert not await call(strong(Later()), 4)
     assert got == [1, 20, 300, -4]
 
 
@@ -75,6 +77,77 @@ async def test_a_coroutine_out_of_a_thread_is_a_failure_and_is_closed() -> None:
         strong(handler, thread=True)
     with pytest.raises(px.ConfigError, match="must be callable"):
         strong(3)
+
+
+async def async_generator(_: object) -> AsyncGenerator[int]:
+    yield 1
+
+
+def generator(_: object) -> Generator[int]:
+    yield 1
+
+
+class Generators:
+    async def __call__(self, _: object) -> AsyncGenerator[int]:
+        yield 1
+
+    def method(self, _: object) -> Generator[int]:
+        yield 1
+
+
+class AsyncCallable:
+    async def __call__(self, item: int) -> None: ...
+
+
+class Awaitable:
+    def __await__(self) -> Generator[object, object, None]:
+        yield from trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105
+
+
+@pytest.mark.parametrize("thread", [False, True])
+@pytest.mark.parametrize(
+    "function",
+    [
+        async_generator,
+        generator,
+        Generators(),
+        Generators().method,
+        functools.partial(functools.partial(async_generator)),
+        functools.partial(Generators()),
+    ],
+)
+async def test_generators_are_refused_for_nothing_of_them_would_run(function: object, thread: bool) -> None:
+    with pytest.raises(px.ConfigError, match="it is a generator, of which nothing runs"):
+        strong(function, thread=thread)
+
+
+@pytest.mark.parametrize("thread", [False, True])
+@pytest.mark.parametrize("function", [async_generator, generator])
+async def test_one_that_only_a_call_shows_is_a_failure(
+    function: Callable[[object], object], thread: bool
+) -> None:
+    with pytest.raises(TypeError, match="it is a generator, of which nothing runs"):
+        await call(strong(lambda item: function(item), thread=thread), 1)
+
+
+async def test_what_is_a_generator_and_can_be_awaited_is_awaited() -> None:
+    got: list[int] = []
+
+    @types.coroutine
+    def old(item: int) -> Generator[object, object, None]:
+        yield from trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105
+        got.append(item)
+
+    assert not await call(strong(old), 1)
+    assert got == [1]
+
+
+async def test_what_is_to_be_awaited_fails_in_a_thread() -> None:
+    with pytest.raises(px.ConfigError, match="an async function runs in the event loop"):
+        strong(AsyncCallable(), thread=True)
+    with pytest.raises(TypeError, match="what else is to be awaited"):
+        await call(strong(lambda _: Awaitable(), thread=True), 1)
+    assert not await call(strong(lambda _: Awaitable()), 1)
 
 
 class Object:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import json
 import logging
 
 import pytest
@@ -22,6 +24,21 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
         '{"apiKey":"SECRET"}',
         f"GET /hubs/market?access_token=SECRET#x {JWT} end",
         "id=SECRET",
+        str({"userName": "u", "apiKey": "SECRET"}),
+        str({"a": "it's", "apiKey": "SECRET"}),
+        str({"token": "SECRET", "newToken": "SECRET"}),
+        "Credentials(username='u', api_key='SECRET and more SECRET')",
+        'login(api_key = "SECRET")',
+        "Token(token='SECRET')",
+        "apiKey: SECRET",
+        "apiKey=SECRET",
+        "x-api-key: SECRET",
+        "X-API-Key:SECRET",
+        "PROJECT_X_API_KEY=SECRET",
+        json.dumps({"body": json.dumps({"apiKey": "SECRET", "token": "SECRET"})}),
+        json.dumps(json.dumps({"body": json.dumps({"apiKey": "SECRET", "token": "SECRET"})})),
+        repr("{'token': 'SECRET'} \"{'apiKey': 'SECRET'}\""),
+        "apiKey='SECRET",
     ],
 )
 def test_secrets_go_by_their_form(text: str) -> None:
@@ -31,9 +48,41 @@ def test_secrets_go_by_their_form(text: str) -> None:
     assert "[redacted]" in clean
 
 
-def test_other_text_stays() -> None:
-    text = "market hub: no record for 30 s from https://rtc.topstepx.com/hubs/market (code 1006)"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "market hub: no record for 30 s from https://rtc.topstepx.com/hubs/market (code 1006)",
+        "the token was renewed; the API key was refused",
+        "no token: the service answered with 401",
+        "eyJ is how a token begins",
+        "monkey: 3",
+    ],
+)
+def test_other_text_stays(text: str) -> None:
     assert redact(text) == text
+
+
+@given(st.integers(0, 300), st.integers(0, 900))
+def test_a_token_whose_end_was_cut_shows_nothing_of_its_claims(before: int, pad: int) -> None:
+    claims = base64.urlsafe_b64encode(json.dumps({"sub": "user", "pad": "y" * pad}).encode()).decode()
+    shown = escape(f"{'x' * before} eyJhbGciOiJIUzI1NiJ9.{claims.rstrip('=')}.{'S' * 43}", 1200)
+    assert claims[:8] not in shown
+    assert "eyJ" not in shown
+    cut = escape(f"{'x' * before} eyJhbGciOiJIUzI1NiJ9.{claims.rstrip('=')}.{'S' * 43}")
+    assert claims[:8] not in cut
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["apiKey", "api_key=", "token", "'", '"', ":", "=", " ", "\\", "SECRET", "bearer ", "id=", "x"]
+        ),
+        max_size=12,
+    ).map("".join)
+)
+def test_what_is_redacted_already_stays_as_it_is(text: str) -> None:
+    once = redact(text)
+    assert redact(once) == once
 
 
 @given(st.text(), st.integers(4, 300))
@@ -83,6 +132,12 @@ PIECES = [
     "eyJ",
     "abcdef",
     "x.y",
+    "apiKey: ",
+    "x-api-key='",
+    "'token': '",
+    "toKen = ",
+    "'",
+    "\\",
 ]
 PIECES += ["K", "ſ", "İ", '"', " ", "&", "connectionToKen=", "baſe", "BEARER \u2003q"]
 

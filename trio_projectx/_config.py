@@ -283,7 +283,7 @@ class GatewayConfig:
         config = cls(credentials=Credentials.from_env(env), endpoints=_endpoint_of(env))
         mixed = mixed_addresses(env)
         if mixed is not None:
-            _log.warning("addresses: %s", mixed, extra=fields("addresses_mixed"))
+            _log.warning("the addresses may be of two firms: %s", mixed, extra=fields("addresses_mixed"))
         return config
 
     @classmethod

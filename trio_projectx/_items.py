@@ -249,7 +249,8 @@ class BarRevised:
 class Dropped:
     """Items that a stream with a dropping policy had to leave out, told in band where they are missing.
 
-    ``first_ts`` and ``last_ts`` are the `ts_event` (for bars: the `start`) of the first and last of them.
+    ``first_ts`` and ``last_ts`` are the least and the greatest `ts_event` (for bars: `start`) of them; a `Gap` among
+    them counts from its ``start`` to its ``end``, so that what it told of is inside, too.
     """
 
     count: int
@@ -262,9 +263,10 @@ class Gap:
     """Trades or quotes of ``contract_id`` that may be missing: nothing was subscribed between these two.
 
     ``start`` is the `ts_event` of the last item before it (or, where there was none, our clock when the
-    subscription began), ``end`` that of the first item after it (or the time of the new subscription, where
-    none came soon). Every missing item has ``start <= ts_event <= end``. Bars that a gap touches are
-    ``partial``. In a stream of user events ``contract_id`` is empty, and the times are our clock's.
+    subscription began), ``end`` that of the first item after it, or the time of the new subscription, if that
+    is later (items of before it are sent again) or no item came soon. Every missing item has
+    ``start <= ts_event <= end``. Bars that a gap touches are ``partial``. In a stream of user events
+    ``contract_id`` is empty, and the times are our clock's.
     """
 
     contract_id: str

@@ -35,13 +35,20 @@ _OWN: Final = frozenset(
 _RAW: Final = ("args", "exc_info")
 #: Characters by which a part of a secret is known; a secret of less than twice as many is looked for as a whole.
 _HEAD: Final = 12
+#: The quote before a value, and the value up to the next such quote; the quote is the second group of a form.
+_QUOTE: Final = r"\\*([\"'])"
+_QUOTED: Final = r"(?:(?!\2)[\s\S])*"
 #: What is hidden behind which name, and what every such text has in it (in lower case): looking for that first takes a
 #: tenth of the time, and every log record is looked at.
 _FORMS: Final = (
-    ("=", re.compile(r"(?i)((?:access_token|connectionToken|apiKey|api_key|id)=)[^&\s\"'#]+")),
-    ("bearer", re.compile(r"(?i)(bearer\s+)[^\s\"',)\]}]+")),
-    ('"', re.compile(r"(?i)(\"(?:token|newToken|apiKey|accessToken|connectionToken)\"\s*:\s*\")[^\"]*")),
-    ("eyj", re.compile(r"()eyJ[\w-]{4,}\.[\w-]{4,}\.[\w-]*")),
+    ("=", re.compile(r"(?i)((?:access_token|connectionToken|id)=)[^&\s\"'#]+")),
+    # What is hidden already stays as it is: a text may be redacted where it is made, and where it is logged.
+    ("bearer", re.compile(r"(?i)(bearer\s+)(?!\[redacted\])[^\s\"',)\]}]+")),
+    # As JSON, in the repr of a dict or of an object, as an argument, as a header; also within a text that is quoted.
+    ("key", re.compile(rf"(?i)(api[ _-]?key\\*[\"']?\s*[:=]\s*(?:{_QUOTE})?)(?(2){_QUOTED}|[^&\s\"'#]+)")),
+    ("token", re.compile(rf"(?i)(token\\*(?:[\"']\s*:|\s*=)\s*{_QUOTE}){_QUOTED}")),
+    # Also without its end, for a text may have been cut.
+    ("eyj", re.compile(r"()eyJ[\w-]{4,}\.[\w-]{4,}(?:\.[\w-]*)?")),
 )
 
 

@@ -12,7 +12,7 @@ from trio_projectx._config import Overflow
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import Bar, BarRevised, Gap, GatewayEvent
 from trio_projectx.flow.bar_options import bar_policy, update_interval
-from trio_projectx.flow.checks import checked_frames
+from trio_projectx.flow.checks import check_contract, checked_frames
 from trio_projectx.flow.keys import bar_stamp, event_stamp
 from trio_projectx.flow.stream import Stream
 from trio_projectx.handlers.arguments import BarHandlerArguments, HandlerArguments, bar_options, wish_for
@@ -98,6 +98,7 @@ class Callbacks(RecordCallbacks):
 
         :raises ConfigError: (`TimeframeError`) for what cannot be honoured; beyond 32 handlers of one kind.
         """
+        check_contract(contract)
         policies = bar_options(how)
         frames = checked_frames(timeframes, "on_bar(handler, ")
         updates, anchor, history = how.get("updates"), how.get("anchor"), how.get("history", 0)
@@ -163,7 +164,7 @@ class Callbacks(RecordCallbacks):
         overflow, capacity = how.get("overflow", Overflow.DROP_OLDEST), how.get("capacity")
 
         def source() -> AbstractAsyncContextManager[Stream[object]]:
-            return self._streams.events(overflow, capacity)
+            return self._streams.events(overflow, capacity, outlasts=True)
 
         return self._handlers.add(wish_for("event", source, event_stamp, handler, fallback, how, batch=batch))
 
@@ -172,11 +173,12 @@ class Callbacks(RecordCallbacks):
 
         It owns a task for each. ``await nursery.start(gateway.run_handlers)`` returns when the streams of all that are
         registered are open; a handler that is added later delays nobody. It returns when the gateway is closed, or at
-        the end of a replay; cancelled, it ends at once. A run may follow another one, with new streams.
+        the end of a replay, or when that is left; cancelled, it ends at once. A run may follow another one, with new
+        streams.
 
         Where a stream breaks or cannot be opened, that is told (`HandlerStopped`), the other handlers are given what
-        waits for them already (for ``timeouts.close_s`` at most), and then it is raised here: a program that trades
-        must not go on with half of its handlers.
+        waits for them already (for ``timeouts.close_s`` at most, and handlers of events, which are told of the others,
+        for as long again), and then it is raised here: a program that trades must not go on with half of its handlers.
 
         :raises ConnectionLost: if a hub is lost for good; what else streams raise, as `open_bars`.
         :raises SlowConsumer: if a handler with ``overflow=Overflow.ERROR`` was too slow.

@@ -15,6 +15,7 @@ from trio_projectx._user_events import UserItem
 from trio_projectx.bars import Anchor
 from trio_projectx.callbacks import Callbacks
 from trio_projectx.composition import Parts
+from trio_projectx.connection.accounts import check_account
 from trio_projectx.connection.health import Health
 from trio_projectx.connection.lists import Rest
 from trio_projectx.flow.stream import Stream
@@ -109,6 +110,8 @@ class Gateway(Callbacks):
 
         :raises ConfigError: as `on_bar`.
         """
+        if account_id is not None:
+            check_account(account_id)
         overflow, capacity = self._overflow(how), how.get("capacity")
 
         def source() -> AbstractAsyncContextManager[Stream[object]]:

@@ -364,11 +364,16 @@ class MarketData:
 
         ``contract`` is a full contract id, or the product or ticker of one that a stream was opened for. Of each, the
         last ``limits.rejections_kept`` are there, oldest first; none of a contract that no stream was opened for.
+
+        :raises ContractError: for a product that nobody knows.
         """
         found = self._streams.market.known(contract)
         return () if found is None else found.rejections
 
     def quarantine(self, contract: str) -> tuple[Rejection, ...]:
-        """Return the trades of a contract that are held now, and the reason for which they would be rejected."""
+        """Return the trades of a contract that are held now, and the reason for which they would be rejected.
+
+        :raises ContractError: for a product that nobody knows.
+        """
         found = self._streams.market.known(contract)
         return () if found is None else found.quarantined

@@ -9,7 +9,7 @@ from typing import Literal, Unpack, overload
 from trio_projectx._config import Overflow
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import Book, Depth, Gap, Quote, Trade
-from trio_projectx.flow.checks import check_levels
+from trio_projectx.flow.checks import check_contract, check_events, check_levels
 from trio_projectx.flow.keys import depth_stamp, quote_stamp, trade_stamp
 from trio_projectx.flow.stream import Stream
 from trio_projectx.handlers.arguments import HandlerArguments, wish_for
@@ -31,8 +31,9 @@ class RecordCallbacks(MarketData):
             streams.board.tell,
             wall_clock,
             grace_s=grace_s,
-            begin_together=self._is_replay,
+            is_replay=self._is_replay,
         )
+        streams.board.before_end(self._handlers.tell)
 
     @overload
     def on_trade(
@@ -93,6 +94,8 @@ class RecordCallbacks(MarketData):
         **how: Unpack[HandlerArguments],
     ) -> Registration:
         """Call ``handler`` with each trade that `open_trades` would give; as `Callbacks.on_bar`."""
+        check_contract(contract)
+        check_events(events)
         overflow, capacity = self._overflow(how), how.get("capacity")
 
         def source() -> AbstractAsyncContextManager[Stream[object]]:
@@ -159,6 +162,8 @@ class RecordCallbacks(MarketData):
         **how: Unpack[HandlerArguments],
     ) -> Registration:
         """Call ``handler`` with each state of the quote that `open_quotes` would give, conflated; as `on_trade`."""
+        check_contract(contract)
+        check_events(events)
         overflow, capacity = self._overflow(how, Overflow.CONFLATE), how.get("capacity")
 
         def source() -> AbstractAsyncContextManager[Stream[object]]:
@@ -231,6 +236,8 @@ class RecordCallbacks(MarketData):
         """
         if how.get("overflow") is Overflow.CONFLATE:
             raise ConfigError("changes of a book cannot be conflated: on_book gives its newest state instead")
+        check_contract(contract)
+        check_events(events)
         overflow, capacity = self._overflow(how), how.get("capacity")
 
         def source() -> AbstractAsyncContextManager[Stream[object]]:
@@ -303,6 +310,8 @@ class RecordCallbacks(MarketData):
     ) -> Registration:
         """Call ``handler`` with the best ``levels`` of the book (`open_book`), conflated; as `on_trade`."""
         check_levels(levels)
+        check_contract(contract)
+        check_events(events)
         overflow, capacity = self._overflow(how, Overflow.CONFLATE), how.get("capacity")
 
         def source() -> AbstractAsyncContextManager[Stream[object]]:

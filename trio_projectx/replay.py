@@ -13,7 +13,7 @@ from typing import Final, Literal, NoReturn
 import attrs
 import trio
 
-from trio_projectx._config import Limits, Overflow
+from trio_projectx._config import Limits, Overflow, Timeouts
 from trio_projectx._errors import ConfigError
 from trio_projectx._events import HubState
 from trio_projectx._redact import install_redaction
@@ -46,6 +46,8 @@ _TRADE_ROWS: Final = 8192
 #: Two trades this near to each other come together, where a table is played in time.
 _SPAN_NS: Final = 10_000_000
 _WAITS: Final = (Overflow.ERROR, Overflow.CONFLATE)
+#: How long handlers may go on when the replay is left, or a stream breaks; at its end they may take their time.
+_GRACE_S: Final = Timeouts().close_s
 
 
 @attrs.frozen(slots=True)
@@ -75,7 +77,8 @@ class Replay(Gateway):
         self._times = Times()
         self._pace = Pace(speed)
         self._start = trio.Event()
-        self._ended = trio.Event()
+        self._has_ended = False
+        self._over = trio.Event()
         self._board = EventBoard()
         world = RecordedWorld(self._times, self._board.tell)
         self._market = MarketPipeline(script.limits, tasks, world)
@@ -98,7 +101,7 @@ class Replay(Gateway):
             in_force=_in_force,
             on_wait=self.start if autostart else _nothing,
         )
-        Callbacks.__init__(self, streams, world.exchange_ns, math.inf)
+        Callbacks.__init__(self, streams, world.exchange_ns, _GRACE_S)
         market, tell, wall = self._market, self._board.tell, world.exchange_ns
         totals = partial(market.totals, 0)  # of a record it is not counted how long its texts were
         self._books = Books(market.timings, totals, streams.ledger, tell, wall, tasks.counts)
@@ -110,7 +113,7 @@ class Replay(Gateway):
     @property
     def has_ended(self) -> bool:
         """Whether everything was played."""
-        return self._ended.is_set()
+        return self._has_ended
 
     @property
     def at(self) -> int | None:
@@ -118,9 +121,14 @@ class Replay(Gateway):
         return self._times.ts_recv or None
 
     async def wait_ended(self) -> None:
-        """Start, and return when everything was played; streams have to be read meanwhile."""
+        """Start, and return when everything was played; streams have to be read meanwhile.
+
+        :raises trio.ClosedResourceError: if the replay is left before that.
+        """
         self.start()
-        await self._ended.wait()
+        await self._over.wait()
+        if not self.has_ended:
+            raise trio.ClosedResourceError("the replay was left before its end")
 
     async def wait_connected(self) -> None:
         """Return: a record is always there."""
@@ -253,10 +261,24 @@ class Replay(Gateway):
         judged = None if self._script.source == "frames" else 0  # trades do not pass the validator
         for contract in self._market.contracts:
             await in_contract(self._market, contract, trio.lowlevel.checkpoint, judged)
+        self._has_ended = True
+        self._market.end()
+        self._user.end()
+        self._over.set()
+        await self._handlers.settled()  # what they are not given of this is told before nothing more is
+        self._end()
+
+    def leave(self) -> None:
+        """End all streams where they are, for the block is being left; handlers get no longer than a gateway's."""
+        self._hub.has_ended = True
+        self._end()
+        self._handlers.hurry()
+
+    def _end(self) -> None:
         self._market.end()
         self._user.end()
         self._board.end()
-        self._ended.set()
+        self._over.set()
 
 
 def _in_force(asked: Overflow) -> Overflow:
@@ -291,6 +313,8 @@ async def open_replay(
     and bars of then, gaps and connections and all; "trades" the valid trades and quotes. None takes frames if there
     are any. ``speed`` is how many times as fast as it was; None, or 0, as fast as the streams are read.
 
+    Leaving the block ends all streams, wherever they are.
+
     It begins when first a reader waits for an item; streams that are open by then get everything. ``autostart=False``
     lets it begin with `Replay.start` instead. ``limits`` None are those of the recording. Files are read a few
     thousand rows at a time, by a thread. A file that is damaged is told as `JournalDamaged`, and by a `Gap`.
@@ -307,7 +331,10 @@ async def open_replay(
     async with open_background_tasks("replay") as tasks:
         replay = Replay(script, pace, tasks, autostart=autostart)
         tasks.start_soon(replay.run, name="replay")
-        yield replay
+        try:
+            yield replay
+        finally:
+            replay.leave()
 
 
 def _speed(speed: float | None) -> float | None:

@@ -47,7 +47,7 @@ from trio_projectx.flow.open_streams import OpenStreams
 from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.quotes import QuoteOutlet
-from trio_projectx.flow.seam import Seam
+from trio_projectx.flow.seam import ROOM, Seam
 from trio_projectx.flow.side import SideOutlet
 from trio_projectx.flow.stream import Feed, Pipe, Stream
 from trio_projectx.flow.subscriptions import Kind, Subscription
@@ -165,7 +165,7 @@ class Streams:
             skip_first=policy.skip_first,
             tell_events=events,
             tell=self.board.tell,
-            seam=Seam(history, limit) if history else None,
+            seam=Seam(history, max(limit, ROOM)) if history else None,
             timings=self.market.timings,
         )
         if self.fills is not None:
@@ -307,8 +307,10 @@ class Streams:
             pipe.close()
 
     @asynccontextmanager
-    async def events(self, overflow: Overflow, capacity: int | None) -> AsyncGenerator[Stream[GatewayEvent]]:
-        """Open events: see `Gateway.open_events`."""
+    async def events(
+        self, overflow: Overflow, capacity: int | None, *, outlasts: bool = False
+    ) -> AsyncGenerator[Stream[GatewayEvent]]:
+        """Open events: see `Gateway.open_events`, and `EventBoard.attach`."""
         if overflow is Overflow.BLOCK:
             raise ConfigError("events cannot wait for a reader: choose another overflow than BLOCK")
         limit = self._capacity(capacity, overflow)
@@ -316,7 +318,7 @@ class Streams:
             "events", limit, overflow, stamp=event_stamp, key=event_key, is_told=False
         )
         feed = Feed(pipe)
-        self.board.attach(feed)
+        self.board.attach(feed, outlasts=outlasts)
         try:
             yield Stream(pipe)
         finally:

@@ -61,8 +61,9 @@ class BarSet:
         tells.
     :param fill: "previous" gives bars without trades, ``synthetic`` and at the close before them, for scheduled
         intervals in which nobody traded; it needs a session anchor. None gives none.
-    :param partial_first: mark the bars that began at or before the stamp of the first trade, or less than the
-        lateness after it, as ``partial``: the feed was joined while they were forming.
+    :param partial_first: mark the bars that began at or before the stamp of the first trade, or at most the
+        lateness after it, as ``partial``: the feed was joined while they were forming. Under "attach" the first bar
+        of a session begins, for that, where the session before it ended.
     :param in_ticks: keep prices in whole ticks too, for ``table(prices="ticks")`` and ``"decimal"``.
     :raises TimeframeError: if a timeframe is not one, or the anchor does not offer it.
     :raises ConfigError: for any other option that is wrong.
@@ -273,7 +274,10 @@ class BarSet:
         self._ladder.rejoin()
 
     def covered(self, ts_ns: int) -> None:
-        """Take back `rejoin` for bars that end by time and begin after ``ts_ns``: nothing is missing after it."""
+        """Take back `rejoin` for bars that end by time and begin after ``ts_ns``: nothing is missing after it.
+
+        Bars of a kind that begin before it are ``partial``, however many trades come before it.
+        """
         self._ladder.covered(ts_ns)
 
     @property

@@ -70,6 +70,8 @@ class Ladder:
         """Note that nothing is missing after ``ts_ns``."""
         for rung in self._timed:
             rung.standing.covered(ts_ns)
+        for kind in self._kinds:
+            kind.standing.lacks_until(ts_ns)
 
     def run(self, step: StepFields, at: int) -> Yield | None:
         """Do a step, and return what it gives out, in order; ``at`` is our clock, for what is told."""

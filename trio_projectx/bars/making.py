@@ -42,9 +42,8 @@ class Making:
         edges, sessions = self.anchor.edges(frame, self.outside), self.anchor.sessions
         builder = Builder(frame, edges, source, past, self.journal)
         filler = None if self.fill is None or sessions is None else Filler(edges, sessions)
-        return TimeRung(
-            frame, rank, builder, self._columns(), filler, self._standing(frame, self.lateness_ns), edges
-        )
+        standing, attaches = self._standing(frame, self.lateness_ns), self.outside == "attach"
+        return TimeRung(frame, rank, builder, self._columns(), filler, standing, edges, attaches)
 
     def by_kind(self, kind: BarKind, rank: int) -> KindRung:
         """Return the rung of a kind of bars that do not end by time."""

@@ -80,6 +80,8 @@ class TimeRung:
     filler: Filler | None
     standing: Standing
     edges: Edges
+    attaches: bool = False
+    """Whether trades of closed hours are in the bar that follows them."""
 
     @property
     def next_end(self) -> int:
@@ -130,8 +132,13 @@ class TimeRung:
 
     def _row(self, bar: OpenBar, freezer: Freezer) -> Row:
         if bar.is_partial is None:
-            bar.is_partial = self.standing.is_partial(bar)
+            bar.is_partial = self._may_lack(bar)
         return Row(freezer.bar(self.timeframe, bar, partial=bar.is_partial), ticks_of(bar))
+
+    def _may_lack(self, bar: OpenBar) -> bool:
+        """Whether trades of it may be missing; the first bar of a session may have some of the hours before it."""
+        first_ts = min(bar.start, self.edges.locate(bar.start).low) if self.attaches else bar.start
+        return self.standing.is_partial(first_ts)
 
     def _revise(self, changed: Sequence[OpenBar], freezer: Freezer, journal: Journal) -> list[BarRevised]:
         revised: list[BarRevised] = []
@@ -230,7 +237,7 @@ class TimeRung:
         bar = self.builder.forming()
         if bar is None:
             return None
-        return freezer.bar(self.timeframe, bar, partial=self.standing.is_partial(bar), closed=False)
+        return freezer.bar(self.timeframe, bar, partial=self._may_lack(bar), closed=False)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -274,8 +281,8 @@ class KindRung:
         return Yield(bars, [])
 
     def _is_partial(self, bar: OpenBar, journal: Journal) -> bool:
-        """Only the first bar that is completed after an interruption may have a hole."""
-        is_partial = self.standing.is_joining
+        """The first bar that is completed after an interruption may have a hole, and one that began before its end."""
+        is_partial = self.standing.lacks_in(bar.start)
         self.standing.join(bar.start, journal)
         return is_partial
 
@@ -284,7 +291,7 @@ class KindRung:
         bar = self.builder.forming
         if bar is None:
             return None
-        return freezer.bar(self.kind, bar, partial=self.standing.is_joining, closed=False)
+        return freezer.bar(self.kind, bar, partial=self.standing.lacks_in(bar.start), closed=False)
 
 
 def _by_end(bar: OpenBar) -> int:

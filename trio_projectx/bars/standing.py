@@ -27,6 +27,7 @@ class Standing:
     __slots__ = (
         "_contract_id",
         "_joins_late",
+        "_lacks_until",
         "_late_ns",
         "_missed",
         "_missed_until",
@@ -48,6 +49,7 @@ class Standing:
         self._missed_until = BEFORE_ALL
         # The stamp of the first trade since trades may have been missing; None before there is one.
         self._seen_from: int | None = None if joins_late else BEFORE_ALL
+        self._lacks_until = BEFORE_ALL
         self._was_joined = False
 
     @property
@@ -64,6 +66,15 @@ class Standing:
         """Note that nothing is missing after ``ts_ns``, though no trade has come since."""
         if self._seen_from is None:
             self._seen_from = max(ts_ns, self._missed_until) + self._late_ns
+
+    def lacks_until(self, ts_ns: int) -> None:
+        """Note that trades up to ``ts_ns`` may be missing, also behind the next ones: for a kind of bars."""
+        if self._joins_late:
+            self._lacks_until = ts_ns
+
+    def lacks_in(self, start: int) -> bool:
+        """Whether a bar of a kind that begins with a trade of this stamp may have a hole."""
+        return self._seen_from is None or start < self._lacks_until
 
     def join(self, ts_ns: int, journal: Journal) -> None:
         """Note the stamp of the first trade."""
@@ -82,9 +93,9 @@ class Standing:
             self._seen_from = None
         self._was_joined = False
 
-    def is_partial(self, bar: OpenBar) -> bool:
-        """Whether trades of this bar may be missing."""
-        return self._seen_from is None or bar.start <= self._seen_from
+    def is_partial(self, first_ts: int) -> bool:
+        """Whether trades may be missing of a bar that could have some from ``first_ts`` on."""
+        return self._seen_from is None or first_ts <= self._seen_from
 
     def miss(self, batch: TradeBatch) -> None:
         """Count the trades of a batch that goes by, and take what is open now for not whole."""

@@ -18,6 +18,10 @@ _COLOURS: Final = {
     Verdict.FAIL: "bold red",
     Verdict.SKIP: "dim",
 }
+_OTHERS: Final = (
+    "others: from before the stream was opened, late, outside, duplicates, failed; "
+    "of a contract: given to its streams, and duplicates (--json has each)"
+)
 
 
 class DoctorView:
@@ -52,51 +56,47 @@ class DoctorView:
 
 
 def _tables(ledger: Ledger) -> list[Table]:
-    trades = _table(
-        "ledger, in trades", "received", "accounted", "in bars", "forming", "rejected", "in flight"
-    )
+    return [table for table in (_trades(ledger), _items(ledger)) if table.row_count]
+
+
+def _trades(ledger: Ledger) -> Table:
+    """Return the rows in trades: what stands right of `accounted` adds up to it."""
+    columns = ("received", "accounted", "in bars", "forming", "rejected", "in flight", "others")
+    table = _table("ledger, in trades", *columns)
     for row in ledger.rows:
-        _add(
-            trades,
-            row.name,
-            row.balanced,
-            row.received,
-            row.accounted,
-            row.in_bars,
-            row.forming,
-            row.rejected,
-            row.in_flight,
-        )
+        shown = (row.in_bars, row.forming, row.rejected, row.in_flight)
+        others = row.accounted - sum(shown)
+        _add(table, row.name, row.balanced, row.received, row.accounted, *shown, others)
     for contract in ledger.contracts:
+        known = (contract.rejected, contract.in_flight)
+        others = contract.accounted - sum(known)
         _add(
-            trades,
+            table,
             contract.name,
             contract.balanced,
             contract.received,
             contract.accounted,
             "",
             "",
-            contract.rejected,
-            contract.in_flight,
+            *known,
+            others,
         )
-    items = _table("ledger, in items", "offered", "delivered", "conflated", "dropped", "queued")
-    for stream in (*ledger.streams, *ledger.closed):
-        name = stream.name if stream in ledger.streams else f"{stream.name} (closed)"
-        _add(
-            items,
-            name,
-            stream.balanced,
-            stream.offered,
-            stream.delivered,
-            stream.conflated,
-            stream.dropped,
-            stream.queued,
-        )
-    return [table for table in (trades, items) if table.row_count]
+    table.caption = _OTHERS
+    return table
+
+
+def _items(ledger: Ledger) -> Table:
+    table = _table("ledger, in items", "offered", "delivered", "conflated", "dropped", "queued")
+    streams = [(stream.name, stream) for stream in ledger.streams]
+    streams += [(f"{stream.name} (closed)", stream) for stream in ledger.closed]
+    for name, row in streams:
+        counts = (row.offered, row.delivered, row.conflated, row.dropped, row.queued)
+        _add(table, name, row.balanced, *counts)
+    return table
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("of", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)

@@ -55,8 +55,7 @@ class AccountDirectory:
         """
         if account_id is None:
             return await self._active()
-        if isinstance(account_id, bool) or not isinstance(account_id, int):
-            raise ConfigError(f"an account is named by its number, not by {account_id!r:.40}")
+        check_account(account_id)
         try:
             found = await self._search(active=False)
         except GatewayError as exc:
@@ -88,3 +87,12 @@ class AccountDirectory:
 def _shown(accounts: list[WireAccount]) -> str:
     shown = [f"{account.id} ({escape(account.name or 'no name', 40)})" for account in accounts[:10]]
     return ", ".join(shown) + (", ..." if len(accounts) > 10 else "")
+
+
+def check_account(account_id: object) -> None:
+    """Refuse what is no number of an account, as far as can be seen without the service.
+
+    :raises ConfigError: with a sentence.
+    """
+    if isinstance(account_id, bool) or not isinstance(account_id, int):
+        raise ConfigError(f"an account is named by its number, not by {account_id!r:.40}")

@@ -8,7 +8,6 @@ A token is forgotten when there is another, not before: a refresh that fails lea
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -29,7 +28,6 @@ from trio_projectx._errors import (
 )
 from trio_projectx._redact import hide
 from trio_projectx.connection.claims import Claims, read_claims
-from trio_projectx.connection.forgetting import forget_locals
 
 Login = Callable[[str, str], Awaitable[str]]
 Validate = Callable[[str], Awaitable[str]]
@@ -188,14 +186,6 @@ class TokenSource:
 
         :raises AuthError: if the fresh token is refused too, or none can be had.
         """
-        ambient = sys.exception()
-        try:
-            return await self._used_by(call)
-        except Exception as exc:  # whatever it is, frames below hold the token
-            forget_locals(exc, ambient)
-            raise
-
-    async def _used_by(self, call: Callable[[str], Awaitable[T]]) -> T:
         token = await self.token()
         try:
             return await call(token)
@@ -237,14 +227,12 @@ class TokenSource:
             raise again(ask.error)
 
     async def _ask(self, deadline_s: float) -> None:
-        ask, ambient = _Ask(), sys.exception()
-        self._asking = ask
+        ask = self._asking = _Ask()
         try:
             self._adopt(await self._bounded(deadline_s), is_fresh=self._get_token is None)
         except TrioProjectXError as exc:
             self.failures += 1
             ask.error = exc
-            forget_locals(exc, ambient)
             raise
         finally:
             self._asking = None

@@ -13,13 +13,14 @@ from trio_projectx._errors import ConnectionLost, SubscriptionError, TrioProject
 from trio_projectx.connection.cells import Cell
 from trio_projectx.connection.line import Line, LineTools, Owner
 from trio_projectx.connection.shards import Shard, place, unhealthy
-from trio_projectx.connection.successions import LOOK_S, Succession
+from trio_projectx.connection.successions import LOOK_S, Succession, look_for_doubt
 from trio_projectx.connection.wants import Want
 from trio_projectx.flow.background import BackgroundTasks
 from trio_projectx.flow.subscriptions import D, Subscription
 
 #: How often health and load are compared where there are several lines.
 _REBALANCE_S: Final = 5.0
+_DOUBT: Final = "a connection may have fallen silent before there was another beside it"
 
 
 class KeeperOwner(Owner, Protocol):
@@ -233,7 +234,7 @@ class Keeper(Generic[D]):
 
     def _look_at_successions(self, now: float) -> None:
         for each in list(self._successions):
-            if each.is_level(self._tools.sink, now, self._tools.config.timeouts.overlap_s, self._is_safe):
+            if each.is_level(self._tools.sink, now, self._tools.config.timeouts, self._is_safe):
                 self._finish(each, overlapped=not each.is_torn)
             elif each.is_outrun:
                 self._successions.remove(each)
@@ -323,10 +324,18 @@ class Keeper(Generic[D]):
         for cell in line.cells.on():
             if not sink.is_level(number, cell.wanted):
                 due = cell.acked_at + self._tools.config.timeouts.overlap_s
-                if now >= due and self._is_safe(line, cell):
-                    sink.settle(number, cell.wanted)
+                if now >= due:
+                    self._settle(number, line, cell, now)
                 nearest = min(nearest, max(due, now + LOOK_S))
         return nearest
+
+    def _settle(self, number: int, line: Line[D], cell: Cell, now: float) -> None:
+        """Take a line for level, if nothing is missing then; if that is in doubt, there is a gap."""
+        sink = self._tools.sink
+        if self._is_safe(line, cell):
+            doubts = look_for_doubt(sink, number, cell, now, self._tools.config.timeouts)
+            if doubts is not None:
+                sink.settle(number, cell.wanted, _DOUBT if doubts else "")
 
     # -- contracts from one line to another
 
@@ -363,8 +372,7 @@ class Keeper(Generic[D]):
             if cell is None or line.epoch is None or not line.brings(wanted):
                 return False
             if not self._tools.sink.is_level(line.epoch.number, wanted):
-                waited = now - cell.acked_at
-                if waited >= self._tools.config.timeouts.overlap_s and self._is_safe(line, cell):
-                    self._tools.sink.settle(line.epoch.number, wanted)
+                if now - cell.acked_at >= self._tools.config.timeouts.overlap_s:
+                    self._settle(line.epoch.number, line, cell, now)
                 return False
         return True

@@ -51,6 +51,8 @@ class Silence:
     """When those began; None before the first look at these sessions."""
     excused: float = -math.inf
     """The last time somebody knew of the silence: it was told, or a probe found nothing missing."""
+    found_quiet: float = -math.inf
+    """The last time a probe found nothing missing."""
     doublings: int = 0
     is_stalled: bool = False
 
@@ -81,7 +83,7 @@ class Silence:
 
     def shift(self, seconds: float) -> None:
         """Let all that was be ``seconds`` longer ago."""
-        for name in ("begin", "look_at", "last", "sample_at", "closes", "excused"):
+        for name in ("begin", "look_at", "last", "sample_at", "closes", "excused", "found_quiet"):
             setattr(self, name, getattr(self, name) - seconds)
 
 
@@ -143,7 +145,24 @@ class StallWatch:
         if silence is not None and silence.is_stalled:
             silence.is_stalled = False
             silence.doublings = min(silence.doublings + 1, _DOUBLINGS)
-            silence.excused = now
+            silence.excused = silence.found_quiet = now
+
+    def silent_s(self, contract_id: str, since: float, now: float, wall_ns: int) -> float:
+        """Return how much of the silence from ``since`` to ``now`` lay in the last trading hours of a contract.
+
+        0 where a probe has found meanwhile that nothing was missing. What is not watched trades at all hours.
+        """
+        silence = self._silences.get(contract_id)
+        if silence is None:
+            return now - since
+        if silence.found_quiet > since:
+            return 0.0
+        around = silence.sessions.around(wall_ns)
+        silent_s = now - since
+        if around.here is not None:
+            return min(silent_s, (wall_ns - around.here.open) / 1e9)
+        closed_s = math.inf if around.before is None else (wall_ns - around.before.close) / 1e9
+        return max(0.0, silent_s - closed_s)
 
     def restart(self, now: float) -> None:
         """Note that there is a new connection: what was silent until ``now`` is no longer, intervals are kept."""

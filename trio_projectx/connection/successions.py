@@ -7,6 +7,7 @@ from typing import Final, Generic
 
 import attrs
 
+from trio_projectx._config import Timeouts
 from trio_projectx.connection.cells import Cell
 from trio_projectx.connection.line import Line
 from trio_projectx.connection.shards import Shard
@@ -16,6 +17,11 @@ from trio_projectx.flow.subscriptions import D, Sink
 LOOK_S: Final = 0.05
 #: How long after the overlap an old line that answers pings may leave one unanswered before it is taken for dead.
 _DOUBT_S: Final = 5.0
+
+
+def look_for_doubt(sink: Sink[D], line: int, cell: Cell, now: float, timeouts: Timeouts) -> bool | None:
+    """Return whether those beside a line may be dead, as far as its own silence can say it; None: look again later."""
+    return sink.doubts(line, cell.wanted, now - cell.acked_at, timeouts.stall_s)
 
 
 @attrs.define(slots=True, eq=False)
@@ -32,7 +38,7 @@ class Succession(Generic[D]):
     """Whether the new line takes over without having been seen to bring what the old one brought."""
 
     def is_level(
-        self, sink: Sink[D], now: float, overlap_s: float, is_safe: Callable[[Line[D], Cell], bool]
+        self, sink: Sink[D], now: float, timeouts: Timeouts, is_safe: Callable[[Line[D], Cell], bool]
     ) -> bool:
         """Whether the new line brings all that the old one brings, and has been seen to.
 
@@ -47,13 +53,14 @@ class Succession(Generic[D]):
         for cell in cells.on():
             if sink.is_level(epoch.number, cell.wanted):
                 continue
-            waited = now - cell.acked_at - overlap_s
+            waited = now - cell.acked_at - timeouts.overlap_s
             if waited >= 0 and not self._old_is_held_back:
                 safe = is_safe(self.new, cell)
-                if self.in_doubt or (not safe and waited >= _DOUBT_S and self.old.answers_pings):
+                doubts = look_for_doubt(sink, epoch.number, cell, now, timeouts)
+                if self.in_doubt or doubts or (not safe and waited >= _DOUBT_S and self.old.answers_pings):
                     self.is_torn = True  # the old one may have missed trades: where it goes, there is a gap
                     continue
-                if safe:
+                if safe and doubts is not None:
                     sink.settle(epoch.number, cell.wanted)  # a quiet market: no trade will show it
             level = False
         return level

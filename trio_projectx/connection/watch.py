@@ -124,6 +124,10 @@ class MarketWatch:
         """Return what the exchange's clock shows, as near as we know."""
         return self.skew.exchange_ns(self._config.wall_clock(), trio.current_time())
 
+    def silent_s(self, contract_id: str, since: float) -> float:
+        """Return how long a contract was silent since then in its hours; 0 if a probe found nothing missing."""
+        return self.stalls.silent_s(contract_id, since, trio.current_time(), self.exchange_ns())
+
     # -- what is watched
 
     def changed(self, event: GatewayEvent) -> None:

@@ -106,6 +106,7 @@ class Buffer(Generic[T]):
         key = self.key(item)
         self.conflated += key in self._latest
         self._latest[key] = item
+        self.high_water = max(self.high_water, len(self))
 
     def get(self) -> T | Dropped:
         """Return the oldest item or mark, after these the looks; IndexError if there is nothing."""
@@ -148,13 +149,13 @@ class Buffer(Generic[T]):
         mark: Dropped | None = None
         for item in self._items:
             if isinstance(item, Dropped):
-                mark = item if mark is None else _joined(mark, item)
+                mark = joined(mark, item)
                 continue
             key = self.key(item)
             if key in kept:
                 at = self.stamp(kept.pop(key))
                 self.dropped += 1
-                mark = _joined(mark or Dropped(0, at, at), Dropped(1, at, at))
+                mark = joined(mark, Dropped(1, at, at))
             kept[key] = item
             self._note_gap(item, key)
         dropped = self.waiting - len(kept)
@@ -175,6 +176,14 @@ class Buffer(Generic[T]):
         stamps = [self.stamp(item) for item in (*self._lead, *self._items) if not isinstance(item, Dropped)]
         stamps += map(self.stamp, self._slots.values())
         return (min(stamps), max(stamps)) if stamps else None
+
+    def mark(self) -> Dropped | None:
+        """Return one mark for all that wait, None if there is none."""
+        found: Dropped | None = None
+        for item in self._items if self._marks else ():
+            if isinstance(item, Dropped):
+                found = joined(found, item)
+        return found
 
     def _conflate(self, item: T) -> None:
         key = self.key(item)
@@ -230,11 +239,17 @@ class Buffer(Generic[T]):
     def _merged(self, mark: Dropped | None, victim: T) -> Dropped:
         self.dropped += 1
         at = self.stamp(victim)
+        # A gap that is left out says, as a part of the mark, up to where trades may be missing.
+        until = victim.end if isinstance(victim, Gap) else at
         if mark is None:
-            return Dropped(1, at, at)
-        return Dropped(mark.count + 1, mark.first_ts, at)
+            return Dropped(1, at, until)
+        # Bars of several timeframes come with an older start, too.
+        return Dropped(mark.count + 1, min(mark.first_ts, at), max(mark.last_ts, until))
 
 
-def _joined(one: Dropped, other: Dropped) -> Dropped:
+def joined(one: Dropped | None, other: Dropped) -> Dropped:
+    """Return one mark for two."""
+    if one is None:
+        return other
     first, last = min(one.first_ts, other.first_ts), max(one.last_ts, other.last_ts)
     return Dropped(one.count + other.count, first, last)

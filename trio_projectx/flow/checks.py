@@ -20,6 +20,24 @@ def checked_capacity(capacity: int | None, overflow: Overflow, default: int) -> 
     return chosen
 
 
+def check_contract(contract: object) -> None:
+    """Refuse what is no name of a contract, as far as can be seen without the service.
+
+    :raises ConfigError: with a sentence.
+    """
+    if not isinstance(contract, str):
+        raise ConfigError(f"a contract is named by its symbol or its id, not by {contract!r:.40}")
+
+
+def check_events(events: object) -> None:
+    """Refuse what is no flag.
+
+    :raises ConfigError: with a sentence.
+    """
+    if not isinstance(events, bool):
+        raise ConfigError(f"events must be True or False, not {events!r:.40}")
+
+
 def check_levels(levels: object) -> None:
     """Refuse what is no count of levels of a book.
 

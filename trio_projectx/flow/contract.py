@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeAlias
 
 import attrs
@@ -11,8 +12,9 @@ import trio
 
 from trio_projectx._config import Limits
 from trio_projectx._errors import ConnectionLost
+from trio_projectx.flow.bringers import Bringers
 from trio_projectx.flow.contract_items import ContractStatistics as ContractStatistics
-from trio_projectx.flow.contract_items import Task, Tasks, Valid, statistics_of
+from trio_projectx.flow.contract_items import Task, Tasks, Valid, elsewhere, statistics_of
 from trio_projectx.flow.depth import DepthFlow
 from trio_projectx.flow.fills import Fills, NoFills
 from trio_projectx.flow.gaps import Broken, Covered, GapWatch
@@ -73,9 +75,7 @@ class ContractPipeline:
         self._clock: EventClock | None = None  # None before the first trade
         self._gap = GapWatch(contract_id)
         self._gaps = 0
-        self._lines: set[int] = set()
-        self._bringing: set[int] = set()  # those of them that were acknowledged, or have brought something
-        self._joined_ns = 0  # when the first of them did
+        self._lines = Bringers()
         self._serial = -1  # of the last read that was judged
 
     @property
@@ -110,55 +110,58 @@ class ContractPipeline:
 
     def is_level(self, line: int) -> bool:
         """Whether ``line`` has brought what the others have brought."""
-        return line in self._lines and self._validator.is_level(line)
+        return self._lines.has(line) and self._validator.is_level(line)
 
-    def join(self, line: int, at_ns: int = 0) -> None:
-        """``line`` is about to ask for the trades; ``at_ns`` is what the exchange's clock shows."""
-        if not self._lines:
-            self._joined_ns = at_ns
-        self._lines.add(line)
+    def join(self, line: int, at_ns: int = 0, now: float = 0.0) -> None:
+        """``line`` is about to ask for the trades; ``at_ns`` is what the exchange's clock shows, ``now`` trio's."""
+        self._lines.join(line, at_ns, now)
         self._validator.join(line)
 
-    async def acknowledged(self, line: int, now: float) -> None:
+    async def acknowledged(self, line: int, now: float, at_ns: int = 0) -> None:
         """The hub has acknowledged it."""
-        if line in self._lines:
-            self._brings(line)
+        if self._lines.has(line):
+            self._lead(line)
+            self._lines.begin(line, at_ns, now)
             await self.inbox.post(Covered(now))
 
-    def _brings(self, line: int) -> None:
-        if not self._bringing:
+    def _lead(self, line: int) -> None:
+        if not self._lines.bringing:
             # It may have been asked later than another, and have begun before it: that one joins it, not it that one.
             self._validator.lead(line, 0)
-        self._bringing.add(line)
 
-    async def settle(self, line: int, broken: Broken, ts_recv: int) -> None:
-        """``line`` is to count as level. Where it alone brought something, the others are dead: there is a gap."""
-        if line not in self._lines:
+    def doubts(self, line: int, waited_s: float, most_s: float) -> bool | None:
+        """Return whether those beside ``line`` may be dead, though it has shown nothing of that; None: wait longer."""
+        if self._validator.is_holding(line):
+            return False  # it has brought something: `settle` finds what is missing
+        return self._lines.doubts(line, waited_s, most_s, partial(self._around.silent_s, self.contract_id))
+
+    async def settle(self, line: int, broken: Broken, ts_recv: int, *, in_doubt: bool = False) -> None:
+        """``line`` is to count as level. Where it alone brought something, the others are dead, or in doubt: a gap."""
+        if not self._lines.has(line):
             return
         released = self._validator.settle(line, ts_recv)
-        if released is not None and self._outlets:
-            await self.lack(attrs.evolve(broken, at_ns=self._joined_ns))
+        if (released is not None or in_doubt) and self._outlets:
+            await self.lack(attrs.evolve(broken, at_ns=self._lines.joined_ns))
             await self.inbox.post(Covered(trio.current_time()))
         await self._pass_on(released, self._serial)
 
     async def leave(self, line: int, broken: Broken, ts_recv: int) -> None:
         """``line`` brings nothing more; if nobody else is known to bring the same, there is a gap."""
-        if line not in self._lines:
+        if not self._lines.has(line):
             return
-        is_missed = line in self._bringing
-        self._lines.discard(line)
-        self._bringing.discard(line)
+        is_missed = self._lines.brings(line)
+        self._lines.leave(line)
         # A line that was only asked for the trades covers nothing, and where it goes nothing is missing.
-        is_covered = any(self._validator.is_level(each) for each in self._bringing)
+        is_covered = any(self._validator.is_level(each) for each in self._lines.bringing)
         if is_missed and not is_covered and self._outlets:
-            await self.lack(attrs.evolve(broken, at_ns=self._joined_ns))
-        if not self._lines:
+            await self.lack(attrs.evolve(broken, at_ns=self._lines.joined_ns))
+        if self._lines.is_empty:
             self._validator.expect_replay()
             if not self._outlets:
                 await self.behind(self._left, trio.Event())
-        if not is_covered and self._bringing:
+        if not is_covered and self._lines.bringing:
             await self.inbox.post(Covered(trio.current_time()))
-            await self._pass_on(self._validator.lead(min(self._bringing), ts_recv), self._serial)
+            await self._pass_on(self._validator.lead(min(self._lines.bringing), ts_recv), self._serial)
         released = self._validator.leave(line, ts_recv)
         await self._pass_on(released, self._serial)
         if released is None:
@@ -167,6 +170,7 @@ class ContractPipeline:
     async def lack(self, broken: Broken) -> None:
         """Trades are missing from here on, until the next one or until `Covered` says otherwise."""
         self._gaps += 1
+        self._lines.missed()
         self._taps.show(lambda tap: tap.missing(self.contract_id))
         await self.inbox.post(broken)
 
@@ -178,35 +182,25 @@ class ContractPipeline:
         """Validate, and pass on what is good; waits while the contract task is ``batches_in_flight`` behind."""
         now = trio.current_time() if now is None else now
         self._validator.now_ns = round(now * 1e9)
-        if line not in self._bringing and line in self._lines:
-            self._brings(line)
+        if not self._lines.brings(line) and self._lines.has(line):
+            self._lead(line)
+        self._lines.heard(line, now)
         batch = self._validator.validate(trades, ts_recv, line)
         self._serial = serial
         self.counts.waiting_raw -= len(trades)
-        self.counts.rejected += len(trades) - self._elsewhere(batch)
+        self.counts.rejected += len(trades) - elsewhere(self.counts, self._validator, batch)
         if batch is not None:
             self._around.stamped(self.contract_id, batch.ts_event[-1], ts_recv, now)
+            self._lines.traded(now)
             await self._pass_on(batch, serial, now, counted=True)
         else:
             self.nudge()
 
-    def _elsewhere(self, batch: TradeBatch | None) -> int:
-        """Take over the validator's counts; return how many trades more are now in one of them, or in ``batch``."""
-        counts, validator = self.counts, self._validator
-        before = counts.held + counts.duplicates + counts.unlevel
-        counts.held, counts.duplicates, counts.unlevel = (
-            validator.held,
-            validator.duplicates,
-            validator.waiting,
-        )
-        after = counts.held + counts.duplicates + counts.unlevel
-        return after - before + (0 if batch is None else len(batch))
-
     async def _pass_on(
         self, batch: TradeBatch | None, serial: int, read_at: float | None = None, *, counted: bool = False
     ) -> None:
-        if not counted:
-            self.counts.rejected -= self._elsewhere(batch)  # what is rejected only now was in another count
+        if not counted:  # what is rejected only now was in another count
+            self.counts.rejected -= elsewhere(self.counts, self._validator, batch)
         if batch is not None:
             await self.pass_on(batch, serial, read_at)
 
@@ -215,7 +209,7 @@ class ContractPipeline:
         if self._taps.is_open:
             self._taps.show(lambda tap: tap.valid(batch, self.grid))
         self.counts.waiting_valid += len(batch)
-        await self.inbox.post(Valid(batch, serial, read_at))
+        await self.inbox.post(Valid(batch, serial, self._lines.gap_end(batch.ts_event[0]), read_at))
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count trades, or fields of a quote, that the decoder could not even read."""
@@ -312,8 +306,7 @@ class ContractPipeline:
             return  # what came in this very moment goes first: it may be that trades are missing
         now = trio.current_time()
         if self._gap_ends_at <= now:
-            # The later of the two: a bar that is taken for whole begins behind it, whichever clock is wrong.
-            await self.end_gap(max(self._around.exchange_ns(), self._clock.ts_at(now) if self._clock else 0))
+            await self.end_gap(self.exchange_ns(now))
         clock = self._quiet_clock()
         until = min(now, self._around.proved_until(self.contract_id))
         await self.wake(clock, until, now)
@@ -331,6 +324,13 @@ class ContractPipeline:
         """Let recorders see what is done beside the data."""
         now = trio.current_time()
         self._taps.show(lambda tap: tap.mark(mark, now))
+
+    def exchange_ns(self, now: float) -> int:
+        """Return what the exchange's clock shows, by ours or by its trades.
+
+        The later of the two: a bar that is taken for whole begins behind it, whichever clock is wrong.
+        """
+        return max(self._around.exchange_ns(), self._clock.ts_at(now) if self._clock else 0)
 
     def _quiet_clock(self) -> EventClock | None:
         """Return the event clock, unless trades are on their way, or missing: then it closes no bar."""
@@ -374,8 +374,8 @@ class ContractPipeline:
 
     async def _build(self, item: Valid) -> None:
         n = len(item.batch)
-        if self._gap.is_open:
-            await self._end_gap(item.batch.ts_event[0])
+        if self._gap.is_open and item.gap_end is not None:
+            await self._end_gap(item.gap_end)
         youngest = max(item.batch.ts_event)
         self._gap.last_ts = item.batch.ts_event[-1]
         self.recent.add(item.batch)

@@ -44,6 +44,8 @@ class Valid:
 
     batch: TradeBatch
     serial: int
+    gap_end: int | None
+    """Where it ends a gap, if one is open: see `Bringers.gap_end`."""
     read_at: float | None = None
     """When it was read (trio's clock); None where it was held meanwhile, or is of a record."""
 
@@ -66,6 +68,18 @@ class ContractStatistics:
     """Trades that had come on another connection already."""
     gaps: int
     """Times at which no connection brought it."""
+
+
+def elsewhere(counts: TradeCounts, validator: Validator, batch: TradeBatch | None) -> int:
+    """Take over the validator's counts; return how many trades more are now in one of them, or in ``batch``."""
+    before = counts.held + counts.duplicates + counts.unlevel
+    counts.held, counts.duplicates, counts.unlevel = (
+        validator.held,
+        validator.duplicates,
+        validator.waiting,
+    )
+    after = counts.held + counts.duplicates + counts.unlevel
+    return after - before + (0 if batch is None else len(batch))
 
 
 def statistics_of(

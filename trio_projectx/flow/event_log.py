@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from trio_projectx._config import Overflow
 from trio_projectx._events import (
     CapacityChanged,
     ConnectionReplaced,
@@ -158,7 +159,9 @@ def _log_room(event: CapacityChanged | StreamFilling | StreamEased) -> None:
                 extra=fields("capacity_changed", stream=stream, count=capacity),
             )
         case StreamFilling(stream, queued, capacity, policy):
-            _log.warning(
+            _log.log(
+                # Who wants the newest state alone is not slow: it fills by design.
+                logging.INFO if policy is Overflow.CONFLATE else logging.WARNING,
                 "%s: %d of %d items wait for its reader; when it is full: %s",
                 *(stream, queued, capacity, policy.name),
                 extra=fields("stream_filling", stream=stream, count=queued),

@@ -49,7 +49,7 @@ class Notice:
     at_ns: int
     """What the exchange's clock showed, as near as we know."""
     now: float
-    """What trio's clock showed."""
+    """What trio's clock showed; in a replay, that of the recording."""
 
     async def act(self) -> None:
         """Tell the contract; called by the validator task."""
@@ -62,12 +62,12 @@ class Notice:
     async def _of_trades(self, contract: ContractPipeline) -> None:
         match self.what:
             case What.JOIN:
-                contract.join(self.line, self.at_ns)
+                contract.join(self.line, self.at_ns, self.now)
             case What.ACKNOWLEDGED:
-                await contract.acknowledged(self.line, self.now)
+                await contract.acknowledged(self.line, self.now, self.at_ns)
             case What.SETTLE:
-                broken = Broken("a connection had fallen silent", self.serial, self.at_ns)
-                await contract.settle(self.line, broken, self.at_ns)
+                broken = Broken(self.cause or "a connection had fallen silent", self.serial, self.at_ns)
+                await contract.settle(self.line, broken, self.at_ns, in_doubt=bool(self.cause))
             case What.LEAVE:
                 await contract.leave(self.line, Broken(self.cause, self.serial, self.at_ns), self.at_ns)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from typing import Final, Protocol, TypeVar
+
+import trio
 
 from trio_projectx._config import Overflow
 from trio_projectx._flow_events import StreamEased, StreamFilling
@@ -13,7 +16,7 @@ from trio_projectx.flow.stream import Pipe, StreamStatistics, make_pipe
 T = TypeVar("T")
 _Tell = Callable[[StreamFilling | StreamEased], None]
 #: How long a stream that has filled again right after it was told as eased counts as full.
-_EASED_EVERY_NS: Final = 1_000_000_000
+_EASED_EVERY_S: Final = 1.0
 
 
 class _Open(Protocol):
@@ -24,6 +27,12 @@ class _Open(Protocol):
 
     @property
     def blocks(self) -> bool: ...
+
+    @property
+    def is_high(self) -> bool: ...
+
+    @property
+    def fallen_to(self) -> int | None: ...
 
     @property
     def is_read_out(self) -> bool: ...
@@ -38,16 +47,24 @@ class OpenStreams:
 
     ``tell`` is called when a stream has filled to ``warn_share`` of its capacity, before anything is dropped, and when
     it is at half of that again; ``wall_clock`` (int64 ns) dates it. One that goes up and down (a capacity of 1 does so
-    with each item) counts as full meanwhile: that it is not is told once a second at most.
+    with each item) counts as full meanwhile: that it is not is told once a second at most, at the
+    latest when it fills again after that.
     """
 
-    def __init__(self, tell: _Tell | None, wall_clock: Callable[[], int], warn_share: float) -> None:
+    def __init__(
+        self,
+        tell: _Tell | None,
+        wall_clock: Callable[[], int],
+        warn_share: float,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
         self._tell = tell
+        self._clock = clock
         self.wall_clock = wall_clock
         self._warn_share = warn_share
         self._open: dict[int, _Open] = {}
         self._past: dict[str, StreamRow] = {}
-        self._eased_at: dict[int, int] = {}
+        self._told_at: dict[int, float] = {}
 
     def make(
         self,
@@ -92,22 +109,24 @@ class OpenStreams:
         return all(pipe.is_read_out for pipe in self._open.values())
 
     def _closed(self, which: int) -> None:
-        self._eased_at.pop(which, None)
+        self._told_at.pop(which, None)
         pipe = self._open.pop(which, None)
         if pipe is not None:
             row = pipe.row()  # it changes no more
             self._past[row.kind] = self._past.get(row.kind, StreamRow(row.kind)).plus(row)
 
     def _level(self, pipe: _Open, *, is_high: bool) -> bool:
-        at, now = self.wall_clock(), pipe.statistics()
         if self._tell is None:
-            return is_high
+            return True
+        # One that was not told as eased counts as full still; that it fills again is told, where that is a while ago.
+        is_news = is_high and not pipe.is_high
+        if not is_news and self._clock() - self._told_at.get(id(pipe), -math.inf) < _EASED_EVERY_S:
+            return False
+        at, now, fallen_to = self.wall_clock(), pipe.statistics(), pipe.fallen_to
+        if not is_news:
+            self._told_at[id(pipe)] = self._clock()
+            queued = now.queued if fallen_to is None or not is_high else fallen_to
+            self._tell(StreamEased(now.name, queued, now.capacity, at))
         if is_high:
             self._tell(StreamFilling(now.name, now.queued, now.capacity, now.policy, at))
-            return True
-        before = self._eased_at.get(id(pipe))
-        if before is not None and abs(at - before) < _EASED_EVERY_NS:
-            return False
-        self._eased_at[id(pipe)] = at
-        self._tell(StreamEased(now.name, now.queued, now.capacity, at))
         return True

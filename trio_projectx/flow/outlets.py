@@ -115,6 +115,8 @@ class BarOutlet:
     _steady: bool = False
     _broken: bool = False
     _missing_after: int | None = None
+    _missed_until: int = 0
+    """The end of the last gap."""
     _given: dict[Timeframe, int] = attrs.field(factory=dict[Timeframe, int])
     """The start of the last bar that was given, of each timeframe."""
     _late: tuple[int, int] = (0, 0)
@@ -142,7 +144,8 @@ class BarOutlet:
     @property
     def looks_at(self) -> float:
         """When the next look at forming bars is due."""
-        return self._next_update if self._has_changed and self.update_every_s is not None else math.inf
+        is_due = self._has_changed and self.update_every_s is not None
+        return self._next_update if is_due and not self._waits_for_history else math.inf
 
     def closes_at(self, clock: EventClock | None) -> float:
         """Return when the next quiet bar closes."""
@@ -168,7 +171,9 @@ class BarOutlet:
         since, self._missing_after = self._missing_after, None
         if not _was_there(self.joined, since):
             return
+        self._missed_until = gap.end
         if self._steady:
+            self.bars.rejoin()  # a trade that was held since before it may have come meanwhile
             self.bars.covered(gap.end)  # the next trade may be hours away, and its bar is whole
         if self.tell_events:
             await self._deliver((gap,))
@@ -237,9 +242,13 @@ class BarOutlet:
         if self.update_every_s is not None and self._has_changed:
             self._show_forming(self.update_every_s)
 
+    @property
+    def _waits_for_history(self) -> bool:
+        return self.seam is not None and self.seam.held is not None
+
     def _show_forming(self, every_s: float) -> None:
         now = trio.current_time()
-        if now < self._next_update or (self.seam is not None and self.seam.held is not None):
+        if now < self._next_update or self._waits_for_history:
             return
         self._next_update, self._has_changed = now + every_s, False
         for timeframe in self.bars.timeframes:
@@ -254,6 +263,8 @@ class BarOutlet:
         """
         if not self._steady:
             self.bars.rejoin()
+            if self._missed_until > first_ts:
+                self.bars.covered(self._missed_until)  # the trades of this batch are sent again
             self._steady = self.joined is not None and serial > self.joined
             if self._steady and self.seam is not None:
                 self.seam.first_ts = first_ts

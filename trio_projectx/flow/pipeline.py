@@ -170,9 +170,16 @@ class MarketPipeline:
         """``line`` brings it no more."""
         self._note(What.LEAVE, line, wanted, cause)
 
-    def settle(self, line: int, wanted: Subscription) -> None:
-        """``line`` is to count as level."""
-        self._note(What.SETTLE, line, wanted)
+    def settle(self, line: int, wanted: Subscription, doubt: str = "") -> None:
+        """``line`` is to count as level; ``doubt`` is why trades may be missing all the same."""
+        self._note(What.SETTLE, line, wanted, doubt)
+
+    def doubts(self, line: int, wanted: Subscription, waited_s: float, most_s: float) -> bool | None:
+        """Return whether those beside ``line``, which has brought nothing, may be dead; None: wait longer."""
+        contract = self._contracts.get(wanted.contract_id)
+        if contract is None or wanted.kind in contract.sides:
+            return False  # what was missing of quotes and depth is over with the next of them
+        return contract.doubts(line, waited_s, most_s)
 
     def is_level(self, line: int, wanted: Subscription) -> bool:
         """Whether ``line`` brings what the others have brought."""
@@ -185,10 +192,10 @@ class MarketPipeline:
         contract = self._contracts.get(wanted.contract_id)
         if contract is None:
             return
-        mark = LineMark(
-            what.value, line, wanted.kind.value, wanted.contract_id, cause, self._around.exchange_ns(), ahead
-        )
         now = trio.current_time()
+        mark = LineMark(
+            what.value, line, wanted.kind.value, wanted.contract_id, cause, contract.exchange_ns(now), ahead
+        )
         self._declare(what, (line, wanted), mark)
         self._taps.show(lambda tap: tap.mark(mark, now))
         self.act(Notice(what, line, contract, wanted.kind, cause, self.serial, mark.at_ns, now))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -13,6 +13,8 @@ from trio_projectx.bars import BarSet
 from trio_projectx.bars.mending import Known
 
 Item: TypeAlias = Bar | BarRevised | Gap
+#: Live items that may wait for the history of a stream at least, however small its capacity: nobody can read them yet.
+ROOM: Final = 1_000
 Want: TypeAlias = Callable[[Timeframe, int, int], None]
 
 

@@ -91,7 +91,8 @@ class Missing:
         if opened is None:
             return None
         start, cause = opened
-        return Gap(self._contract_id, start, max(start, ts_event), cause)
+        # What a service sends again to a new subscription is older than that, and ends nothing.
+        return Gap(self._contract_id, start, max(start, ts_event, self.joined_ns), cause)
 
     def forget(self) -> None:
         """Nobody is there who misses anything."""

@@ -26,6 +26,8 @@ _SLICE_S: Final = 0.010
 
 #: Rounds of the scheduler that a reader gets before it is called slow; within one the order of tasks is random.
 _CHANCES: Final = 3
+#: Under these one that does not read costs nothing: only who has waited since is given a chance.
+_DROPS: Final = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
 
 
 def _nobody() -> None:
@@ -59,7 +61,10 @@ class StreamStatistics:
 
     @property
     def utilisation(self) -> float:
-        """The share of the capacity that is in use; above 1 where history waits before the live items."""
+        """The share of the capacity that is in use; above 1 where what takes no room waits too.
+
+        That is history before the live items, and looks at bars that are forming behind them.
+        """
         return self.queued / self.capacity
 
     @property
@@ -80,6 +85,8 @@ class Pipe(Generic[T]):
     ended: bool = False
     closed: bool = False
     blocked: int = 0
+    is_awaited: bool = False
+    """Whether a reader has waited since it was last given the time to take what is there."""
     on_wait: Callable[[], None] = _nobody
     """Called when a reader finds nothing, and waits."""
     adapts: bool = False
@@ -91,8 +98,10 @@ class Pipe(Generic[T]):
     warn_at: float = attrs.field(init=False)
     """How many items that are."""
     on_level: Callable[[bool], bool] = _no_level
-    """It returns whether that is so from now on; if not, it is asked again."""
+    """It returns whether that was told; if not, it is asked again."""
     is_high: bool = False
+    fallen_to: int | None = None
+    """To how many it has come, half of that or less, where it was not told: it was too soon after the last time."""
 
     def __attrs_post_init__(self) -> None:
         self._set_warn_at()
@@ -131,10 +140,16 @@ class Pipe(Generic[T]):
             item = self.buffer.get()
             if self.is_high and self.buffer.waiting <= self.warn_at / 2:
                 self.is_high = not self.on_level(False)
+                self.fallen_to = self.buffer.waiting if self.is_high else None
             return item
         if self.failure is not None:
             raise again(self.failure)
         raise trio.EndOfChannel if self.ended else trio.WouldBlock
+
+    def fills(self) -> None:
+        """Have told that it fills; where it counts as full still, only when that was told a while ago."""
+        if self.on_level(True):
+            self.is_high, self.fallen_to = True, None
 
     def resize(self, capacity: int) -> None:
         """Hold so many items from now on; where more wait already, so many as wait."""
@@ -210,6 +225,7 @@ class Stream(trio.abc.ReceiveChannel[T_co]):
             try:
                 item = self.receive_nowait()
             except trio.WouldBlock:
+                self._pipe.is_awaited = True
                 self._pipe.on_wait()
                 await self._pipe.readers.park()
                 self._slice_began = trio.current_time()
@@ -242,6 +258,10 @@ class Stream(trio.abc.ReceiveChannel[T_co]):
         """Return a snapshot of the counts."""
         return self._pipe.statistics()
 
+    def unread_mark(self) -> Dropped | None:
+        """Return one mark for what is missing and was not told to a reader yet; None if nothing is."""
+        return self._pipe.buffer.mark()
+
 
 @attrs.frozen(slots=True, eq=False)
 class Feed(Generic[T]):
@@ -258,11 +278,18 @@ class Feed(Generic[T]):
             while self.pipe.blocks:
                 self.pipe.blocked += 1
                 await self.pipe.room.park()
-            for _ in range(_CHANCES):
-                # A reader that is waiting is not slow: let it take what is there first.
-                if self._is_about_to_break():
-                    await trio.lowlevel.checkpoint()
+            if self.pipe.buffer.is_full:
+                await self._let_read()
             self.offer(item)
+
+    async def _let_read(self) -> None:
+        """A reader that is waiting is not slow: let it take what is there, before something is lost."""
+        pipe = self.pipe
+        policy, is_awaited, pipe.is_awaited = pipe.buffer.policy, pipe.is_awaited, False
+        if policy is Overflow.ERROR or (policy in _DROPS and is_awaited):
+            for _ in range(_CHANCES):
+                if pipe.buffer.is_full and pipe.is_open:
+                    await trio.lowlevel.checkpoint()
 
     def offer(self, item: T) -> None:
         """Offer one item now, by the stream's policy."""
@@ -274,8 +301,8 @@ class Feed(Generic[T]):
             return
         pipe.buffer.put(item)
         pipe.readers.unpark()
-        if not pipe.is_high and pipe.buffer.waiting >= pipe.warn_at:
-            pipe.is_high = pipe.on_level(True)
+        if pipe.buffer.waiting >= pipe.warn_at and (pipe.fallen_to is not None or not pipe.is_high):
+            pipe.fills()
 
     def lead(self, items: Sequence[T]) -> None:
         """Put ``items`` before everything else; they take no room of the capacity."""
@@ -299,10 +326,6 @@ class Feed(Generic[T]):
         """Let readers have what waits, and then the end of the channel."""
         self.pipe.ended = True
         self.pipe.wake()
-
-    def _is_about_to_break(self) -> bool:
-        pipe = self.pipe
-        return pipe.buffer.policy is Overflow.ERROR and pipe.buffer.is_full and pipe.is_open
 
     def _overflow(self, item: T) -> None:
         pipe, b = self.pipe, self.pipe.buffer

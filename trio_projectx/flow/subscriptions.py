@@ -108,8 +108,15 @@ class Sink(Protocol[D]):
         """``line`` brings it no more; ``cause`` is why, should nobody else."""
         ...
 
-    def settle(self, line: int, wanted: Subscription) -> None:
-        """``line`` is to count as level: both have been there long enough."""
+    def settle(self, line: int, wanted: Subscription, doubt: str = "") -> None:
+        """``line`` is to count as level: both have been there long enough. ``doubt``: why there is a gap."""
+        ...
+
+    def doubts(self, line: int, wanted: Subscription, waited_s: float, most_s: float) -> bool | None:
+        """Return whether those beside ``line`` may be dead, though neither has brought anything for ``waited_s``.
+
+        None: it has to be waited for longer, but not for more than ``most_s``.
+        """
         ...
 
     def is_level(self, line: int, wanted: Subscription) -> bool:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+import trio
+
 from trio_projectx._events import DataEvent
 
 
@@ -28,6 +30,13 @@ class Surroundings(Protocol):
 
     def exchange_ns(self) -> int:
         """Return what the exchange's clock shows, as near as we know."""
+        ...
+
+    def silent_s(self, contract_id: str, since: float) -> float:
+        """Return how much of the time from ``since`` (trio's clock) on the market was open, and trades may be missing.
+
+        0 where the service was asked meanwhile, and had none.
+        """
         ...
 
     def heard(self, contract_id: str, now: float) -> None:
@@ -64,6 +73,10 @@ class Alone:
     def exchange_ns(self) -> int:
         """Return our own clock."""
         return self._wall_clock()
+
+    def silent_s(self, contract_id: str, since: float) -> float:
+        """Return all of it."""
+        return trio.current_time() - since
 
     def heard(self, contract_id: str, now: float) -> None:
         """Do nothing."""

@@ -191,9 +191,13 @@ class UserPipeline:
         if not needing:
             self._merge.forget(wanted)
 
-    def settle(self, line: int, wanted: Subscription) -> None:
+    def settle(self, line: int, wanted: Subscription, doubt: str = "") -> None:
         """``line`` counts as level: both have been there long enough."""
         self._pass(self._merge.settle(line, wanted))
+
+    def doubts(self, line: int, wanted: Subscription, waited_s: float, most_s: float) -> bool | None:
+        """Return False: on this hub silence is normal."""
+        return False
 
     def is_level(self, line: int, wanted: Subscription) -> bool:
         """Whether ``line`` has been seen to bring what the others have brought."""

@@ -31,7 +31,8 @@ class HandlerArguments(TypedDict, total=False):
     weak: bool
     """Do not keep the object alive whose method the handler is; the handler goes when the object does."""
     on_skipped: Callable[[Dropped], object] | None
-    """Called with a `Dropped` before the next item, where some were skipped; a function or an async function."""
+    """Called with a `Dropped` before the next item, where some were skipped, and at the end where no other comes; a
+    function or an async function."""
 
 
 class BarHandlerArguments(HandlerArguments, BarOptions, total=False):

@@ -1,23 +1,28 @@
 """The calls of one handler: rate, breaker, fallback, deadline, and what becomes of each.
 
-Exceptions of a handler end here. What no handler may hide passes: `trio.Cancelled`, KeyboardInterrupt and their like,
-and MemoryError, which is no handler's failure.
+Exceptions of a handler end here. What no handler may hide passes: `trio.Cancelled` where the call is cancelled,
+KeyboardInterrupt and their like, and MemoryError, which is no handler's failure.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import trio
 
 from trio_projectx._events import Dropped
 from trio_projectx.connection.breaker import BreakerState
+from trio_projectx.flow.background import reraise
+from trio_projectx.flow.buffers import joined
 from trio_projectx.handlers.counts import Outcome
 from trio_projectx.handlers.entry import Entry
 from trio_projectx.handlers.failures import describe, is_of_memory
-from trio_projectx.handlers.notices import merged
+from trio_projectx.handlers.parting import parted
 from trio_projectx.handlers.target import Gone, Target
+
+#: What became of a call, what it failed of, and what it raised that is not the handler's.
+_Attempt: TypeAlias = tuple[Outcome, tuple[str, str] | None, BaseException | None]
 
 
 class Caller:
@@ -32,8 +37,7 @@ class Caller:
 
     def dropped(self, mark: Dropped) -> None:
         """Note that the stream had to leave items out here."""
-        self._entry.notices.skipped("overflow", mark, trio.current_time())
-        self._untold = merged(self._untold, mark)
+        self._untold = joined(self._untold, mark)
 
     async def handle(self, items: tuple[object, ...]) -> None:
         """Make one call with ``items``, which were taken, or skip them.
@@ -57,59 +61,75 @@ class Caller:
             entry.rate.take(trio.current_time())
         await self._call(target, items, is_fallback=is_open)
 
+    async def finish(self) -> None:
+        """Tell what was skipped since the last call: there is no other."""
+        await self._tell_skipped()
+
     def _skip(self, reason: Literal["rate", "breaker"], items: tuple[object, ...], now: float) -> None:
-        stamp = self._entry.stamp
-        mark = Dropped(len(items), stamp(items[0]), stamp(items[-1]))
+        stamps = [self._entry.stamp(item) for item in items]
+        mark = Dropped(len(items), min(stamps), max(stamps))
         self._entry.counts.skip(reason, len(items))
         self._entry.notices.skipped(reason, mark, now)
-        self._untold = merged(self._untold, mark)
+        self._untold = joined(self._untold, mark)
 
     async def _tell_skipped(self) -> None:
         mark, self._untold = self._untold, None
         if mark is not None and self._entry.on_skipped is not None:
-            _, failure = await self._attempt(self._entry.on_skipped, mark)
+            _, failure, passing = await self._attempt(self._entry.on_skipped, mark)
             if failure is not None:
                 self._note_failure(("on_skipped", ": ".join(failure)), opened=False)
+            if passing is not None:
+                reraise(passing)
 
     async def _call(self, target: Target, items: tuple[object, ...], *, is_fallback: bool) -> None:
         entry, outcome = self._entry, Outcome.LEFT
         argument = items[0] if entry.batch is None else items
         entry.counts.begin()
         try:
-            outcome, failure = await self._attempt(target, argument)
-            if is_fallback:
+            outcome, failure, passing = await self._attempt(target, argument)
+            if outcome is Outcome.LEFT:
+                pass  # it neither failed nor succeeded
+            elif is_fallback:
                 outcome = self._after_fallback(outcome, failure)
             else:
                 self._after_call(failure, len(items))
         finally:
             entry.counts.end(outcome)
+        if passing is not None:
+            reraise(passing)
 
-    async def _attempt(self, target: Target, argument: object) -> tuple[Outcome, tuple[str, str] | None]:
-        """Call under the deadline; returns what became of it, and of what it failed."""
-        outcome, failure, left = Outcome.HANDLED, None, None
+    async def _attempt(self, target: Target, argument: object) -> _Attempt:
+        """Call under the deadline."""
+        failure, left, passing = None, None, None
         began = trio.current_time()
         scope = trio.CancelScope(deadline=began + self._deadline_s)
         try:
-            left = target.begin(argument)
-            if left is not None:
-                # Within the try: a nursery of the handler's puts what fails at its deadline into a group with
-                # Cancelled, which is an Exception only when the scope has taken that out.
-                with scope:
+            # Within the try: a nursery of the handler's puts what fails at its deadline into a group with Cancelled,
+            # which is an Exception only when the scope has taken that out. A function is in the scope too: a scope that
+            # it leaves open would stay on the task of all its calls, and ends with this one.
+            with scope:
+                left = target.begin(argument)
+                if left is not None:
                     await left
         except Gone as exc:
             if target is self._entry.handler:
                 raise
-            outcome, failure = Outcome.FAILED, describe(exc)
+            failure = describe(exc)
         except Exception as exc:  # one handler's failure, whatever it is, concerns no other
             if is_of_memory(exc):
                 raise
-            outcome, failure = Outcome.FAILED, describe(exc)
+            failure = describe(exc)
+        except (trio.Cancelled, BaseExceptionGroup) as exc:  # raised again, as far as it is not the handler's
+            failure, passing = parted(exc)
         took_s = trio.current_time() - began
         self._note_time(took_s, has_kept_loop=left is None)
-        if failure is None and (scope.cancelled_caught or took_s > self._deadline_s):
-            outcome = Outcome.TIMED_OUT
-            failure = ("deadline", f"a call took longer than {self._deadline_s} s")
-        return outcome, failure
+        if failure is not None:
+            return Outcome.FAILED, failure, passing
+        if passing is not None:
+            return Outcome.LEFT, None, passing
+        if scope.cancelled_caught or took_s > self._deadline_s:
+            return Outcome.TIMED_OUT, ("deadline", f"a call took longer than {self._deadline_s} s"), None
+        return Outcome.HANDLED, None, None
 
     def _note_time(self, took_s: float, *, has_kept_loop: bool) -> None:
         entry = self._entry

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, TypeAlias
 
 import attrs
+import trio
 
 from trio_projectx._events import Dropped, GatewayEvent
 from trio_projectx._handler_events import HandlerKind
@@ -18,7 +20,7 @@ from trio_projectx.handlers.failures import FailureBook
 from trio_projectx.handlers.notices import BREAKER_NAMES, Notices
 from trio_projectx.handlers.options import HandlerOptions
 from trio_projectx.handlers.pace import BatchSize, CallRate
-from trio_projectx.handlers.target import Target
+from trio_projectx.handlers.target import Target, is_async
 
 Source: TypeAlias = Callable[[], AbstractAsyncContextManager[Stream[object]]]
 """Opens the stream of a handler."""
@@ -98,7 +100,25 @@ class Entry:
         if not self.is_removed:
             self.state = "removed"
             self.on_removed(self)
+            self.leave()  # a call that is stuck must hold nobody who would wait for the stream
             self.on_end()
+
+    def leave(self) -> None:
+        """Close its stream, take over the counts of that, and tell what is missing; the second time that is nothing."""
+        stream, self.stream = self.stream, None
+        if stream is None:
+            return
+        before, mark = stream.statistics(), stream.unread_mark()
+        stream.close()
+        self.counts.leave(before, stream.statistics())
+        if mark is not None:
+            self.notices.skipped("overflow", mark, trio.current_time())
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell what waits to be told."""
+        if self.notices.due < math.inf:
+            self.notices.flush(trio.current_time(), force=True)
 
     def statistics(self) -> HandlerStatistics:
         """Return a snapshot of the counts."""
@@ -128,11 +148,15 @@ class Entry:
         return Target(function, weak=weak, thread=self.options.thread, on_gone=self._gone)
 
     def _beside(self, wish: Wish, function: Callable[..., object] | None) -> Target | None:
-        """Make a target of what stands beside the handler: a method keeps no object alive that the handler must not."""
+        """Make a target of what stands beside the handler: a method keeps no object alive that the handler must not.
+
+        That of another object does: nobody else may hold it, and it would be gone at once.
+        """
         if function is None:
             return None
-        thread = wish.options.thread and not inspect.iscoroutinefunction(function)
-        weak = wish.weak and inspect.ismethod(function)
+        thread = wish.options.thread and not is_async(function)
+        is_of_it = inspect.ismethod(function) and function.__self__ is getattr(wish.handler, "__self__", None)
+        weak = wish.weak and is_of_it
         return Target(function, weak=weak, thread=thread, on_gone=_nobody)
 
     def _gone(self) -> None:

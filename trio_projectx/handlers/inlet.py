@@ -116,6 +116,7 @@ class Inlet:
         except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError, TrioProjectXError):
             return None  # it comes again, for the next call
         if isinstance(item, Dropped):
+            self._tell(item)
             self._held = item  # it stands behind this batch
             return None
         return self._item(item)
@@ -124,6 +125,7 @@ class Inlet:
         if item is None:
             return None
         if isinstance(item, Dropped):
+            self._tell(item)
             self._on_dropped(item)
             return None
         counts = self._entry.counts
@@ -132,3 +134,6 @@ class Inlet:
             counts.skip("own", 1)
             return None
         return item
+
+    def _tell(self, mark: Dropped) -> None:
+        self._entry.notices.skipped("overflow", mark, trio.current_time())

@@ -21,6 +21,7 @@ from trio_projectx._handler_events import (
 )
 from trio_projectx._logs import fields
 from trio_projectx.connection.breaker import BreakerState
+from trio_projectx.flow.buffers import joined
 
 _log: Final = logging.getLogger("trio_projectx")
 #: Of each kind of event there is one in this time at most.
@@ -32,13 +33,6 @@ BREAKER_NAMES: Final[Mapping[BreakerState, BreakerName]] = {
     BreakerState.OPEN: "open",
     BreakerState.HALF_OPEN: "half_open",
 }
-
-
-def merged(first: Dropped | None, second: Dropped) -> Dropped:
-    """Return one mark for two, the later one second."""
-    if first is None:
-        return second
-    return Dropped(first.count + second.count, first.first_ts, second.last_ts)
 
 
 @attrs.define(slots=True, eq=False)
@@ -74,7 +68,7 @@ class Notices:
 
     def skipped(self, reason: SkipReason, what: Dropped, now: float) -> None:
         """Note items that the handler is not given."""
-        self._skipped[reason] = merged(self._skipped.get(reason), what)
+        self._skipped[reason] = joined(self._skipped.get(reason), what)
         self._skipped_total[reason] = self._skipped_total.get(reason, 0) + what.count
         self.flush(now)
 
@@ -132,6 +126,14 @@ class Notices:
         waiting, self._skipped = self._skipped, {}
         for reason, mark in waiting.items():
             total = self._skipped_total[reason]
+            _log.warning(
+                "%s was not given %d items (%s; %d in all)",
+                self.handler,
+                mark.count,
+                reason,
+                total,
+                extra=fields("handler_skipped", handler=self.handler, reason=reason, count=mark.count),
+            )
             span = mark.first_ts, mark.last_ts
             self.tell(
                 HandlerSkipped(self.handler, self.kind, reason, mark.count, total, *span, self.wall_clock())

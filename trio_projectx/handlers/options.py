@@ -12,6 +12,10 @@ from trio_projectx._options import at_least_1, positive
 
 T = TypeVar("T")
 _DEADLINE_S: Final[float | None] = 10.0
+#: The most failures of one window whose times are kept.
+_FAILURES: Final = 1_000_000
+#: Calls a second; of what is less, the time between two is no number one can add to others.
+_SLOWEST: Final = 1e-9
 
 Handler: TypeAlias = Callable[[T], object]
 """A function or an async function of one item (or, with ``batch=True``, of a tuple of them)."""
@@ -20,6 +24,27 @@ Handler: TypeAlias = Callable[[T], object]
 def _name(instance: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
     if value is not None and not (isinstance(value, str) and value and value.isprintable()):
         raise ConfigError(f"HandlerOptions.name must be printable text, not {value!r:.40}")
+
+
+def _flag(instance: object, attribute: attrs.Attribute[bool], value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(f"HandlerOptions.{attribute.name} must be True or False, not {value!r:.40}")
+
+
+def _kept(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    at_least_1(instance, attribute, value)
+    if value > _FAILURES:
+        raise ConfigError(
+            f"HandlerOptions.{attribute.name} must not be above {_FAILURES:,}: the time of each is kept"
+        )
+
+
+def _rate(instance: object, attribute: attrs.Attribute[float | None], value: float | None) -> None:
+    if value is None:
+        return
+    positive(instance, attribute, value)
+    if value < _SLOWEST:
+        raise ConfigError(f"HandlerOptions.{attribute.name} must not be below {_SLOWEST}, a call in 30 years")
 
 
 @attrs.frozen(slots=True)
@@ -32,13 +57,13 @@ class HandlerOptions:
     """How long a call may take: an async handler is cancelled then, one in a thread is left behind. None: no end."""
     blocking_s: float = attrs.field(default=0.1, validator=positive)
     """How long a handler that is no async function may keep the event loop before `HandlerSlow` tells it."""
-    thread: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    thread: bool = attrs.field(default=False, validator=_flag)
     """Call it in a thread of its own, one call at a time: for functions that wait for a disk or compute at length."""
-    rate_per_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(positive))
+    rate_per_s: float | None = attrs.field(default=None, validator=_rate)
     """Calls per second; items beyond are skipped, but where it takes batches they wait for the next one."""
     rate_burst: int = attrs.field(default=1, validator=at_least_1)
     """Calls that may come at once after a time without."""
-    failures: int = attrs.field(default=5, validator=at_least_1)
+    failures: int = attrs.field(default=5, validator=_kept)
     """So many failures within ``window_s`` open the breaker: it is not called for ``open_s``, then once by way of
     trial; each trial that fails doubles the time, up to ``open_cap_s``."""
     window_s: float = attrs.field(default=60.0, validator=positive)

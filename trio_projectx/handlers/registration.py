@@ -32,7 +32,10 @@ class Registration:
         return self._entry.state == "removed"
 
     def remove(self) -> None:
-        """Call the handler no more; what waits for it is counted as ``skipped.left``. Doing it again is nothing."""
+        """Call the handler no more, and close its stream; what waits is counted as ``skipped.left``.
+
+        Doing it again is nothing.
+        """
         self._entry.remove()
 
     def statistics(self) -> HandlerStatistics:

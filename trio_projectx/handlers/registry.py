@@ -33,17 +33,18 @@ class Handlers:
         wall_clock: Callable[[], int],
         *,
         grace_s: float = math.inf,
-        begin_together: bool = False,
+        is_replay: bool = False,
     ) -> None:
         """``grace_s`` is how long handlers may go on with what waits when a run ends otherwise than by cancellation.
 
-        With ``begin_together`` no stream is read before all are open: in a replay reading is what lets it begin.
+        In a replay no stream is read before all are open, for reading is what lets it begin; and at its end handlers
+        may take their time with what waits, until it is left (`hurry`).
         """
         self._events = events
         self._tell = tell
         self._wall_clock = wall_clock
         self._grace_s = grace_s
-        self._begins_together = begin_together
+        self._is_replay = is_replay
         self._entries: dict[str, Entry] = {}
         self._numbers = 0
         self._run: Run | None = None
@@ -87,12 +88,27 @@ class Handlers:
             raise trio.BusyResourceError("the handlers are being run by another task")
         self._forget_gone()
         self._token = trio.lowlevel.current_trio_token()
-        self._run = Run(tuple(self._entries.values()), self._grace_s, begin_together=self._begins_together)
+        self._run = Run(tuple(self._entries.values()), self._grace_s, is_replay=self._is_replay)
         try:
             async with self._events() as end:
                 await self._run.serve(end, on_open)
         finally:
             self._run = None
+
+    def tell(self) -> None:
+        """Tell of each what waits to be told."""
+        for entry in self._entries.values():
+            entry.tell()
+
+    async def settled(self) -> None:
+        """Wait until all whose streams have ended are over, but for those of events."""
+        if self._run is not None:
+            await self._run.settled()
+
+    def hurry(self) -> None:
+        """Let the run, if it is ending, end within the grace: who it is for is being left."""
+        if self._run is not None:
+            self._run.hurry()
 
     def _name_for(self, wish: Wish) -> str:
         name = wish.options.name

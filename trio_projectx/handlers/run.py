@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import trio
@@ -16,16 +17,17 @@ from trio_projectx.handlers.runner import Runner
 class Run:
     """Calls handlers until the gateway is closed, or a stream of theirs breaks."""
 
-    def __init__(self, entries: tuple[Entry, ...], grace_s: float, *, begin_together: bool) -> None:
+    def __init__(self, entries: tuple[Entry, ...], grace_s: float, *, is_replay: bool) -> None:
         self._entries = entries
         self._grace_s = grace_s
+        self._grace = trio.CancelScope()
+        self._is_patient = is_replay
         self._begin = trio.Event()
         self._over = trio.Event()
-        self._idle = trio.Event()
         self._failure: TrioProjectXError | None = None
         self._tasks: BackgroundTasks | None = None
         self._runners: list[Runner] = []
-        if not begin_together:
+        if not is_replay:
             self._begin.set()
 
     def start(self, entry: Entry) -> None:
@@ -42,6 +44,7 @@ class Run:
         """Run; ``end`` ends when the gateway is closed. ``on_open`` is called when the streams of all are open.
 
         :raises TrioProjectXError: what broke the first stream, when the others have handled what waited for them.
+        :raises RuntimeError: if a handler has ended it.
         """
         async with open_background_tasks("run of the handlers") as self._tasks:
             for entry in self._entries:
@@ -52,14 +55,30 @@ class Run:
             await self._drain()
         if self._failure is not None:
             raise again(self._failure)
+        if not self._over.is_set():
+            # Nobody outside cancels, or that would have come out above; so somebody inside has cancelled the nursery.
+            raise RuntimeError(
+                "the handlers were ended by one of them: it has cancelled the nursery that they run in, or the task "
+                "that calls it"
+            )
+
+    def hurry(self) -> None:
+        """Wait no longer than the grace from now on, where handlers could take their time."""
+        if self._is_patient:
+            self._is_patient = False
+            self._grace.deadline = trio.current_time() + self._grace_s
+
+    async def settled(self) -> None:
+        """Wait until no task is left but those of handlers of events, which are told of the others."""
+        for runner in tuple(self._runners):
+            if not runner.is_of_events:
+                await runner.over.wait()
 
     async def _run_one(self, runner: Runner) -> None:
         try:
             await runner.run()
         finally:
             self._runners.remove(runner)
-            if not self._runners:
-                self._idle.set()
 
     async def _begin_reading(self, end: Stream[object], on_open: Callable[[], None]) -> None:
         for runner in tuple(self._runners):
@@ -72,16 +91,28 @@ class Run:
         self._over.set()
 
     async def _drain(self) -> None:
-        """Let the others handle what waits for them: it was received, and is as good as before."""
+        """Let the others handle what waits for them: it was received, and is as good as before.
+
+        Handlers of events come last: what the others were not given is told when they are over.
+        """
         self._begin.set()
-        for runner in self._runners:
+        await self._finish([each for each in self._runners if not each.is_of_events])
+        await self._finish([*self._runners])
+
+    async def _finish(self, runners: list[Runner]) -> None:
+        for runner in runners:
             runner.drain()
-        if self._runners:
-            self._idle = trio.Event()
-            with trio.move_on_after(self._grace_s):
-                await self._idle.wait()
+        grace_s = math.inf if self._is_patient else self._grace_s
+        self._grace = trio.CancelScope(deadline=trio.current_time() + grace_s)
+        with self._grace:
+            for runner in runners:
+                await runner.over.wait()
+        for runner in runners:
+            runner.cancel()
+            await runner.over.wait()
 
     def _fail(self, failure: TrioProjectXError) -> None:
         if self._failure is None:
             self._failure = failure
+        self.hurry()
         self._over.set()

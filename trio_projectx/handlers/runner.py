@@ -28,17 +28,30 @@ class Runner:
         self._begin = begin
         self._on_failure = on_failure
         self._wake = Wake()
+        self._scope = trio.CancelScope()
+        self.over = trio.Event()
+        """Set when it has returned."""
+
+    @property
+    def is_of_events(self) -> bool:
+        """Whether its handler is told of the others."""
+        return self._entry.kind == "event"
 
     def drain(self) -> None:
         """Handle what waits, and no more."""
         self._wake.set()
+
+    def cancel(self) -> None:
+        """Let it end at once, with the call that is under way."""
+        self._scope.cancel(reason="the time that the end of a run may take is over")
 
     async def run(self) -> None:
         """Open the stream and call the handler; returns at the end of either."""
         entry = self._entry
         entry.on_end = self._wake.set
         try:
-            await self._open_and_read()
+            with self._scope:
+                await self._open_and_read()
         except TrioProjectXError as exc:
             entry.notices.stopped(": ".join(describe(exc)), trio.current_time())
             self._on_failure(exc)
@@ -48,7 +61,8 @@ class Runner:
             entry.on_end = _nobody
             self._entry.becomes("idle")
             self.opened.set()
-            entry.notices.flush(trio.current_time(), force=True)
+            entry.tell()
+            self.over.set()
 
     async def _open_and_read(self) -> None:
         if self._entry.is_removed:
@@ -63,7 +77,7 @@ class Runner:
             try:
                 await self._read(stream)
             finally:
-                self._leave(stream)
+                self._entry.leave()
 
     async def _read(self, stream: Stream[object]) -> None:
         self.opened.set()
@@ -77,18 +91,15 @@ class Runner:
                 items = await inlet.next()
                 if items and not self._entry.is_removed:
                     await caller.handle(items)
-        except trio.EndOfChannel:
-            pass  # the gateway was closed, or this was woken and nothing waits
+        except trio.EndOfChannel:  # the gateway was closed, or this was woken and nothing waits
+            if not self._entry.is_removed:
+                await caller.finish()
+        except trio.ClosedResourceError:
+            pass  # it was removed
         except Gone:
             self._entry.remove()
         finally:
             self._entry.counts.skip("left", self._entry.counts.taken)
-
-    def _leave(self, stream: Stream[object]) -> None:
-        before = stream.statistics()
-        stream.close()
-        self._entry.counts.leave(before, stream.statistics())
-        self._entry.stream = None
 
 
 def _nobody() -> None:

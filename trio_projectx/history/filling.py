@@ -143,6 +143,9 @@ class Filling:
 
     def _note(self, frame: Timeframe, job: Job, span: Interval, doubts: list[Doubt], revised: int) -> None:
         low, high = span
+        if all(doubt.low > low for doubt in doubts):
+            low = _reach(job, low)
+        high = _reach(job, high)
         now, contract_id = trio.current_time(), self._contract.contract_id
         for doubt in sorted(doubts, key=_low):
             if low < doubt.low:
@@ -188,6 +191,11 @@ class Filling:
             )
         at = self._wall_clock()
         self._tell(GapFillFailed(contract_id, frame, low, high, why, job.attempts, retry_in_s, at))
+
+
+def _reach(job: Job, ts: int) -> int:
+    """Return from when on trades are in the bar that begins at an edge: those of closed hours may be."""
+    return min(ts, job.edges.locate(ts).low)
 
 
 def _is_told(attempts: int) -> bool:

@@ -115,6 +115,11 @@ class LineMerger(Generic[Row]):
         found = self._lines.get(line)
         return found is not None and found.is_full
 
+    def is_holding(self, line: int) -> bool:
+        """Whether rows of ``line`` wait."""
+        found = self._lines.get(line)
+        return found is not None and bool(found.held)
+
     def join(self, line: int, had: Iterable[Row] = ()) -> None:
         """Let ``line`` take part; to be called before its subscription is sent. Again, it changes nothing.
 

@@ -178,6 +178,10 @@ class Validator:
         """Whether ``line`` has shown that it brings what the others bring: nothing is missing if they leave now."""
         return self._lines.is_level(line)
 
+    def is_holding(self, line: int) -> bool:
+        """Whether trades of ``line`` wait for it to be level."""
+        return self._lines.is_holding(line)
+
     def settle(self, line: int, ts_recv: int) -> TradeBatch | None:
         """Take ``line`` for level, as in a quiet market no trade shows it; return what of it has waited."""
         return self._take(self._lines.settle(line), ts_recv)

@@ -116,7 +116,7 @@ class FramePlayer:
             assert isinstance(now, float) and isinstance(text, str)  # noqa: PT018
             if what == "frame":
                 await self._pace.until(now)
-                self._times.ts_recv = ts_recv
+                self._times.ts_recv, self._times.now = ts_recv, now
                 await self._frame(epoch + self._shift, text, ts_recv, now)
             else:
                 await self._mark(text, ts_recv, now)
@@ -156,11 +156,11 @@ class FramePlayer:
             self._damaged(Damage("frames", str(exc), 0))
             return
         if isinstance(mark, StateMark):
-            self._times.ts_recv = ts_recv
+            self._times.ts_recv, self._times.now = ts_recv, now
             self._state(mark, ts_recv)
             return
         await self._pace.until(now)
-        self._times.ts_recv = ts_recv
+        self._times.ts_recv, self._times.now = ts_recv, now
         await self._act(mark)
 
     async def _act(self, mark: Mark) -> None:
@@ -233,7 +233,8 @@ class FramePlayer:
         for (line, wanted), position in before.items():
             self._line(What.JOIN, line, wanted, "", at, 0)
             if position is not None:
-                self._line(What.ACKNOWLEDGED, line, wanted, "", at, 0)
+                # Nobody subscribed anew, so nothing is sent again: the first trade ends the gap (0: from ever on).
+                self._line(What.ACKNOWLEDGED, line, wanted, "", 0, 0)
         self._readers.clear()
 
     def _line_mark(self, mark: LineMark) -> None:
@@ -271,7 +272,7 @@ class FramePlayer:
             self._told.discard(key)
         else:
             self._told.add(key)
-        serial, now = self._market.serial, trio.current_time()
+        serial, now = self._market.serial, self._times.now
         self._market.act(Notice(what, line, contract, wanted.kind, cause, serial, at_ns, now))
 
     def _wished(self, wanted: Subscription) -> int | None:

@@ -339,9 +339,9 @@ async def open_simulator(
     ``wall_clock()`` and runs ``speed`` times as fast as trio's clock. ``replay`` (a Parquet file or a table
     of trades, see `trio_projectx.simulator.replay.open_tape`) is sent as ``contract`` (default
     CON.F.US.GCE.Z25), at ``speed`` times its own pace, from the first subscription to that contract's trades
-    on; ``speed=0`` is as fast as the subscriber takes it. The three ``..._s`` at the end are the hub's own
-    timers, ASP.NET Core's by default; ``parallel`` is how many calls of one connection run at a time, and
-    ``close_on_expiry`` whether a connection ends with its token. ``payloads="varied"`` writes made markets in
+    on; ``speed=0`` is as fast as the subscriber takes it. ``keep_alive_s``, ``client_timeout_s`` and ``handshake_s``
+    are the hub's own timers, ASP.NET Core's by default; ``parallel`` is how many calls of one connection run at a
+    time, and ``close_on_expiry`` whether a connection ends with its token. ``payloads="varied"`` writes made markets in
     every form that the service is known to use, not only in the live one (`trio_projectx.simulator.varied`).
     A made market is looked at every ``step_s``, and what happened since goes out as one frame; ``candles_kept`` is how
     many seconds and minutes it keeps as candles (None: 90,000 and 90,720), for those who let it run for days.

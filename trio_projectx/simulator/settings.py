@@ -143,5 +143,5 @@ def check_host(host: str, *, allow_remote: bool) -> None:
     if not is_loopback and not allow_remote:
         raise ConfigError(
             f"{host!r:.60} is not a loopback address; a simulator lets everybody in, so other machines may "
-            "reach it only with allow_remote=True"
+            "reach it only with allow_remote=True (--allow-remote)"
         )
