@@ -55,33 +55,31 @@ def one_of(*choices: str) -> Validator:
 def positive(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Take a number above 0 that has an end."""
     if not (_is_number(value, _MOST) and value != 0):
-        raise refuse(instance, attribute, f"a number above 0 (and at most {_MOST:g})", value)
+        raise refuse(instance, attribute, f"a number above 0{_end(value, _MOST)}", value)
 
 
 def not_negative(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Take 0, or what `positive` takes."""
     if not _is_number(value, _MOST):
-        raise refuse(instance, attribute, f"a number, 0 or more (and at most {_MOST:g})", value)
+        raise refuse(instance, attribute, f"a number, 0 or more{_end(value, _MOST)}", value)
 
 
 def seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Take a time above 0, of ten years at most."""
     if not (_is_number(value, _MOST_S) and value != 0):
-        raise refuse(instance, attribute, f"a number above 0 (seconds, {YEARS} years of them at most)", value)
+        raise refuse(instance, attribute, f"a number above 0{_end(value, _MOST_S)}", value)
 
 
 def seconds_or_0(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Take 0, or what `seconds` takes."""
     if not _is_number(value, _MOST_S):
-        raise refuse(
-            instance, attribute, f"a number, 0 or more (seconds, {YEARS} years of them at most)", value
-        )
+        raise refuse(instance, attribute, f"a number, 0 or more{_end(value, _MOST_S)}", value)
 
 
 def at_least_1(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Take a whole number above 0."""
     if not (isinstance(value, int) and _is_number(value, _MOST_WHOLE) and value != 0):
-        raise refuse(instance, attribute, "a whole number, 1 or more (and at most 2**62)", value)
+        raise refuse(instance, attribute, f"a whole number, 1 or more{_end(value, _MOST_WHOLE)}", value)
 
 
 def is_share(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -94,6 +92,13 @@ def is_stamp(instance: object, attribute: attrs.Attribute[Any], value: object) -
     """Take nanoseconds as int64 has them."""
     if not (isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63):
         raise refuse(instance, attribute, "int64 nanoseconds", value)
+
+
+def _end(value: object, most: float) -> str:
+    """Return the other half of the sentence, where it is that half that ``value`` is against."""
+    is_more = isinstance(value, (int, float)) and value > most
+    years = f", which is {YEARS} years" if most == _MOST_S else ""
+    return f" and at most {most:g}{years}" if is_more else ""
 
 
 def _is_number(value: object, most: float) -> bool:
