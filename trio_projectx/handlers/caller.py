@@ -119,7 +119,7 @@ class Caller:
             if is_of_memory(exc):
                 raise
             failure = describe(exc)
-        except (trio.Cancelled, BaseExceptionGroup) as exc:  # raised again, as far as it is not the handler's
+        except (trio.Cancelled, BaseExceptionGroup) as exc:  # noqa: ASYNC103  `_call` raises what is not the handler's
             failure, passing = parted(exc)
         took_s = trio.current_time() - began
         self._note_time(took_s, has_kept_loop=left is None)
