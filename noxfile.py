@@ -86,6 +86,7 @@ def whole(session: nox.Session) -> None:
     install(session, "test")
     session.env |= {"PYTHONSAFEPATH": "1", "TRIO_PROJECTX_WHOLE": "1"}
     sweeps = ["connection_sweep", "simulator_faults_sweep", "journal_sweep", "gateway", "faults_matrix"]
+    sweeps += ["faults_tokens", "history_gap_fill", "gateway_data", "cli_ending"]
     session.run(
         "python", "-m", "pytest", *TWO, *(f"tests/test_{name}.py" for name in sweeps), *session.posargs
     )

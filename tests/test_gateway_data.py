@@ -14,6 +14,7 @@ import attrs
 import pyarrow as pa
 import pytest
 import trio
+from sweeps import every
 from test_gateway import START, config_for, control, oracle, row, running, virtual_wall
 
 import trio_projectx as px
@@ -59,7 +60,7 @@ async def collecting(bars: px.BarStream[px.Bar]) -> AsyncGenerator[list[px.Bar]]
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("ahead_s", [15.0, 3600.0, 86_400.0, 40 * 86_400.0])
+@pytest.mark.parametrize("ahead_s", [15.0, 3600.0, 40 * 86_400.0, 86_400.0][:: every(2)])
 async def test_one_stamp_in_the_future_closes_no_bar(
     autojump_clock: trio.testing.MockClock, ahead_s: float
 ) -> None:
