@@ -10,9 +10,7 @@ import attrs
 
 from trio_projectx._errors import ConfigError
 from trio_projectx._memory import MemoryReading
-from trio_projectx._validators import at_least_1 as at_least_1
-from trio_projectx._validators import is_bool, is_callable, is_share, seconds
-from trio_projectx._validators import positive as positive
+from trio_projectx._validators import at_least_1, is_bool, is_callable, is_share, positive, seconds
 
 
 def _path(value: object) -> Path | None:

@@ -13,10 +13,16 @@ from trio_projectx.flow.pace import Pace
 _LEAST_S: Final = 5.0
 
 
-@attrs.frozen(slots=True)
-class _Asked:
-    at_ns: int
-    now: float
+@attrs.define(slots=True)
+class _Line:
+    """One line: when it was asked, and from when on it brings everything; stamps, and trio's clock."""
+
+    asked_ns: int
+    asked_at: float
+    since_ns: int | None = None
+    began_at: float = 0.0
+    is_barren: bool = True
+    """Whether it has brought nothing since it was asked."""
 
 
 class Bringers:
@@ -26,10 +32,7 @@ class Bringers:
     """
 
     def __init__(self) -> None:
-        self._asked: dict[int, _Asked] = {}
-        self._since: dict[int, int] = {}
-        self._began: dict[int, float] = {}  # the same, trio's clock
-        self._barren: set[int] = set()  # those that have brought nothing since they were asked
+        self._lines: dict[int, _Line] = {}
         self._pace = Pace()
         self._is_told = False
         self.joined_ns = 0
@@ -37,23 +40,21 @@ class Bringers:
 
     def join(self, line: int, at_ns: int, now: float) -> None:
         """``line`` is about to ask."""
-        if not self._asked:
+        if not self._lines:
             self.joined_ns = at_ns
         self._is_told = True
-        self._barren.add(line)
-        self._asked[line] = _Asked(at_ns, now)
+        found = self._lines.setdefault(line, _Line(at_ns, now))
+        found.asked_ns, found.asked_at, found.is_barren = at_ns, now, True  # also where it is asked again
 
     def leave(self, line: int) -> None:
         """It brings nothing more."""
-        self._asked.pop(line, None)
-        self._since.pop(line, None)
-        self._began.pop(line, None)
-        self._barren.discard(line)
+        self._lines.pop(line, None)
 
     def begin(self, line: int, since_ns: int, now: float) -> None:
         """It was acknowledged: what was traded from then on is not missing on it. A second time changes nothing."""
-        self._since.setdefault(line, since_ns)
-        self._began.setdefault(line, now)
+        found = self._lines.get(line)
+        if found is not None and found.since_ns is None:
+            found.since_ns, found.began_at = since_ns, now
 
     def traded(self, now: float) -> None:
         """A trade came that was not there before."""
@@ -84,35 +85,36 @@ class Bringers:
         return None if waited_s < min(_LEAST_S, most_s) else is_barren or before > _LEAST_S
 
     def _is_barren(self, line: int, waited_s: float, silent_s: Callable[[float], float]) -> bool:
-        others = [each for each in self._since if each != line]
-        if not others or not self._barren.issuperset(others):
+        others = [each for number, each in self._bringers() if number != line]
+        if not others or not all(each.is_barren for each in others):
             return False
-        return silent_s(min(self._began[each] for each in others)) > waited_s
+        return silent_s(min(each.began_at for each in others)) > waited_s
 
     def heard(self, line: int, now: float) -> None:
         """It has brought something, perhaps before it was acknowledged."""
-        self._barren.discard(line)
-        if line in self._asked and line not in self._since:
-            asked = self._asked[line]
-            self.begin(line, asked.at_ns + round((now - asked.now) * 1e9), now)
+        found = self._lines.get(line)
+        if found is not None:
+            found.is_barren = False
+            self.begin(line, found.asked_ns + round((now - found.asked_at) * 1e9), now)
 
     def has(self, line: int) -> bool:
         """Whether it was asked, and has not left."""
-        return line in self._asked
+        return line in self._lines
 
     def brings(self, line: int) -> bool:
         """Whether it was acknowledged, or has brought something."""
-        return line in self._since
+        found = self._lines.get(line)
+        return found is not None and found.since_ns is not None
 
     @property
     def is_empty(self) -> bool:
         """Whether no line was even asked."""
-        return not self._asked
+        return not self._lines
 
     @property
     def bringing(self) -> tuple[int, ...]:
         """Those that bring the trades."""
-        return tuple(self._since)
+        return tuple(number for number, _ in self._bringers())
 
     def gap_end(self, ts_event: int) -> int | None:
         """Return where a gap ends of which a trade of this stamp is the first behind it; None: nobody brings any.
@@ -121,8 +123,12 @@ class Bringers:
         and between the youngest of them and its acknowledgement any number may be missing: what was sent to nobody is
         not sent again. Where nobody tells of lines, as in a record of trades, the trade itself ends it.
         """
-        if not self._since:
+        bringers = [each for _, each in self._bringers()]
+        if not bringers:
             return None if self._is_told else ts_event
-        if all(ts_event >= self._asked[line].at_ns for line in self._since):
+        if all(ts_event >= each.asked_ns for each in bringers):
             return ts_event
-        return max(ts_event, *self._since.values())
+        return max(ts_event, *(each.since_ns or 0 for each in bringers))
+
+    def _bringers(self) -> list[tuple[int, _Line]]:
+        return [(number, each) for number, each in self._lines.items() if each.since_ns is not None]

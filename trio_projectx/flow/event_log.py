@@ -120,15 +120,13 @@ def _log_journal(
         case JournalRecovered(lost, _, journal):
             _log.warning(
                 "journal %s: writing works again; %d rows are missing",
-                journal,
-                lost,
+                *(journal, lost),
                 extra=fields("journal_recovered", count=lost),
             )
         case JournalOverflowed(lost, _, journal):
             _log.warning(
                 "journal %s: the disk is too slow, %d rows found no room",
-                journal,
-                lost,
+                *(journal, lost),
                 extra=fields("journal_overflowed", count=lost),
             )
         case JournalSlow(taken_s, waiting_rows, _, journal):
@@ -140,9 +138,7 @@ def _log_journal(
         case JournalQuarantined(name, reason, rows) | JournalDamaged(name, reason, rows):
             _log.warning(
                 "journal: %s is damaged, %d rows before that can be read: %s",
-                name,
-                rows,
-                reason,
+                *(name, rows, reason),
                 extra=fields("journal_damaged", count=rows),
             )
 

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias, TypeVar
 import attrs
 
 from trio_projectx._errors import ConfigError
-from trio_projectx._options import at_least_1, positive
+from trio_projectx._validators import at_least_1, is_bool, positive
 
 T = TypeVar("T")
 _DEADLINE_S: Final[float | None] = 10.0
@@ -24,11 +24,6 @@ Handler: TypeAlias = Callable[[T], object]
 def _name(instance: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
     if value is not None and not (isinstance(value, str) and value and value.isprintable()):
         raise ConfigError(f"HandlerOptions.name must be printable text, not {value!r:.40}")
-
-
-def _flag(instance: object, attribute: attrs.Attribute[bool], value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigError(f"HandlerOptions.{attribute.name} must be True or False, not {value!r:.40}")
 
 
 def _kept(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
@@ -57,7 +52,7 @@ class HandlerOptions:
     """How long a call may take: an async handler is cancelled then, one in a thread is left behind. None: no end."""
     blocking_s: float = attrs.field(default=0.1, validator=positive)
     """How long a handler that is no async function may keep the event loop before `HandlerSlow` tells it."""
-    thread: bool = attrs.field(default=False, validator=_flag)
+    thread: bool = attrs.field(default=False, validator=is_bool)
     """Call it in a thread of its own, one call at a time: for functions that wait for a disk or compute at length."""
     rate_per_s: float | None = attrs.field(default=None, validator=_rate)
     """Calls per second; items beyond are skipped, but where it takes batches they wait for the next one."""

@@ -23,8 +23,8 @@ import trio
 
 from trio_projectx._errors import ConfigError, TrioProjectXError
 from trio_projectx._logs import fields
-from trio_projectx._options import at_least_1
 from trio_projectx._redact import escape
+from trio_projectx._validators import at_least_1
 from trio_projectx.history.files import SCHEMA, is_of
 from trio_projectx.history.store import BarStore, Shelf
 from trio_projectx.market import ContractId
