@@ -44,7 +44,9 @@ def _up_to_1(instance: object, attribute: attrs.Attribute[float], value: float) 
 
 def _not_endless(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if value > 86_400_000:
-        raise ConfigError(f"{type(instance).__name__}.{attribute.name} must be at most 86,400,000, not {value!r}")
+        raise ConfigError(
+            f"{type(instance).__name__}.{attribute.name} must be at most 86,400,000, not {value!r}"
+        )
 
 
 def _origins(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
