@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from trio_projectx import Timeframe
-from trio_projectx.flow.ledger import Ledger, LedgerRow
+from trio_projectx.flow.ledger import ContractRow, Ledger, LedgerRow, StreamRow, UserEventsRow
 
 ROW = LedgerRow(
     contract_id="CON.F.US.MNQ.Z26",
@@ -34,3 +34,13 @@ def test_one_trade_too_many_or_too_few_anywhere_is_seen(name: str) -> None:
         wrong = attrs.evolve(ROW, **{name: getattr(ROW, name) + off})
         assert not wrong.balanced
         assert not Ledger((ROW, wrong)).balanced
+
+
+@pytest.mark.parametrize(
+    "stream", ["trades of {}", "quotes of {}", "depth of {}", "book of {}", "bars of {} (1m)"]
+)
+def test_a_name_says_which_row_it_is(stream: str) -> None:
+    """`LedgerBroken.row` is such a name."""
+    account = ContractRow(ROW.contract_id, received=1, given=1, rejected=0, duplicates=0, in_flight=0)
+    rows = (ROW, account, UserEventsRow(), StreamRow(stream.format(ROW.contract_id)))
+    assert len({row.name for row in rows}) == len(rows)

@@ -134,7 +134,7 @@ async def test_a_ledger_that_breaks_is_told_once_and_logged(
             (contract,) = gateway._streams.market.contracts
             contract.counts.received += 3
             told = await next_of(events, px.LedgerBroken)
-            assert told.row == f"trades of {contract.contract_id}"
+            assert told.row == f"all trades of {contract.contract_id}"
             assert told.came == told.accounted + 3
             await trio.sleep(60)
             assert rest(events) == []

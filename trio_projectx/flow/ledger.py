@@ -113,7 +113,7 @@ class ContractRow:
     @property
     def name(self) -> str:
         """What the row is of."""
-        return f"trades of {self.contract_id}"
+        return f"all trades of {self.contract_id}"
 
     @property
     def came(self) -> int:
