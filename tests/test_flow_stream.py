@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -194,9 +195,12 @@ async def test_an_async_generator_may_be_written_over_a_stream() -> None:
 
 @pytest.mark.parametrize("policy", [Overflow.ERROR, Overflow.DROP_OLDEST, Overflow.DROP_NEWEST])
 @pytest.mark.parametrize("capacity", [1, 10])
+@pytest.mark.parametrize("slice_s", [math.inf, -1], ids=["never-yields", "yields-at-each"])
 async def test_a_reader_that_waits_is_not_slow_whatever_a_read_brings(
-    policy: Overflow, capacity: int
+    policy: Overflow, capacity: int, slice_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor where the machine is busy, so that it lets others run in the middle of a burst."""
+    monkeypatch.setattr("trio_projectx.flow.stream._SLICE_S", slice_s)
     stream, feed = make(capacity, policy)
     got: list[Item] = []
 

@@ -86,7 +86,7 @@ class Pipe(Generic[T]):
     closed: bool = False
     blocked: int = 0
     is_awaited: bool = False
-    """Whether a reader has waited since it was last given the time to take what is there."""
+    """Whether a reader has waited, or given way, since it was last given the time to take what is there."""
     on_wait: Callable[[], None] = _nobody
     """Called when a reader finds nothing, and waits."""
     adapts: bool = False
@@ -236,6 +236,7 @@ class Stream(trio.abc.ReceiveChannel[T_co]):
     async def _yield_now_and_then(self) -> None:
         now = trio.current_time()
         if now - self._slice_began > _SLICE_S:
+            self._pipe.is_awaited = True  # it gives way, and is not slow because of that
             # The item is ours: a cancellation must not lose it.
             await trio.lowlevel.cancel_shielded_checkpoint()
             self._slice_began = trio.current_time()
