@@ -19,6 +19,7 @@ from fault_tools import (
     assert_steady,
     check,
     check_user,
+    config_for,
     meet,
     open_sim,
     oracle,
@@ -72,6 +73,36 @@ async def test_nothing_is_rejected_and_bars_go_on(autojump_clock: MockClock, sec
             in seen.health
         )
         assert "status='degraded'" in seen.health
+
+
+@pytest.mark.parametrize("seconds", [HOUR_S, 90.0])
+async def test_a_bar_that_is_forming_is_not_over_because_our_clock_is_ahead(
+    autojump_clock: MockClock, seconds: float
+) -> None:
+    """Row 88, with a service that gives bars that are not over; too few trades have come to show how late it is."""
+    last: dict[int, px.Bar] = {}
+    async with open_sim() as sim, px.open_gateway(config_for(sim, wall_clock=off_by(seconds))) as gateway:
+        await rate(sim, 0.4)
+        async with gateway.open_trades(CONTRACT):
+            await trio.sleep(1)  # its market has begun, a minute before
+        sim.inject(Fault("history_bars", kind="forming", hub="rest", count=0))
+        await trio.sleep(118)
+        await rate(sim, 0)
+        await trio.sleep(9)  # nobody trades between the minute's beginning and ours
+        async with gateway.open_bars(CONTRACT, "1m", history=2, events=True) as bars:
+            await rate(sim, 0.4)
+            with trio.move_on_after(150):
+                async for item in bars:
+                    bar = item.bar if isinstance(item, px.BarRevised) else item
+                    if isinstance(bar, px.Bar):
+                        last[bar.start] = bar
+            assert bars.counts().late == 0
+        truth = truth_rows(sim.truth(CONTRACT))
+    whole = [bar for bar in last.values() if not bar.partial and bar.start > truth[0][0]]
+    assert {bar.source for bar in whole} >= {"live"}
+    assert len(whole) > 2
+    for bar in whole:
+        assert bar.volume == sum(row[2] for row in truth if bar.start <= row[0] < bar.end), bar
 
 
 async def test_a_clock_that_jumps_is_told_each_time(autojump_clock: MockClock) -> None:

@@ -141,6 +141,44 @@ async def test_a_replay_of_the_record_ends_the_gap_where_it_ended(
 # -- a connection that brings nothing, and is replaced before anybody suspects it
 
 
+@pytest.mark.parametrize("history", [0, 3])
+async def test_a_first_subscription_that_is_sent_old_trades_first_has_no_whole_bar_of_before_it(
+    tmp_path: Path, autojump_clock: MockClock, history: int
+) -> None:
+    """Nothing was there before, so there is no gap: but between those trades and the subscription there is a hole."""
+    found = Life()
+    async with open_sim(seed=1) as sim:
+        sim.set_trades_per_s(2)
+        sim.inject(Fault("trades_replayed", hub="market", n=5))
+        async with px.open_gateway(config_for(sim)) as before, before.open_trades(CONTRACT):
+            await trio.sleep(20)
+        sim.set_trades_per_s(0)
+        await trio.sleep(76)
+        sim.set_trades_per_s(2)  # a minute, or two, later
+        async with px.open_gateway(config_for(sim)) as gateway:
+            await trio.sleep(27.3)
+            async with recording(gateway, tmp_path, autojump_clock):
+                await stream(sim, gateway, waits(150), found, history=history)
+    bars = [bar for bar in found.bars if bar.source != "history"]
+    assert min(bar.start for bar in bars) < bars[-1].start - 200 * S
+    assert not found.gaps
+    whole = [bar for bar in bars if not bar.partial]
+    assert {str(bar.timeframe) for bar in whole} == set(FRAMES)
+    for bar in whole:
+        assert bar.volume == sum(row[2] for row in found.truth if bar.start <= row[0] < bar.end), bar
+    assert (len(whole) == len(bars)) is (history > 0)  # they are read again
+    if not history:
+        got, _ = await replayed(tmp_path, CONTRACT, FRAMES, events=True)
+        assert got.items[: len(found.items)] == found.items
+
+
+def waits(seconds: float) -> Act:
+    async def act(sim: Simulator, gateway: px.Gateway) -> None:
+        await trio.sleep(seconds)
+
+    return act
+
+
 @pytest.mark.parametrize("seed", [1, 4, 6, 7])
 async def test_a_refresh_does_not_hide_that_the_connection_before_it_had_brought_nothing(
     autojump_clock: MockClock, seed: int

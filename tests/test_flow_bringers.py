@@ -120,3 +120,54 @@ def test_where_nothing_ever_came_nothing_is_in_doubt() -> None:
     assert lines.doubts(2, 0.0, 30.0, lambda since: math.inf) is False
     lines.traded(0.0)  # a market without a pace
     assert lines.doubts(2, 0.0, 30.0, lambda since: math.inf) is False
+
+
+def first_subscription() -> Bringers:
+    """It was asked for at 100 s, when trio's clock was at 5, and acknowledged a second later."""
+    lines = Bringers()
+    lines.join(7, 100 * S, 5.0)
+    lines.begin(7, 101 * S, 6.0)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("came", "lacks"),
+    [
+        # (stamp of the first, of the last, trio's clock) of each batch
+        ([(101.5, 101.5, 7.0), (130, 130, 35.0)], None),  # nothing is older than the asking
+        ([(40, 50, 6.5), (40, 100.9, 6.6), (102, 102, 7.5), (190, 190, 8.0)], 101.0),  # told once
+        ([(40, 102, 7.0)], 101.0),  # in one batch
+        ([(99.5, 99.5, 6.5), (101.2, 101.2, 7.7), (103, 103, 8.0)], 100.0),  # how old it was, and not more
+        ([(60, 60, 6.5), (90, 90, 36.5), (101, 101, 47.5)], None),  # our clock is 40 s ahead
+        ([(60, 60, 6.5), (61, 61, 6.5), (99, 99, 6.6)], None),  # nothing shows it yet, or it is a tape
+    ],
+)
+def test_what_was_sent_first_and_is_older_than_the_asking_shows_that_trades_lack_behind_it(
+    came: list[tuple[float, float, float]], lacks: float | None
+) -> None:
+    lines = first_subscription()
+    found = []
+    for first, last, now in came:
+        lines.heard(7, now)
+        stamps = [round(first * S), round(last * S)]
+        end, until = lines.ends(stamps)
+        assert end == lines.gap_end(stamps[0])
+        found += [] if until is None else [until / S]
+    assert found == ([] if lacks is None else [lacks])
+
+
+def test_nobody_sends_a_thousand_trades_again() -> None:
+    lines = first_subscription()
+    lines.heard(7, 7.0)
+    assert lines.ends([40 * S] * 1001) == (101 * S, None)
+    assert lines.ends([102 * S]) == (102 * S, None)
+
+
+def test_a_line_that_comes_to_another_is_sent_nothing_first() -> None:
+    lines = first_subscription()
+    lines.heard(7, 7.0)
+    assert lines.ends([102 * S]) == (102 * S, None)
+    lines.join(8, 200 * S, 105.0)
+    lines.heard(8, 106.0)
+    assert lines.ends([150 * S])[1] is None
+    assert lines.ends([210 * S])[1] is None

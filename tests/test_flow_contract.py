@@ -24,9 +24,10 @@ from trio_projectx.bars import BarSet
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.ledger import LedgerRow
 from trio_projectx.flow.loss import loss_of
-from trio_projectx.flow.outlets import BarOutlet, TradesOutlet
+from trio_projectx.flow.outlets import BarOutlet
 from trio_projectx.flow.quotes import QuoteOutlet
 from trio_projectx.flow.stream import Feed, Pipe, Stream, make_pipe
+from trio_projectx.flow.trades_outlet import TradesOutlet
 from trio_projectx.market import PriceGrid, Reason, Refusal, WireQuote, WireTrade, format_stamp
 
 ID = "CON.F.US.MNQ.Z26"

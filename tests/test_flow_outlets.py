@@ -8,8 +8,9 @@ import trio
 from trio_projectx import Anchor, Bar, ConnectionLost, Overflow, Side, Trade
 from trio_projectx.bars import BarSet
 from trio_projectx.flow.ledger import TradeCounts
-from trio_projectx.flow.outlets import BarOutlet, TradesOutlet
+from trio_projectx.flow.outlets import BarOutlet
 from trio_projectx.flow.stream import Feed, Pipe, make_pipe
+from trio_projectx.flow.trades_outlet import TradesOutlet
 from trio_projectx.market import PriceGrid, TradeBatch
 
 GRID = PriceGrid.from_tick_size("0.1")

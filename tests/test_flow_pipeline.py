@@ -11,9 +11,9 @@ from trio_projectx import ConnectionLost, Limits, Overflow, Trade
 from trio_projectx.flow.background import open_background_tasks
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.contract_items import Task
-from trio_projectx.flow.outlets import TradesOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.stream import Feed, Pipe, make_pipe
+from trio_projectx.flow.trades_outlet import TradesOutlet
 from trio_projectx.market import Decoder, PriceGrid
 
 MNQ, MES = "CON.F.US.MNQ.Z26", "CON.F.US.MES.Z26"

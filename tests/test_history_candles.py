@@ -37,6 +37,7 @@ BAD: list[tuple[WireCandle, Fault]] = [
     (changed(v=-1), Reason.SIZE),
     (changed(v=1.5), Reason.SIZE),
     (changed(v=1 << 63), Reason.SIZE),
+    (changed(v=(1 << 40) + 1), Reason.SIZE),  # bars of it would add up to more than an int64 holds
     (changed(v=0), UNTRADED),
 ]
 

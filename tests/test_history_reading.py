@@ -32,7 +32,7 @@ class Around:
         return self.newest if self.newest is not None and self.newest >= since_ns else None
 
     def reader(self) -> BarReader:
-        return BarReader(Fetcher(self.service), self.look, lambda: self.now)
+        return BarReader(Fetcher(self.service), self.look)
 
 
 def minutes(*numbers: int) -> list:
@@ -42,7 +42,13 @@ def minutes(*numbers: int) -> list:
 async def read(around: Around, low: int, high: int, frame: str = "1m") -> Reading:
     label = Timeframe(frame)
     return await around.reader().read(
-        INSTRUMENT, label, UTC, UTC.edges(label), T0 + low * MINUTE, T0 + high * MINUTE
+        INSTRUMENT,
+        label,
+        UTC,
+        UTC.edges(label),
+        T0 + low * MINUTE,
+        T0 + high * MINUTE,
+        clock=lambda: around.now,
     )
 
 
@@ -89,7 +95,9 @@ async def test_what_the_service_has_shown_once_is_not_asked_again(autojump_clock
     around = Around(FakeService(minutes(0, 1, 2)), T0 + 3 * MINUTE, T0 + 9 * MINUTE)
     reader = around.reader()
     for high in (1, 2, 3):
-        reading = await reader.read(INSTRUMENT, M1, UTC, EDGES, T0, T0 + high * MINUTE)
+        reading = await reader.read(
+            INSTRUMENT, M1, UTC, EDGES, T0, T0 + high * MINUTE, clock=lambda: around.now
+        )
         assert spans(reading) == [(0, high, high)]
     assert around.looks == 1
 

@@ -11,8 +11,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_projectx import ConfigError, ConnectionLost, Limits, Overflow, Trade
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.loss import Loss
-from trio_projectx.flow.outlets import TradesOutlet
 from trio_projectx.flow.stream import Feed, Pipe, make_pipe
+from trio_projectx.flow.trades_outlet import TradesOutlet
 from trio_projectx.market import PriceGrid, TradeBatch, Validator, WireQuote, WireTrade, format_stamp
 from trio_projectx.market.band import PriceBand, Row
 

@@ -199,7 +199,7 @@ def _books(
 def _fills(
     config: GatewayConfig, door: HistoryDoor, watch: MarketWatch, tasks: BackgroundTasks, board: EventBoard
 ) -> GapFiller:
-    reader = BarReader(door.fresh, door.newest_bar_ns, watch.exchange_ns)
+    reader = BarReader(door.fresh, door.newest_bar_ns)
     clocks = watch.exchange_ns, config.wall_clock
     return GapFiller(door.history_of, reader, tasks, config.history, *clocks, board.tell)
 

@@ -44,13 +44,14 @@ from trio_projectx.flow.keys import (
 )
 from trio_projectx.flow.ledger import Ledger
 from trio_projectx.flow.open_streams import OpenStreams
-from trio_projectx.flow.outlets import BarOutlet, TradeOutlet, TradesOutlet
+from trio_projectx.flow.outlets import BarOutlet, TradeOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.quotes import QuoteOutlet
 from trio_projectx.flow.seam import ROOM, Seam
 from trio_projectx.flow.side import SideOutlet
 from trio_projectx.flow.stream import Feed, Pipe, Stream
 from trio_projectx.flow.subscriptions import Kind, Subscription
+from trio_projectx.flow.trades_outlet import TradesOutlet
 from trio_projectx.flow.user_outlet import UserOutlet, item_key, item_stamp
 from trio_projectx.flow.user_pipeline import UserPipeline
 from trio_projectx.history.gap_fill import GapFiller

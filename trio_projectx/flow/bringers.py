@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
@@ -11,6 +11,19 @@ from trio_projectx.flow.pace import Pace
 
 #: A market of any pace may have no trade for so long.
 _LEAST_S: Final = 5.0
+#: A service sends no more trades than this again; more that are old are of a clock that is ahead, or of a tape.
+_AGAIN_MOST: Final = 1_000
+
+
+@attrs.define(slots=True)
+class _Again:
+    """A trade that came first, and is older than the asking: its stamp, when it came, since when all of them come."""
+
+    ts_event: int
+    came_at: float
+    since_ns: int
+    trades: int = 0
+    """How many came since, itself included, and were older."""
 
 
 @attrs.define(slots=True)
@@ -35,6 +48,9 @@ class Bringers:
         self._lines: dict[int, _Line] = {}
         self._pace = Pace()
         self._is_told = False
+        self._is_first = False  # whether the next trade is the first since one was asked
+        self._again: _Again | None = None
+        self._heard_at = 0.0
         self.joined_ns = 0
         """When the first of those that are there was about to ask."""
 
@@ -42,6 +58,7 @@ class Bringers:
         """``line`` is about to ask."""
         if not self._lines:
             self.joined_ns = at_ns
+            self._is_first, self._again = True, None
         self._is_told = True
         found = self._lines.setdefault(line, _Line(at_ns, now))
         found.asked_ns, found.asked_at, found.is_barren = at_ns, now, True  # also where it is asked again
@@ -92,6 +109,7 @@ class Bringers:
 
     def heard(self, line: int, now: float) -> None:
         """It has brought something, perhaps before it was acknowledged."""
+        self._heard_at = now
         found = self._lines.get(line)
         if found is not None:
             found.is_barren = False
@@ -129,6 +147,35 @@ class Bringers:
         if all(ts_event >= each.asked_ns for each in bringers):
             return ts_event
         return max(ts_event, *(each.since_ns or 0 for each in bringers))
+
+    def ends(self, stamps: Sequence[int]) -> tuple[int | None, int | None]:
+        """Return where a gap ends before a batch of these stamps (`gap_end`), and until when it shows that trades lack.
+
+        The latter is of a first subscription, and to be asked of all batches: what it was sent first may have been
+        sent to others already. None: nothing shows that anything is missing, or it was told.
+        """
+        end = self.gap_end(stamps[0])
+        if self._is_first and end is not None:
+            self._is_first = False
+            if end > stamps[0]:
+                self._again = _Again(stamps[0], self._heard_at, end)
+        return end, None if self._again is None else self._lacks_until(self._again, stamps)
+
+    def _lacks_until(self, again: _Again, stamps: Sequence[int]) -> int | None:
+        """Look whether trades from behind the acknowledgement come sooner behind the first one than time goes.
+
+        Where they do not, our clock was ahead.
+        """
+        youngest = max(stamps)
+        again.trades += len(stamps)
+        if youngest >= again.since_ns or again.trades > _AGAIN_MOST:
+            self._again = None
+        if youngest < again.since_ns:
+            return None
+        came_ns = youngest - round(
+            (self._heard_at - again.came_at) * 1e9
+        )  # when the first came, by their clock
+        return min(again.since_ns, came_ns) if came_ns > again.ts_event else None
 
     def _bringers(self) -> list[tuple[int, _Line]]:
         return [(number, each) for number, each in self._lines.items() if each.since_ns is not None]

@@ -19,9 +19,10 @@ import trio
 from trio_projectx._events import CapacityChanged, MemoryLevel
 from trio_projectx.flow.contract import ContractPipeline
 from trio_projectx.flow.depth import DepthOutlet
-from trio_projectx.flow.outlets import BarOutlet, TradesOutlet
+from trio_projectx.flow.outlets import BarOutlet
 from trio_projectx.flow.pipeline import MarketPipeline
 from trio_projectx.flow.stream import Pipe
+from trio_projectx.flow.trades_outlet import TradesOutlet
 from trio_projectx.pressure.costs import BAR_BYTES, QUOTE_BYTES, TRADE_BYTES
 
 _FADES: Final = 0.9

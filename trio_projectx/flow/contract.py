@@ -72,7 +72,7 @@ class ContractPipeline:
         self.recent = RecentTrades(contract_id, grid, limits.recent_trades, limits.recent_trades_s)
         self._outlets: tuple[TradeOutlet, ...] = ()
         self.inbox = Inbox[_Item](f"{contract_id} batches", limits.batches_in_flight)
-        self._clock: EventClock | None = None  # None before the first trade
+        self.clock: EventClock | None = None  # by its trades; None before the first
         self._gap = GapWatch(contract_id)
         self._gaps = 0
         self._lines = Bringers()
@@ -209,7 +209,7 @@ class ContractPipeline:
         if self._taps.is_open:
             self._taps.show(lambda tap: tap.valid(batch, self.grid))
         self.counts.waiting_valid += len(batch)
-        await self.inbox.post(Valid(batch, serial, self._lines.gap_end(batch.ts_event[0]), read_at))
+        await self.inbox.post(Valid(batch, serial, *self._lines.ends(batch.ts_event), read_at))
 
     def refuse(self, refusal: Refusal, ts_recv: int) -> None:
         """Count trades, or fields of a quote, that the decoder could not even read."""
@@ -330,12 +330,12 @@ class ContractPipeline:
 
         The later of the two: a bar that is taken for whole begins behind it, whichever clock is wrong.
         """
-        return max(self._around.exchange_ns(), self._clock.ts_at(now) if self._clock else 0)
+        return max(self._around.exchange_ns(), self.clock.ts_at(now) if self.clock else 0)
 
     def _quiet_clock(self) -> EventClock | None:
         """Return the event clock, unless trades are on their way, or missing: then it closes no bar."""
         is_busy = self._is_coming() or self.counts.unlevel or self._gap.is_open
-        return None if is_busy else self._clock
+        return None if is_busy else self.clock
 
     def nudge(self) -> None:
         """Let the contract task look again when what was on its way has come to nothing."""
@@ -379,8 +379,8 @@ class ContractPipeline:
         youngest = max(item.batch.ts_event)
         self._gap.last_ts = item.batch.ts_event[-1]
         self.recent.add(item.batch)
-        if self._clock is None or youngest > self._clock.ts_event:
-            self._clock = EventClock(youngest, trio.current_time())
+        if self.clock is None or youngest > self.clock.ts_event:
+            self.clock = EventClock(youngest, trio.current_time())
         outlets = [outlet for outlet in self._outlets if item.serial > outlet.since]
         # In one step without a checkpoint, so that every trade is in exactly one place whenever somebody looks.
         self.counts.waiting_valid -= n
@@ -391,7 +391,7 @@ class ContractPipeline:
             else:
                 outlet.before += n
         for outlet in outlets:
-            await outlet.take(item.batch, item.serial)
+            await outlet.take(item.batch, item.serial, item.lacks_until)
         self._timings.built(item.read_at, item.batch.ts_recv - youngest)
 
     def statistics(self) -> ContractStatistics:

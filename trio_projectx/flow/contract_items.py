@@ -46,6 +46,8 @@ class Valid:
     serial: int
     gap_end: int | None
     """Where it ends a gap, if one is open: see `Bringers.gap_end`."""
+    lacks_until: int | None = None
+    """Until when trades are missing that nobody was told of: see `Bringers.ends`."""
     read_at: float | None = None
     """When it was read (trio's clock); None where it was held meanwhile, or is of a record."""
 

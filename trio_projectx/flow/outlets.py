@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from trio_projectx._errors import ProtocolError, TrioProjectXError
-from trio_projectx._events import Bar, BarRevised, DataEvent, Gap, Side, Trade, TradesLate
+from trio_projectx._events import Bar, BarRevised, DataEvent, Gap, TradesLate
 from trio_projectx._logs import fields
 from trio_projectx._timeframe import BarKind, Timeframe
 from trio_projectx.bars import BarSet
@@ -21,10 +21,9 @@ from trio_projectx.flow.quiet import EventClock
 from trio_projectx.flow.seam import Seam, Want, nothing
 from trio_projectx.flow.stream import Feed
 from trio_projectx.flow.timings import Timings
-from trio_projectx.market import PriceGrid, TradeBatch
+from trio_projectx.market import TradeBatch
 
 _log: Final = logging.getLogger("trio_projectx")
-_SIDES = {int(side): side for side in Side}
 #: Late trades in a row after which a stream's clock is taken for poisoned; a replay after a reconnect is shorter.
 _ALL_LATE: Final = 200
 
@@ -41,8 +40,11 @@ class TradeOutlet(Protocol):
     before: int
     """Trades received for the contract that were not for this outlet."""
 
-    async def take(self, batch: TradeBatch, serial: int) -> None:
-        """Use ``batch`` of read ``serial``; it waits only for a stream that asked the feed to (``BLOCK``)."""
+    async def take(self, batch: TradeBatch, serial: int, lacks_until: int | None = None) -> None:
+        """Use ``batch`` of read ``serial``; it waits only for a stream that asked the feed to (``BLOCK``).
+
+        ``lacks_until``: trades are missing up to that stamp, behind those that came first.
+        """
         ...
 
     @property
@@ -123,13 +125,16 @@ class BarOutlet:
     _late_in_a_row: tuple[int, int] = (0, 0)
     """For the finest timeframe, and for the coarsest."""
 
-    async def take(self, batch: TradeBatch, serial: int) -> None:
+    async def take(self, batch: TradeBatch, serial: int, lacks_until: int | None = None) -> None:
         """Build; a batch that cannot be built breaks this stream only, and is counted."""
         self.due -= len(batch)
         if self._broken:
             self.builder_failed += len(batch)
             return
-        self._note_joining(serial, batch.ts_event[0])
+        first, was_steady = batch.ts_event[0], self._steady
+        self._note_joining(serial, first)
+        if lacks_until is not None:
+            self._note_lack(lacks_until if was_steady else max(lacks_until, first))
         try:
             closed = self.bars.update(batch)
         except TrioProjectXError as exc:
@@ -163,13 +168,13 @@ class BarOutlet:
     def breaks(self, serial: int) -> None:
         """Mark the bars that may have a hole."""
         self._missing_after = serial
-        if _was_there(self.joined, serial):
+        if was_there(self.joined, serial):
             self.bars.rejoin()
 
     async def tell_gap(self, gap: Gap) -> None:
         """Put it into the stream, if its reader wants to be told."""
         since, self._missing_after = self._missing_after, None
-        if not _was_there(self.joined, since):
+        if not was_there(self.joined, since):
             return
         self._missed_until = gap.end
         if self._steady:
@@ -270,6 +275,17 @@ class BarOutlet:
                 self.seam.first_ts = first_ts
                 self.seam.ask(self.bars, self.want)
 
+    def _note_lack(self, until: int) -> None:
+        """What came first had been sent to others already, and between it and ``until`` nothing was sent to us."""
+        if until <= self._missed_until:
+            return  # a gap was told
+        self._missed_until = until
+        self.bars.rejoin()
+        self.bars.covered(until)
+        if self.seam is not None:
+            self.seam.until_ts = until
+            self.seam.ask(self.bars, self.want)
+
     def _watch_lateness(self, trades: int, ts_recv: int) -> None:
         """Tell it when everything is late: a stamp in the future has closed all bars up to it, and no bar comes."""
         late, before, in_a_row = self.bars.late(), self._late, self._late_in_a_row
@@ -330,69 +346,6 @@ class BarOutlet:
             )
 
 
-@attrs.define(slots=True, eq=False)
-class TradesOutlet:
-    """The stream of one ``open_trades``."""
-
-    grid: PriceGrid
-    feed: Feed[Trade | Gap]
-    before: int = 0
-    since: int = -1
-    joined: int | None = None
-    due: int = 0
-    tell_events: bool = False
-    _missing_after: int | None = None
-    _has_had: bool = False
-
-    async def take(self, batch: TradeBatch, serial: int) -> None:
-        """Make a `Trade` of each row; objects are made here, and only if somebody wants them."""
-        self.due -= len(batch)
-        self._has_had = True
-        price = self.grid.price
-        trades = [
-            Trade(batch.contract_id, ts_event, batch.ts_recv, price(ticks), volume, _SIDES[side])
-            for ts_event, ticks, volume, side in zip(
-                batch.ts_event, batch.ticks, batch.volume, batch.side, strict=True
-            )
-        ]
-        await self.feed.deliver(trades)
-
-    @property
-    def looks_at(self) -> float:
-        """Inf: nothing is due without a trade."""
-        return math.inf
-
-    def closes_at(self, clock: EventClock | None) -> float:
-        """Return inf."""
-        return math.inf
-
-    async def wake(self, clock: EventClock | None, until: float) -> None:
-        """Do nothing."""
-
-    def breaks(self, serial: int) -> None:
-        """Remember that it was there; the gap is told when its end is known."""
-        self._missing_after = serial
-
-    async def tell_gap(self, gap: Gap) -> None:
-        """Put it into the stream, if its reader wants to be told."""
-        since, self._missing_after = self._missing_after, None
-        # Behind trades that came before the acknowledgement there is a hole, too.
-        if self.tell_events and (_was_there(self.joined, since) or (self._has_had and since is not None)):
-            await self.feed.deliver((gap,))
-
-    def fail(self, error: TrioProjectXError) -> None:
-        """Break the stream."""
-        self.feed.fail(error)
-
-    def end(self) -> None:
-        """End the stream."""
-        self.feed.end()
-
-    def rows(self, contract_id: str, counts: TradeCounts) -> Iterable[LedgerRow]:
-        """Return nothing: trades are in no bar here."""
-        return ()
-
-
-def _was_there(joined: int | None, missing_after: int | None) -> bool:
+def was_there(joined: int | None, missing_after: int | None) -> bool:
     """Whether a subscription was acknowledged before trades were missing; ``missing_after`` None: none are."""
     return joined is not None and missing_after is not None and joined <= missing_after

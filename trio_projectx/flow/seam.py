@@ -37,6 +37,8 @@ class Seam:
     """Whether live items had no room to wait any longer: the history comes too late for this stream."""
     first_ts: int | None = None
     """The stamp of the first trade that was received without anything missing before it."""
+    until_ts: int | None = None
+    """Up to when trades were missing behind it, if they were: it had been sent again (`Bringers.ends`)."""
     _ends: dict[Timeframe, int] = attrs.field(factory=dict[Timeframe, int])
 
     def hold(self, items: Sequence[Item]) -> bool:
@@ -76,9 +78,10 @@ class Seam:
         """
         if self.first_ts is None or self.held is not None:
             return
+        last_ts = self.first_ts if self.until_ts is None else self.until_ts
         for frame in bars.timeframes:
             if not isinstance(frame, BarKind):
-                low, high = bars.mender.touched(frame, self.first_ts, self.first_ts)
+                low, high = bars.mender.touched(frame, self.first_ts, last_ts)
                 want(frame, min(low, self._ends.get(frame, low)), high)
 
 

@@ -12,7 +12,8 @@ from trio_projectx.connection.answers import WireCandle
 from trio_projectx.market import PriceGrid, Reason, StampError, StampRangeError, parse_stamp
 from trio_projectx.market.reasons import price_reason
 
-_VOLUME_MOST: Final = (1 << 63) - 1
+#: More than any bar ever had, and the sum of as many as a month has seconds is an int64 yet.
+_VOLUME_MOST: Final = 1 << 40
 Fault: TypeAlias = Reason | str
 #: What only a bar can have wrong; the values are stable, as `Reason`'s are.
 UNALIGNED: Final = "unaligned"

@@ -92,9 +92,17 @@ class Filling:
             if key[0] not in self._contract.outlets or not len(self._jobs[key].wanted):
                 del self._jobs[key]
 
+    def _now_ns(self) -> int:
+        """Return what the exchange's clock shows, by ours or by the contract's trades: what is over is so by both.
+
+        Ours may be ahead, and a service that gives a bar that is forming would end it then.
+        """
+        ours, by_trades = self._clock(), self._contract.clock
+        return ours if by_trades is None else min(ours, by_trades.ts_at(trio.current_time()))
+
     def _next(self) -> tuple[_Key | None, float]:
         """Return the job that is due first, and when (trio's clock)."""
-        now, exchange = trio.current_time(), self._clock()
+        now, exchange = trio.current_time(), self._now_ns()
         found: _Key | None = None
         first = math.inf
         for key, job in self._jobs.items():
@@ -107,7 +115,7 @@ class Filling:
 
     async def _do(self, key: _Key) -> None:
         (outlet, frame), job = key, self._jobs[key]
-        span = job.take(self._clock() - self._settle_ns)
+        span = job.take(self._now_ns() - self._settle_ns)
         if span is None:  # a clock has gone back
             job.not_before = trio.current_time() + 1.0
             return
@@ -121,7 +129,9 @@ class Filling:
         mender, revised = outlet.bars.mender, 0
         try:
             edges, anchor = mender.edges(frame), outlet.bars.anchor
-            reading = await self._reader.read(self._instrument, frame, anchor, edges, *span)
+            reading = await self._reader.read(
+                self._instrument, frame, anchor, edges, *span, clock=self._now_ns
+            )
         except TrioProjectXError as exc:
             return [Doubt(*span, escape(str(exc), 300))], 0
         doubts = list(reading.doubts)

@@ -61,18 +61,27 @@ class Reading:
 
 
 class BarReader:
-    """Reads the service's bars for streams that have gaps; ``clock`` is the exchange's, int64 ns."""
+    """Reads the service's bars for streams that have gaps."""
 
-    def __init__(self, fetcher: Fetches, newest: Newest, clock: Callable[[], int]) -> None:
+    def __init__(self, fetcher: Fetches, newest: Newest) -> None:
         self._fetcher = fetcher
         self._newest = newest
-        self._clock = clock
         self._seen: dict[str, int] = {}  # up to where the service has shown bars
 
     async def read(
-        self, instrument: Instrument, frame: Timeframe, anchor: Anchor, edges: Edges, low: int, high: int
+        self,
+        instrument: Instrument,
+        frame: Timeframe,
+        anchor: Anchor,
+        edges: Edges,
+        low: int,
+        high: int,
+        *,
+        clock: Callable[[], int],
     ) -> Reading:
         """Return what the service says of ``[low, high)``, which are whole bars that are over.
+
+        ``clock`` is the exchange's, int64 ns.
 
         :raises TrioProjectXError: as `Fetcher.fetch`.
         """
@@ -82,7 +91,7 @@ class BarReader:
         found = await self._fetcher.fetch(instrument, source, first, high, urgency=Urgency.FILL)
         if found.has_undated:
             return Reading((), (Doubt(low, high, _DAMAGED),))
-        until = await self._believed_until(instrument, edges, found, low, high)
+        until = await self._believed_until(instrument, edges, found, low, high, clock)
 
         def work() -> Reading:
             return _read(instrument, source, edges, found, low, until, high)
@@ -90,7 +99,13 @@ class BarReader:
         return await aside(work, len(found.candles))
 
     async def _believed_until(
-        self, instrument: Instrument, edges: Edges, found: Found, low: int, high: int
+        self,
+        instrument: Instrument,
+        edges: Edges,
+        found: Found,
+        low: int,
+        high: int,
+        clock: Callable[[], int],
     ) -> int:
         contract_id = instrument.contract_id
         if self._seen.get(contract_id, high - 1) < high:
@@ -101,7 +116,7 @@ class BarReader:
             return high
         if not found.candles:
             return low
-        if self._clock() >= high + _QUIET_NS:
+        if clock() >= high + _QUIET_NS:
             return high
         return max(low, enclosing(edges, found.candles[-1].start)[0])
 
