@@ -56,6 +56,7 @@ def test_secrets_go_by_their_form(text: str) -> None:
         "no token: the service answered with 401",
         "eyJ is how a token begins",
         "monkey: 3",
+        "contractId=CON.F.US.MNQ.Z26 symbolId=F.US.MNQ order_id=7",
     ],
 )
 def test_other_text_stays(text: str) -> None:

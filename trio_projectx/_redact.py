@@ -41,7 +41,8 @@ _QUOTED: Final = r"(?:(?!\2)[\s\S])*"
 #: What is hidden behind which name, and what every such text has in it (in lower case): looking for that first takes a
 #: tenth of the time, and every log record is looked at.
 _FORMS: Final = (
-    ("=", re.compile(r"(?i)((?:access_token|connectionToken|id)=)[^&\s\"'#]+")),
+    # The ``id`` of a negotiation; what only ends so (``contractId=``) is none.
+    ("=", re.compile(r"(?i)((?:access_token|connectionToken|(?<![a-z0-9_])id)=)[^&\s\"'#]+")),
     # What is hidden already stays as it is: a text may be redacted where it is made, and where it is logged.
     ("bearer", re.compile(r"(?i)(bearer\s+)(?!\[redacted\])[^\s\"',)\]}]+")),
     # As JSON, in the repr of a dict or of an object, as an argument, as a header; also within a text that is quoted.
