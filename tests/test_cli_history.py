@@ -147,13 +147,16 @@ async def test_ctrl_c_leaves_a_good_cache(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_a_continuous_history_is_one_file_that_names_each_contract(tmp_path: Path) -> None:
-    out = tmp_path / "x.parquet"
+    out, held = tmp_path / "x.parquet", tmp_path / "elsewhere.parquet"
+    held.touch()
+    out.symlink_to(held)
     async with simulator() as url:
         code, text, error = await run(
             "MNQ", "1h", "--continuous", "--start", "2026-06-10", "--end", "2026-06-20", "--url", url, "--out", str(out)
         )  # fmt: skip
     assert (code, error) == (0, "")
-    names = pq.read_table(out)["contract_id"].to_pylist()  # type: ignore[no-untyped-call]
+    assert out.is_symlink()
+    names = pq.read_table(held)["contract_id"].to_pylist()  # type: ignore[no-untyped-call]
     assert sorted(set(names)) == ["CON.F.US.MNQ.M26", MNQ]
     assert all(name in text for name in set(names))
 
@@ -198,6 +201,9 @@ async def test_a_terminal_gets_a_bar() -> None:
         (("--coverage", "--cache", "/nonexistent/folder"), "/nonexistent/folder"),
         (("--coverage", "--cache", "x", "--count", "3"), "takes no --count"),
         (("MNQ", "--count", "5", "--out", "/nonexistent/folder/x.parquet"), "/nonexistent/folder"),
+        (("MNQ", "--count", "5", "--out", "."), "--out: . is there, and is no file"),
+        # Whoever runs it as root would have a file there from now on.
+        (("MNQ", "--count", "5", "--out", os.devnull), f"--out: {os.devnull} is there, and is no file"),
         (("MNQ", "--count", "5", "--url", "http://127.0.0.1:9"), "no TCP connection to 127.0.0.1:9"),
     ],
 )

@@ -55,8 +55,8 @@ class HistoryCommand:
         if not self.coverage:
             for frame in self.timeframes:
                 px.Timeframe(frame)
-        if self.out is not None and not self.out.parent.is_dir():
-            raise px.ConfigError(f"--out: there is no folder {self.out.parent}")
+        if self.out is not None:
+            _check_out(self.out)
         given = sum(each is not None for each in (self.start, self.days, self.count))
         if given > 1 or (not self.coverage and given == 0):
             raise px.ConfigError("how much? give one of --start, --days and --count")
@@ -125,6 +125,14 @@ async def _refresh(view: HistoryView) -> None:
         await trio.sleep(_REFRESH_S)
 
 
+def _check_out(path: Path) -> None:
+    """Refuse before anything is asked what a file cannot be put in the place of: a folder, /dev/null."""
+    if not path.parent.is_dir():
+        raise px.ConfigError(f"--out: there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise px.ConfigError(f"--out: {path} is there, and is no file")
+
+
 def _write(path: Path, tables: dict[str, pa.Table]) -> None:
     """Write all rows as one file, each with its timeframe; what is there before it is whole stays."""
     parts = [
@@ -134,6 +142,7 @@ def _write(path: Path, tables: dict[str, pa.Table]) -> None:
         for frame, table in tables.items()
     ]
     whole = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
+    path = path.resolve()  # what a link leads to is replaced, and not the link
     temporary = path.with_name(path.name + ".tmp")
     try:
         pq.write_table(whole, temporary, compression="zstd", write_page_checksum=True)
