@@ -526,6 +526,20 @@ async def test_a_body_at_the_limit_is_read(autojump_clock: MockClock) -> None:
 # Cancellation and reuse
 
 
+@pytest.mark.parametrize("header", ["Set-Cookie", "set-cookie"])
+async def test_cookies_are_neither_kept_nor_sent(autojump_clock: MockClock, header: str) -> None:
+    numbers = iter(range(100))
+
+    async def answer(wire: Wire, request: Request) -> None:
+        cookies = [(header, f"n{next(numbers)}={'x' * 1000}; Max-Age=86400") for _ in range(3)]
+        await wire.reply(200, json.dumps({"success": True, "errorCode": 0}).encode(), *cookies)
+
+    async with serving(answer) as (network, rest):
+        for _ in range(20):
+            await rest.logout(TOKEN)
+    assert not any("cookie" in request.headers for request in network.requests)
+
+
 async def test_a_storm_of_cancelled_calls_leaves_a_client_that_works(autojump_clock: MockClock) -> None:
     slow = True
 

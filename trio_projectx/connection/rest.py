@@ -1,8 +1,7 @@
 """The Gateway's REST side; the only importer of httpx2 and httpcore2.
 
-httpx2 and not httpx: httpx 0.28 loses pool slots for ever when trio cancels requests. Every call has one
-deadline for all of it, a bounded body (declared and actual), and typed errors. Tokens travel in a header and are
-in no text.
+httpx2 and not httpx: httpx 0.28 loses pool slots for ever when trio cancels requests. Every call has one deadline for
+all of it, a bounded body (declared and actual), and typed errors. Tokens travel in a header and are in no text.
 """
 
 from __future__ import annotations
@@ -61,6 +60,8 @@ _SECOND: Final = 1
 _DAY_NS: Final = 86_400_000_000_000
 #: Of the pool's ten connections so many for what can wait; the rest is for what live streams need.
 _AT_ONCE: Final = {Urgency.FILL: 3, Urgency.BULK: 3}
+#: httpx2 would keep each cookie, and send them all, for as long as the gateway lives: a session here is a token.
+_COOKIES: Final = (b"set-cookie", b"set-cookie2")
 _NOT_REACHED: Final = (
     httpx2.HTTPError,
     httpx2.InvalidURL,
@@ -305,7 +306,7 @@ class _Transport(httpx2.AsyncBaseTransport):
         content = await request.aread()
         pool = self._secure if tls else self._plain
         async with pool.stream(request.method, url, headers=request.headers.raw, content=content) as response:
-            headers = httpx2.Headers(response.headers)
+            headers = httpx2.Headers([each for each in response.headers if each[0].lower() not in _COOKIES])
             data = await _bounded(response, headers, self._limit)
             return httpx2.Response(response.status, headers=headers, content=data, request=request)
 
