@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,3 +105,37 @@ def test_a_hole_that_cannot_be_filled_stays_and_says_why() -> None:
     ledger.revised([revised(), revised(), revised()], 7)
     assert ledger.report(0, 200).revised == len(ledger.report(0, 200).revisions) == 3
     assert not ledger.report(0, 201).is_complete
+
+
+def of_pieces(ledger: Coverage) -> int:
+    report = ledger.report(0, 10**9)
+    return len(report.live) + len(report.history) + len(report.missing)
+
+
+@pytest.mark.parametrize("how", ["streams that come and go", "gaps that are filled", "gaps that are not"])
+def test_no_way_of_living_makes_it_grow_for_ever(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_projectx.history.coverage._PIECES_MOST", 64)
+    ledger = Coverage("c")
+    for at in range(0, 100_000, 100):
+        if (
+            how == "streams that come and go"
+        ):  # without one gap: each is asked for, with history, and left again
+            ledger.had(at, at + 2)
+            ledger.begin(at + 3)
+            ledger.end(at + 5)
+        elif how == "gaps that are filled":
+            ledger.saw(at, at + 100)
+            ledger.lost(at + 4, at + 6, "the connection was lost")
+            ledger.filled(at + 4, at + 6)
+        else:
+            ledger.saw(at, at + 100)
+            ledger.lost(at + 4, at + 6, "the connection was lost")
+        assert of_pieces(ledger) <= 64
+    assert of_pieces(ledger) > 16
+    youngest = ledger.report(99_900, 100_000)  # what is forgotten is the oldest, and is unknown then
+    assert (youngest.live, youngest.history, youngest.missing) == {
+        "streams that come and go": (((99_903, 99_905),), ((99_900, 99_902),), ()),
+        "gaps that are filled": (((99_900, 99_904), (99_906, 100_000)), ((99_904, 99_906),), ()),
+        "gaps that are not": (((99_900, 99_904), (99_906, 100_000)), (), youngest.missing),
+    }[how]
+    assert ledger.report(0, 10).unknown == ((0, 10),)

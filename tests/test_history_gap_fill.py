@@ -14,6 +14,7 @@ from sweeps import every
 from trio.testing import MockClock
 
 import trio_projectx as px
+from trio_projectx.history.gap_fill import GapFiller
 from trio_projectx.simulator import Fault, Simulator
 
 FRAMES = ("1s", "5s", "1m", "5m")
@@ -327,3 +328,12 @@ async def test_a_history_that_comes_after_more_live_bars_than_there_is_room_for_
     (missing,) = [event for event in told if isinstance(event, px.HistoryMissing)]
     assert missing.reason
     assert missing.timeframe == "1s"
+
+
+def test_who_asks_for_contracts_that_nobody_streams_leaves_nothing_behind() -> None:
+    filler = GapFiller(None, None, None, px.HistoryOptions(), lambda: 9, lambda: 9, lambda _: None)  # type: ignore[arg-type]
+    filler.covered("mine", 5)
+    for number in range(100):
+        assert filler.report(f"CON.F.US.MNQ.Z{number}", 2, None).unknown == ((2, 9),)
+    assert filler.report("mine", 2, None).live == ((5, 9),)
+    assert list(filler._coverages) == ["mine"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from history_tools import MINUTE, SECOND, T0
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_projectx import GapFillFailed, HistoryOptions, Timeframe
 from trio_projectx.bars.edges import FixedEdges
+from trio_projectx.history.coverage import Coverage
+from trio_projectx.history.filling import Filling
 from trio_projectx.history.jobs import Job
 
 EDGES = FixedEdges(MINUTE)
@@ -52,3 +56,40 @@ def test_attempts_wait_twice_as_long_each_time_up_to_the_cap() -> None:
     job.succeeded(200.0, 5.0)
     assert (job.attempts, job.not_before) == (0, 205.0)
     assert job.failed(200.0, 1.0, 10.0) == 1.0
+
+
+class Stub:
+    """A contract, an outlet, its bars and their mender, as far as a wish goes."""
+
+    contract_id = "c"
+
+    @property
+    def bars(self) -> Stub:
+        return self
+
+    mender = bars
+
+    def edges(self, frame: Timeframe) -> FixedEdges:
+        return EDGES
+
+
+def test_of_too_many_gaps_the_oldest_are_given_up_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_projectx.history.jobs.SPANS_MOST", 64)
+    told: list[GapFillFailed] = []
+    coverage, stub = Coverage("c"), Stub()
+    filling = Filling(stub, None, coverage, None, HistoryOptions(), lambda: T0, lambda: 7, told.append)  # type: ignore[arg-type]
+    for number in range(192):
+        low = T0 + 2 * number * MINUTE
+        coverage.lost(low, low + MINUTE, "the connection was lost")
+        filling.want(stub, Timeframe("1m"), low, low + MINUTE)  # type: ignore[arg-type]
+        (job,) = filling._jobs.values()
+        assert len(job.wanted) <= 64
+    assert list(job.wanted)[-1] == (low, low + MINUTE)
+    kept_from = next(iter(job.wanted))[0]
+    assert len(told) == 4
+    assert {(each.retry_in_s, "given up" in each.reason) for each in told} == {(None, True)}
+    assert told[0].start == T0
+    assert told[-1].end == kept_from - MINUTE  # one behind the other, up to what is still wanted
+    assert [each.end + MINUTE for each in told[:-1]] == [each.start for each in told[1:]]
+    assert all(hole.last_failure is None for hole in coverage.holes if hole.start >= kept_from)
+    assert all("given up" in str(hole.last_failure) for hole in coverage.holes if hole.start < kept_from)

@@ -110,6 +110,7 @@ class Coverage:
         for from_, to in self._not_missing(start, end):
             self._history.cut(from_, to)
             self._live.add(from_, to)
+        self._bound()
 
     def lost(self, start: int, end: int, cause: str) -> None:
         """Note a gap. It is missing until it is `filled`, also where it was thought to be known."""
@@ -122,11 +123,12 @@ class Coverage:
         self._history.cut(start, end)
         self._holes += [Hole(s, e, cause) for s, e in fresh]
         self._holes.sort(key=_start)
-        if len(self._holes) + len(self._live) + len(self._history) > _PIECES_MOST:
-            self._forget()
+        self._bound()
 
-    def _forget(self) -> None:
-        """Forget the older half."""
+    def _bound(self) -> None:
+        """Forget the older half, where there is too much; every act that adds pieces ends with this."""
+        if len(self._holes) + len(self._live) + len(self._history) <= _PIECES_MOST:
+            return
         starts = sorted([s for s, _ in (*self._live, *self._history)] + [hole.start for hole in self._holes])
         middle = starts[len(starts) // 2]
         self._live.cut(starts[0], middle)
@@ -154,12 +156,14 @@ class Coverage:
         self._holes = left
         for from_, to in self._live.missing(start, end):
             self._history.add(from_, to)
+        self._bound()
 
     def had(self, start: int, end: int) -> None:
         """Note that bars of ``[start, end)`` were had from history, where nobody has told of that time yet."""
         for from_, to in self._not_missing(start, end):
             for s, e in self._live.missing(from_, to):
                 self._history.add(s, e)
+        self._bound()
 
     def revised(self, bars: Sequence[BarRevised], at: int) -> None:
         """Note bars that changed after they had closed."""

@@ -35,6 +35,7 @@ CONFLICT: Final = "the service shows less than was seen live"
 #: Attempts after which it is told, too, that a service shows nothing newer yet: a quiet market is no failure. While
 #: that goes on, over a night or a holiday, it is told again after twice as many, and so on.
 _PATIENCE: Final = 8
+_TOO_MANY: Final = "too much waits to be read again, and the oldest of it is given up"
 _BUSY: Final = "the next gap is open, or the stream does not take bars now"
 _Key: TypeAlias = tuple[BarOutlet, Timeframe]
 
@@ -74,7 +75,14 @@ class Filling:
         if job is None:
             job = self._jobs[outlet, frame] = Job(outlet.bars.mender.edges(frame))
         job.wanted.add(low, high)
+        self._bound(frame, job)
         self._bell.ring()
+
+    def _bound(self, frame: Timeframe, job: Job) -> None:
+        gone = job.bound()
+        if gone is not None:
+            self._coverage.failed(*gone, _TOO_MANY)
+            self._tell_failure(frame, job, [Doubt(*gone, _TOO_MANY)], None)
 
     async def run(self) -> None:
         """Do what is wanted, for as long as the gateway is open; what fails is told, and tried again."""
@@ -184,6 +192,7 @@ class Filling:
                 job.wanted.add(doubt.low, doubt.high)
         if _is_told(job.attempts) or any(doubt.why != NOT_YET for doubt in doubts):
             self._tell_failure(frame, job, doubts, None if is_hopeless else wait_s)
+        self._bound(frame, job)
 
     def _tell_failure(
         self, frame: Timeframe, job: Job, doubts: list[Doubt], retry_in_s: float | None

@@ -174,8 +174,9 @@ class GapFiller:
     # -- what users ask
 
     def report(self, contract_id: str, start: int | None, end: int | None) -> CoverageReport:
-        """Return what is known of a contract's time."""
-        return self._coverage(contract_id).report(start, end, self._clock())
+        """Return what is known of a contract's time; of one that nobody has asked for nothing is, nor is it kept."""
+        found = self._coverages.get(contract_id) or Coverage(contract_id)
+        return found.report(start, end, self._clock())
 
     def _coverage(self, contract_id: str) -> Coverage:
         found = self._coverages.get(contract_id)

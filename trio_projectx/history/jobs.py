@@ -12,6 +12,8 @@ from trio_projectx.history.intervals import Interval, Intervals
 
 #: Attempts in a row in which the service showed less than was seen, after which it is believed to go on so.
 CONFLICTS_MOST: Final = 5
+#: Spans of one job; where the service shows nothing for weeks there is one for each outage.
+SPANS_MOST: Final = 4096
 
 
 @attrs.define(slots=True, eq=False)
@@ -41,6 +43,15 @@ class Job:
                 self.wanted.cut(start, ready)
                 return start, ready
         return None
+
+    def bound(self) -> Interval | None:
+        """Give up the older half where there are too many; return from where to where that goes, None for nothing."""
+        if len(self.wanted) <= SPANS_MOST:
+            return None
+        spans = list(self.wanted)
+        gone = spans[0][0], spans[len(spans) // 2][1]
+        self.wanted.cut(*gone)
+        return gone
 
     def failed(self, now: float, retry_s: float, cap_s: float) -> float:
         """Note that something is left to be wanted, and return in how many seconds it is tried again."""
