@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Final
 
@@ -149,8 +150,14 @@ async def _provoke(world: World, gateway: px.Gateway, row: Row) -> None:
         await _reset(world, row.hub)
 
 
+@functools.lru_cache(maxsize=8)
+def _reset_of(hub: str, delay_s: float) -> Fault:
+    """Return the same fault each time: the simulator keeps those that are over, and a soak puts in hundreds."""
+    return Fault("tcp_reset", hub=hub, phase="stream", delay_s=delay_s)
+
+
 async def _reset(world: World, hub: str, delay_s: float = 0.0) -> None:
-    await world.inject(Fault("tcp_reset", hub=hub, phase="stream", delay_s=delay_s))
+    await world.inject(_reset_of(hub, delay_s))
 
 
 async def _refreshed(gateway: px.Gateway) -> None:

@@ -36,3 +36,11 @@ def test_the_keys_are_bounded() -> None:
         assert buckets.take(str(number), 0.0) == 0
     assert buckets.take("0", 0.0) == 0  # forgotten
     assert buckets.take(str(KEYS_MAX), 0.0) > 0
+
+
+def test_keys_that_ask_no_more_are_forgotten() -> None:
+    buckets = Buckets(Limit(2, 10.0))
+    for number in range(1000):  # a token each minute, which asks twice
+        assert [buckets.take(f"token {number}", 60.0 * number + more) for more in (0, 1)] == [0, 0]
+        assert len(buckets._times) <= 2
+    assert buckets.take("token 999", 60.0 * 999 + 2) == 8

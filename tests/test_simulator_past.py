@@ -190,3 +190,32 @@ def test_a_tapes_past_is_what_it_played() -> None:
     assert played.hour(0, NOW).volume == 5
     assert list(played.seconds(5, NOW)) == [300]
     assert played.made == 0
+
+
+SPAN = st.tuples(st.integers(0, 40), st.integers(1, 40))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 9)), max_size=12), SPAN)
+def test_a_span_knows_every_rate_in_it(steps: list[tuple[int, float]], span: tuple[int, int]) -> None:
+    rates, model, at = Rates(), dict.fromkeys(range(100), 1.0), 0
+    for step, rate in steps:
+        at += step
+        rates.change(at, rate)
+        model |= dict.fromkeys(range(at + 1, 100), rate)
+    start, end = span[0], sum(span)
+    for each in (rates, rates.copy()):
+        found = {n: rate for after, upto, rate in each.of(start, end) for n in range(after + 1, upto + 1)}
+        assert {n: found.get(n) for n in range(start, end + 1)} == {
+            n: model[n] for n in range(start, end + 1)
+        }
+
+
+def test_changes_of_the_rate_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_projectx.simulator.past.CHANGES_KEPT", 64)
+    rates = Rates()
+    for at in range(1, 1000):
+        rates.change(10 * at, float(at))
+        assert len(rates._since) == len(rates._rates) <= 64
+    assert list(rates.of(9_981, 9_995)) == [(9_980, 9_990, 998.0), (9_990, 9_995, 999.0)]
+    ((_, _, oldest),) = rates.of(0, 5)
+    assert oldest == rates._rates[0] > 900

@@ -39,11 +39,19 @@ class Buckets:
         """Count a request; return 0 if it may pass, else after how many whole seconds one would."""
         times = self._times.pop(key, None) or deque[float](maxlen=self.limit.most)
         self._times[key] = times
-        if len(self._times) > KEYS_MAX:
-            del self._times[next(iter(self._times))]
+        self._forget(now_s)
         while times and times[0] <= now_s - self.limit.within_s:
             times.popleft()
         if len(times) < self.limit.most:
             times.append(now_s)
             return 0
         return max(1, math.ceil(times[0] + self.limit.within_s - now_s))
+
+    def _forget(self, now_s: float) -> None:
+        """Forget keys that ask no more: a client takes a new one with each token, and has the whole limit by then."""
+        while len(self._times) > 1:
+            first = next(iter(self._times))
+            times = self._times[first]
+            if len(self._times) <= KEYS_MAX and times and times[-1] > now_s - self.limit.within_s:
+                return
+            del self._times[first]

@@ -113,7 +113,7 @@ class Exchange:
         if past is None:
             if len(self._pasts) >= MARKETS_MAX:
                 raise ContractError(f"the simulator has {MARKETS_MAX} pasts and makes no more")
-            rates = Rates(list(self._rates.since))
+            rates = self._rates.copy()
             settings, now_ns = self.settings, self.clock.now_ns()
             past = Past(settings.seed, listing, rates, now_ns, settings.candles_kept)
             self._pasts[listing.contract_id] = past

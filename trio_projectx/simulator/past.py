@@ -8,9 +8,9 @@ nobody looked, is `Coarse`. Once asked for, a minute never changes. A tape's pas
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Final
 
 import attrs
@@ -29,6 +29,8 @@ DENSE_BEFORE: Final = 60
 DENSE_AFTER: Final = 240
 #: Hours lie coarse beyond this many minutes before the first look: a day more than minutes can be asked for.
 HOURS_BEYOND: Final = 64 * 1440
+#: Changes of the rate that are known, at 16 bytes each.
+CHANGES_KEPT: Final = 65_536
 _CACHED: Final = 65_536
 #: Minutes whose seconds are kept when they were made again: a client asks for the newest, and for them again.
 _SECONDS_CACHED: Final = 8
@@ -56,18 +58,34 @@ class _NoStamps(StampWriter):
 
 @attrs.define(slots=True, eq=False)
 class Rates:
-    """How much happened when: from each instant (without it) on, a rate as of `Market`."""
+    """How much happened when: from each instant (without it) on, a rate as of `Market`.
 
-    since: list[tuple[int, float]] = attrs.Factory(lambda: [(_EVER, 1.0)])
+    The last `CHANGES_KEPT` changes are known, or an eighth less; what is older than these had the first of their rates.
+    """
+
+    _since: array[int] = attrs.Factory(lambda: array("q", [_EVER]))
+    _rates: array[float] = attrs.Factory(lambda: array("d", [1.0]))
 
     def change(self, at_ns: int, rate: float) -> None:
         """Let ``rate`` be that of everything after ``at_ns``, which is not before the last change."""
-        self.since.append((at_ns, rate))
+        self._since.append(at_ns)
+        self._rates.append(rate)
+        if len(self._since) > CHANGES_KEPT:
+            del self._since[: CHANGES_KEPT // 8], self._rates[: CHANGES_KEPT // 8]
+            self._since[0] = _EVER
+
+    def copy(self) -> Rates:
+        """Return the same, to be changed by itself."""
+        return Rates(self._since[:], self._rates[:])
 
     def of(self, start_ns: int, end_ns: int) -> Iterator[tuple[int, int, float]]:
         """Yield after which and up to which instant there was which rate, for a span that includes its start."""
-        for (begin, rate), (end, _) in pairwise([*self.since, (end_ns, 0.0)]):
-            if end >= start_ns and begin < end_ns and begin < end:
+        for at in range(bisect_left(self._since, start_ns, 1) - 1, len(self._since)):
+            begin, rate = self._since[at], self._rates[at]
+            if begin >= end_ns:
+                return
+            end = self._since[at + 1] if at + 1 < len(self._since) else end_ns
+            if begin < end:
                 yield max(begin, start_ns - 1), end, rate
 
 
