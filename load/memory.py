@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,12 @@ def held(root: trio.lowlevel.Task, *, collect: bool = True) -> Held:
 
 
 def give_back() -> None:
-    """Collect garbage, and give what malloc and Arrow keep for later back to the system."""
+    """Collect garbage, and give what Python, malloc and Arrow keep for later back to the system."""
+    # Python remembers where attributes were found, by their names (4,096 of them), and these live with that: C code
+    # makes a new one for each look, so that it takes a day or two until the memory is full of such.
+    clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
+    if clear is not None:
+        clear()
     gc.collect()
     pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others give back by themselves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pytest
 import trio
 from fault_tools import CONTRACT, config_for, open_sim
-from memory import Held
+from memory import Held, give_back
 from rows import Row, Strike, fault_of, rows
 from soak import soak
 from source import block
@@ -121,6 +122,17 @@ def test_memory_that_grows_after_the_warming_up_is_seen() -> None:
     assert drift_of(flat)[0] == 0
     growing = [(0.0, Held(100 + at, 1, 1)) for at in range(60)]
     assert drift_of(growing)[0] == 24
+
+
+def test_names_that_python_remembers_are_given_back() -> None:
+    give_back()
+    before = sys.getallocatedblocks()
+    names = [f"no {number}" for number in range(3000)]
+    for name in names:
+        getattr(Held, name, None)
+    del names, name
+    give_back()
+    assert sys.getallocatedblocks() - before < 300
 
 
 def test_a_reader_whose_counts_do_not_add_up_is_seen() -> None:
