@@ -23,8 +23,13 @@ from test_gateway_data import send, trade
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_projectx as px
+from trio_projectx.flow.background import open_background_tasks
+from trio_projectx.flow.notices import What
+from trio_projectx.flow.pipeline import MarketPipeline
+from trio_projectx.flow.subscriptions import Kind, Subscription
 from trio_projectx.journal.scan import dataset
 from trio_projectx.market import format_stamp
+from trio_projectx.replaying.frames import FramePlayer
 from trio_projectx.simulator import Fault, Simulator, open_simulator
 
 FRAMES = ("1s", "5s", "1m", "5m")
@@ -397,3 +402,17 @@ async def test_whatever_goes_wrong_at_random(tmp_path: Path, autojump_clock: Moc
     async with running(reconnect=lines) as (sim, gateway), recording(gateway, tmp_path, autojump_clock):
         await watch(gateway, "MNQ", then, lambda: act(sim, gateway))
     assert_same(await again(tmp_path, "MNQ", rng.choice([None, 30.0])), then)
+
+
+async def test_connections_that_have_gone_are_forgotten_in_the_end() -> None:
+    stays, comes_and_goes = (Subscription(Kind.TRADES, contract_id) for contract_id in ("C.A", "C.B"))
+    async with open_background_tasks() as tasks:
+        player = FramePlayer(MarketPipeline(px.Limits(), tasks), px.Limits(), None, None, lambda _: None)  # type: ignore[arg-type]
+        player._line(What.JOIN, 1, stays, "", 0, 0)
+        for line in range(2, 3000):
+            player._line(What.JOIN, line, comes_and_goes, "", 0, 0)
+            await player._frame(line, '{"type":6}\x1e', 0, 0.0)
+            player._line(What.LEAVE, line, comes_and_goes, "it was lost", 0, 0)
+            assert len(player._known) <= 1100
+            assert len(player._readers) <= 64
+        assert {1, 2000, 2999} <= player._known

@@ -43,6 +43,8 @@ from trio_projectx.replaying.stage import RecordedHub, Times
 _log: Final = logging.getLogger("trio_projectx")
 #: Connections whose reader is kept although nothing is subscribed on them.
 _READERS: Final = 64
+#: How many connections later nothing comes any more of one that has gone.
+_GONE: Final = 1000
 _COLUMNS: Final = ("ts_recv", "epoch", "now", "what", "text")
 _Key = tuple[int, Subscription]
 
@@ -139,6 +141,7 @@ class FramePlayer:
         if len(self._readers) >= _READERS:
             needed = {line for line, _ in self._lines}
             self._readers = {line: each for line, each in self._readers.items() if line in needed}
+            self._known = {line for line in self._known if line in needed or line > self._highest - _GONE}
 
     def _assume(self, line: int) -> None:
         """A line brings data that the record has not told of: that is in what is missing of it."""
