@@ -7,11 +7,12 @@ import gc
 import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import attrs
+import msgspec
 import pyarrow as pa
 import trio
 
@@ -48,6 +49,12 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others give back by themselves
     if trim is not None:
         trim(0)
+
+
+def touch_stack() -> None:
+    """Need as much of the stack as nested JSON can: it is never given back, and no growth where a fault needs it."""
+    with suppress(RecursionError):
+        msgspec.json.decode(b"[" * 100_000)
 
 
 @contextmanager

@@ -36,6 +36,8 @@ _KINDS_LEFT_OUT: Final = {
 #: Each fragment is a send of its own: a minute and a half of it is a minute of real time.
 _DEAR: Final = {"rechunk": 15.0, "fragmented_frames": 15.0, "split_records": 30.0, "throttle": 45.0}
 _LASTS_S: Final = 90.0
+#: The first record that a fault sees has what was traded since the market was looked at last.
+_STEP_NS: Final = 1_000_000_000
 
 
 @attrs.frozen
@@ -113,7 +115,7 @@ class Strike:
     """When it was taken out again."""
     struck: int
     market_ns: tuple[int, int]
-    """The market's time then, and when it was taken out."""
+    """The market's time a step before that, and when it was taken out."""
 
     @property
     def lies(self) -> bool:
@@ -134,7 +136,7 @@ async def strike(
     await trio.sleep_until(at + (row.lasts_s if lasts_s is None else lasts_s))
     struck = await world.struck(name)
     await world.clear()
-    return Strike(row, fault, at, trio.current_time(), struck, (began_ns, world.now_ns()))
+    return Strike(row, fault, at, trio.current_time(), struck, (began_ns - _STEP_NS, world.now_ns()))
 
 
 async def _provoke(world: World, gateway: px.Gateway, row: Row) -> None:

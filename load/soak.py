@@ -17,7 +17,7 @@ import attrs
 import trio
 import trio.testing
 from ground import seed_scheduler
-from memory import frozen
+from memory import frozen, touch_stack
 from spool import Spool, compare
 from stack import Course, Template, Watched, figures, readers, run, template, verdict
 from world import Here
@@ -54,6 +54,7 @@ class Soaked:
 def soak(name: str, hours: float, seed: int, tell: Callable[[str], None] | None = None) -> Soaked:
     """Let ``hours`` of the market of a template go by; ``tell`` is told a line at each look."""
     began, cpu = time.monotonic(), time.process_time()
+    touch_stack()
     # What was imported is looked at once, and not at each look.
     with frozen(), tempfile.TemporaryDirectory() as folder:
 

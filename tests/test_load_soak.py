@@ -15,7 +15,7 @@ import pytest
 import trio
 from fault_tools import CONTRACT, config_for, open_sim
 from memory import Held, give_back
-from rows import Row, Strike, fault_of, rows
+from rows import Row, Strike, fault_of, rows, strike
 from soak import soak
 from source import block
 from spool import Compared, Spool, compare
@@ -148,6 +148,30 @@ def test_a_reader_whose_counts_do_not_add_up_is_seen() -> None:
 
 
 # -- what is done
+
+
+class Nowhere:
+    """A world in which nothing happens."""
+
+    async def inject(self, fault: Fault) -> str:
+        return "f1"
+
+    async def struck(self, name: str) -> int:
+        return 1
+
+    async def clear(self) -> None:
+        pass
+
+    def now_ns(self) -> int:
+        return 7 * SECOND
+
+
+async def test_the_first_record_that_is_sent_twice_has_trades_of_the_step_before(
+    autojump_clock: MockClock,
+) -> None:
+    row = Row("trades_duplicated", "stream", "market")
+    found = await strike(Nowhere(), None, row, random.Random(1))  # type: ignore[arg-type]
+    assert (found.lies, found.market_ns[0]) == (True, 6 * SECOND)
 
 
 def test_every_fault_of_the_catalogue_is_drawn_but_those_that_end_streams() -> None:
