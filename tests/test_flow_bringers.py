@@ -25,14 +25,16 @@ def test_a_line_brings_from_its_acknowledgement_on() -> None:
     assert (lines.is_empty, lines.has(7), lines.brings(7), lines.gap_end(0)) == (True, False, False, None)
 
 
-def test_what_was_traded_after_the_asking_is_not_sent_again_and_ends_the_gap_itself() -> None:
+def test_what_was_traded_after_the_asking_may_be_sent_again_and_ends_no_gap_before_the_acknowledgement() -> (
+    None
+):
     lines = Bringers()
     lines.join(7, 100 * S, 5.0)
     lines.begin(7, 101 * S, 6.0)
     assert [lines.gap_end(ts) for ts in (99 * S, 100 * S - 1, 100 * S, 105 * S)] == [
         101 * S,
         101 * S,
-        100 * S,
+        101 * S,
         105 * S,
     ]
 
@@ -53,7 +55,7 @@ def test_of_several_lines_the_last_one_counts_and_of_their_joins_the_first() -> 
     lines.join(2, 110 * S, 15.0)
     assert (lines.gap_end(0), lines.joined_ns) == (101 * S, 100 * S)
     lines.begin(2, 111 * S, 16.0)
-    assert (lines.gap_end(0), lines.gap_end(109 * S), lines.gap_end(110 * S)) == (111 * S, 111 * S, 110 * S)
+    assert (lines.gap_end(0), lines.gap_end(110 * S), lines.gap_end(112 * S)) == (111 * S, 111 * S, 112 * S)
     lines.leave(1)
     lines.leave(2)
     lines.join(3, 120 * S, 25.0)

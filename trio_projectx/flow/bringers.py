@@ -137,15 +137,13 @@ class Bringers:
     def gap_end(self, ts_event: int) -> int | None:
         """Return where a gap ends of which a trade of this stamp is the first behind it; None: nobody brings any.
 
-        A service may send its last trades again to a new subscription. They are older than when that was asked for,
-        and between the youngest of them and its acknowledgement any number may be missing: what was sent to nobody is
-        not sent again. Where nobody tells of lines, as in a record of trades, the trade itself ends it.
+        A service may send its last trades again to a new subscription, also such of after the asking. Between the
+        youngest of them and the acknowledgement any number may be missing: what was sent to nobody is not sent again.
+        Where nobody tells of lines, as in a record of trades, the trade itself ends it.
         """
         bringers = [each for _, each in self._bringers()]
         if not bringers:
             return None if self._is_told else ts_event
-        if all(ts_event >= each.asked_ns for each in bringers):
-            return ts_event
         return max(ts_event, *(each.since_ns or 0 for each in bringers))
 
     def ends(self, stamps: Sequence[int]) -> tuple[int | None, int | None]:
