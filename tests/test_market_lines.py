@@ -506,13 +506,13 @@ def test_it_is_not_counted_any_more_either_when_nothing_can_be_repeated() -> Non
 def test_rows_that_may_come_again_are_known_on_every_line_that_is_there() -> None:
     it = merger()
     it.join(1)
-    it.had_again(rows(1, 2, 2))
+    it.had_again(Counter(rows(1, 2, 2)))
     assert it.lone is None
     it.join(2, rows(1, 2, 2))
     assert it.add(2, rows(2, 2, 3)) == []
     assert it.add(1, rows(1, 2, 2, 3, 4)) == rows(3, 4)
     assert (it.duplicates, it.is_level(2)) == (6, True)
-    it.had_again([])
+    it.had_again({})
     assert it.add(1, rows(4)) == rows(4)
 
 

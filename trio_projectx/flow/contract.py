@@ -17,7 +17,7 @@ from trio_projectx.flow.contract_items import ContractStatistics as ContractStat
 from trio_projectx.flow.contract_items import Task, Tasks, Valid, elsewhere, statistics_of
 from trio_projectx.flow.depth import DepthFlow
 from trio_projectx.flow.fills import Fills, NoFills
-from trio_projectx.flow.gaps import Broken, Covered, GapWatch
+from trio_projectx.flow.gaps import Broken, Covered, GapWatch, differing
 from trio_projectx.flow.inbox import Inbox
 from trio_projectx.flow.ledger import TradeCounts
 from trio_projectx.flow.loss import Loss as Loss
@@ -115,13 +115,14 @@ class ContractPipeline:
     def join(self, line: int, at_ns: int = 0, now: float = 0.0) -> None:
         """``line`` is about to ask for the trades; ``at_ns`` is what the exchange's clock shows, ``now`` trio's."""
         self._lines.join(line, at_ns, now)
-        self._validator.join(line)
+        self._validator.join(line, math.inf)
 
     async def acknowledged(self, line: int, now: float, at_ns: int = 0) -> None:
         """The hub has acknowledged it."""
         if self._lines.has(line):
             self._lead(line)
             self._lines.begin(line, at_ns, now)
+            self._validator.begin(line, at_ns)
             await self.inbox.post(Covered(now))
 
     def _lead(self, line: int) -> None:
@@ -163,6 +164,7 @@ class ContractPipeline:
             await self.inbox.post(Covered(trio.current_time()))
             await self._pass_on(self._validator.lead(min(self._lines.bringing), ts_recv), self._serial)
         released = self._validator.leave(line, ts_recv)
+        await self._tell_differing(trio.current_time())
         await self._pass_on(released, self._serial)
         if released is None:
             self.nudge()  # what it held back waits no longer
@@ -173,6 +175,11 @@ class ContractPipeline:
         self._lines.missed()
         self._taps.show(lambda tap: tap.missing(self.contract_id))
         await self.inbox.post(broken)
+
+    async def _tell_differing(self, now: float) -> None:
+        if (found := self._validator.differing()) is not None and self._outlets:
+            await self.lack(differing(*found, self._serial))
+            await self.inbox.post(Covered(now))
 
     # -- the validator task: data
 
@@ -189,6 +196,7 @@ class ContractPipeline:
         self._serial = serial
         self.counts.waiting_raw -= len(trades)
         self.counts.rejected += len(trades) - elsewhere(self.counts, self._validator, batch)
+        await self._tell_differing(now)
         if batch is not None:
             self._around.stamped(self.contract_id, batch.ts_event[-1], ts_recv, now)
             self._lines.traded(now)
@@ -240,11 +248,8 @@ class ContractPipeline:
 
     def end(self) -> None:
         """End all streams: the gateway is closing."""
-        for outlet in self._outlets:
-            outlet.end()
-        for side in self.sides.values():
-            for side_outlet in side.outlets:
-                side_outlet.feed.end()
+        for feed in (*self._outlets, *(each.feed for side in self.sides.values() for each in side.outlets)):
+            feed.end()
 
     # -- the contract task
 
@@ -307,9 +312,7 @@ class ContractPipeline:
         now = trio.current_time()
         if self._gap_ends_at <= now:
             await self.end_gap(self.exchange_ns(now))
-        clock = self._quiet_clock()
-        until = min(now, self._around.proved_until(self.contract_id))
-        await self.wake(clock, until, now)
+        await self.wake(self._quiet_clock(), min(now, self._around.proved_until(self.contract_id)), now)
 
     async def wake(self, clock: EventClock | None, until: float, now: float) -> None:
         """Close what is due ``until``, show what is to be shown ``now`` (trio's clock); in the contract task."""
@@ -322,8 +325,7 @@ class ContractPipeline:
 
     def show(self, mark: Mark) -> None:
         """Let recorders see what is done beside the data."""
-        now = trio.current_time()
-        self._taps.show(lambda tap: tap.mark(mark, now))
+        self._taps.show(lambda tap: tap.mark(mark, trio.current_time()))
 
     def exchange_ns(self, now: float) -> int:
         """Return what the exchange's clock shows, by ours or by its trades.
@@ -386,10 +388,8 @@ class ContractPipeline:
         self.counts.waiting_valid -= n
         self.counts.built += n
         for outlet in self._outlets:
-            if item.serial > outlet.since:
-                outlet.due += n
-            else:
-                outlet.before += n
+            outlet.due += n if item.serial > outlet.since else 0
+            outlet.before += 0 if item.serial > outlet.since else n
         for outlet in outlets:
             await outlet.take(item.batch, item.serial, item.lacks_until)
         self._timings.built(item.read_at, item.batch.ts_recv - youngest)

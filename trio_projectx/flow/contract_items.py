@@ -69,7 +69,7 @@ class ContractStatistics:
     duplicates: int
     """Trades that had come on another connection already."""
     gaps: int
-    """Times at which no connection brought it."""
+    """Times at which no connection brought it, or two of them brought different numbers of the same trades."""
 
 
 def elsewhere(counts: TradeCounts, validator: Validator, batch: TradeBatch | None) -> int:

@@ -15,12 +15,20 @@ QUIET_S: Final = 2.0
 
 @attrs.frozen(slots=True)
 class Broken:
-    """The last connection that brought a contract is gone; ``serial`` is how many reads came before that."""
+    """The last connection that brought a contract is gone, or in doubt; ``serial`` reads came before that."""
 
     cause: str
     serial: int
     at_ns: int
     """Since when something may be missing, if nothing has come at all: from when the subscription began."""
+    since_ns: int | None = None
+    """Since when at the latest something may be wrong, although more has come."""
+
+
+def differing(count: int, since_ns: int, serial: int) -> Broken:
+    """Return what to tell of so many trades that a connection brought more often than another: twice, or not at all."""
+    cause = f"one connection brought {count} trades more than another: they may be there twice"
+    return Broken(cause, serial, since_ns, since_ns)
 
 
 @attrs.frozen(slots=True)
@@ -57,6 +65,8 @@ class GapWatch:
         if self._broken is None:
             self._broken = broken
             self._start = broken.at_ns if self.last_ts is None else self.last_ts
+        if broken.since_ns is not None:
+            self._start = min(self._start, broken.since_ns)
 
     def covered(self, covered: Covered) -> None:
         """From now on things come again; what covers it later, beside another, changes nothing."""

@@ -16,12 +16,14 @@ equal stamps, and stamps do not fall. Where these do not hold exactly (a line lo
 millisecond out of order) nothing else is lost and nothing comes twice as long as a full member stays that brings
 everything; only the order may be another. What cannot be known: where a line is settled by time or promoted,
 because no other is left, a legal row is taken for one that was had if it equals one from before its join, stamp
-included, and no other line brings it.
+included, and no other line brings it. And where one line brings a row more often than another, the one may have
+been sent it twice, or the other have lost it: it goes on, and is `LineMerger.missed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -33,6 +35,10 @@ Row = TypeVar("Row", bound=Hashable)
 _LIMIT: Final = 200_000
 #: Rows of one line that wait; with more of them it is let in, level or not.
 _HELD_LIMIT: Final = 100_000
+#: A line that has brought a row that is younger by more will not bring the older one any more, if nothing went wrong.
+_SLACK: Final = 100_000_000
+#: So many rows are looked at for that at once: it costs next to nothing, and what is left over is looked at next time.
+_LOOKED: Final = 1_000
 
 
 @attrs.define(slots=True, eq=False)
@@ -54,8 +60,18 @@ class _Line(Generic[Row]):
     owed: dict[Row, int]
     """Rows that went on since the join, and that this line has not brought: where it does, they are duplicates."""
     held: list[Row]
+    until: float
+    """What the service sends again is not younger, as far as is known."""
     looked: int = 0
     """The index in ``held`` of the row that shows whether the line is level."""
+    since: int | None = None
+    """It has brought all that is younger; None until that is known."""
+    latest: int = 0
+    """The stamp of the last row that it brought."""
+    seen_at: int = 0
+    """What ``latest`` was when it was last looked for what it never brought."""
+    passed: dict[Row, int] = attrs.Factory(dict[Row, int])
+    """Of ``owed`` what it went past; should it bring it late, it is a duplicate all the same."""
 
 
 class LineMerger(Generic[Row]):
@@ -72,8 +88,10 @@ class LineMerger(Generic[Row]):
         *,
         limit: int = _LIMIT,
         held_limit: int = _HELD_LIMIT,
+        slack: int = _SLACK,
     ) -> None:
         self._stamp = stamp
+        self._slack = slack
         self._limit = limit
         self._held_limit = held_limit
         self._lines: dict[int, _Line[Row]] = {}  # in the order of their joins
@@ -87,6 +105,10 @@ class LineMerger(Generic[Row]):
         """Rows of lines that are not there (any more)."""
         self.forgotten = 0
         """Rows (equal ones as one) forgotten because a line owed more than ``limit``."""
+        self.missed: dict[Row, int] = {}
+        """Rows that went on and that a full member went past: for the caller to look at, and clear.
+
+        It lost them, or another line brought more of them than there were."""
 
     @property
     def lines(self) -> tuple[int, ...]:
@@ -120,19 +142,31 @@ class LineMerger(Generic[Row]):
         found = self._lines.get(line)
         return found is not None and bool(found.held)
 
-    def join(self, line: int, had: Iterable[Row] = ()) -> None:
+    def join(self, line: int, had: Iterable[Row] = (), until: float = 0) -> None:
         """Let ``line`` take part; to be called before its subscription is sent. Again, it changes nothing.
 
         ``had`` are the last rows of the stream, oldest first: should the line begin with some of them, they are
-        duplicates. Where it is the first line, they are not looked at.
+        duplicates. Where it is the first line, they are not looked at. They may be sent again until a row comes that
+        is younger than they and than ``until``.
         """
         self._is_new = False
         if line in self._lines:
             return
         is_first = not self._lines
-        before = None if is_first else self._had(list(had))
-        self._lines[line] = _Line(is_first, before, owed={}, held=[])
+        for other in self._lines.values():
+            if other.is_full and other.since is None:
+                other.since = 0  # what goes on from now on it brings
+        before = None if is_first else self._had(Counter(had))
+        self._lines[line] = _Line(
+            is_first, before, owed={}, held=[], until=until, since=0 if is_first else None
+        )
         self._look()
+
+    def begin(self, line: int, until: int) -> None:
+        """What the service sends to ``line`` again is not younger than ``until``: now that is known."""
+        found = self._lines.get(line)
+        if found is not None:
+            found.until = until
 
     def adopt(self, line: int) -> bool:
         """Let ``line`` join if no line ever has, and return whether it did: for a caller that has only one."""
@@ -141,9 +175,8 @@ class LineMerger(Generic[Row]):
             return True
         return False
 
-    def had_again(self, rows: Iterable[Row]) -> None:
-        """Take ``rows`` for duplicates, once each, where a line that is there brings them next."""
-        rows = list(rows)
+    def had_again(self, rows: Mapping[Row, int]) -> None:
+        """Take ``rows`` for duplicates, each so often, where a line that is there brings them next."""
         for line in self._lines.values():
             line.had = self._had(rows)
         self._look()
@@ -152,6 +185,7 @@ class LineMerger(Generic[Row]):
         """Take what went on for never had: whatever a line brings from now on is new. Held rows stay."""
         for line in self._lines.values():
             line.owed.clear()
+            line.passed.clear()
             line.had = None
         self._look()
 
@@ -199,6 +233,7 @@ class LineMerger(Generic[Row]):
         gone = self._lines.pop(line, None)
         if gone is None:
             return []
+        self._look_for_missed(gone, gone.latest)
         self.duplicates += len(gone.held)
         left = list(self._lines.values())
         out = self._admit(left[0]) if left and not any(each.is_full for each in left) else []
@@ -211,9 +246,11 @@ class LineMerger(Generic[Row]):
         only = next(iter(self._lines)) if len(self._lines) == 1 else None
         if only is not None and (self._lines[only].owed or self._lines[only].had is not None):
             only = None
+        if only is not None:
+            self._lines[only].passed.clear()
         self.lone = only
 
-    def _had(self, rows: list[Row]) -> _Had[Row] | None:
+    def _had(self, rows: Mapping[Row, int]) -> _Had[Row] | None:
         if not rows:
             return None
         oldest, youngest = 0, 0
@@ -221,23 +258,22 @@ class LineMerger(Generic[Row]):
             stamps = list(map(self._stamp, rows))
             oldest, youngest = min(stamps), max(stamps)
         # Of the oldest stamp a part may be forgotten already; if it is the only one, better twice than never.
-        had = _Had[Row]({}, oldest + (oldest < youngest), youngest)
-        for row in rows:
-            had.rows[row] = had.rows.get(row, 0) + 1
-        return had
+        return _Had[Row](dict(rows), oldest + (oldest < youngest), youngest)
 
     def _without_had(self, line: _Line[Row], had: _Had[Row], rows: Sequence[Row]) -> Sequence[Row]:
-        """Return the rows that are not from before the join; one that is younger than those ends the search."""
+        """Return the rows that are not from before the join; one that is younger ends the search."""
         new: list[Row] = []
         for at, row in enumerate(rows):
             stamp = 0 if self._stamp is None else self._stamp(row)
             left = had.rows.get(row, 0)
             if left:
                 had.rows[row] = left - 1
-            elif self._stamp is None or stamp > had.youngest:
+            elif self._stamp is None or stamp > max(had.youngest, line.until):
                 line.had = None
                 new += rows[at:]
                 break
+            elif row in had.rows and stamp < had.youngest:
+                continue  # sent again more than once: all of that stamp had come
             elif had.known_from is None or stamp >= had.known_from:
                 new.append(row)
             if had.known_from is not None and stamp >= had.known_from:
@@ -282,7 +318,17 @@ class LineMerger(Generic[Row]):
     def _admit(self, line: _Line[Row]) -> list[Row]:
         line.is_full = True
         held, line.held = line.held, []
-        return self._pass(line, held)
+        if not held or self._stamp is None:
+            return self._pass(line, held)
+        line.since = max(map(self._stamp, held))
+        at = 0 if self._last is None else self._stamp(self._last)
+        out = self._pass(line, held)
+        for row in out:
+            if (
+                self._stamp(row) < at
+            ):  # the others went past without it, and may be gone when that is looked at
+                self.missed[row] = self.missed.get(row, 0) + 1
+        return out
 
     def _pass(self, line: _Line[Row], rows: Sequence[Row]) -> list[Row]:
         """Count rows of a full member, and return those that it is the first to bring."""
@@ -291,7 +337,9 @@ class LineMerger(Generic[Row]):
         others = [other.owed for other in self._lines.values() if other is not line]
         for row in rows:
             left = owed.get(row)
-            if left is None:
+            if left is None and row in line.passed:
+                del line.passed[row]
+            elif left is None:
                 out.append(row)
                 for other in others:
                     other[row] = other.get(row, 0) + 1
@@ -304,7 +352,26 @@ class LineMerger(Generic[Row]):
             self._last = out[-1]
             for other in others:
                 self._bound(other)
+        if rows and self._stamp is not None:
+            line.latest = self._stamp(rows[-1])
+            if line.since is None:
+                line.since = line.latest
+            if abs(line.latest - line.seen_at) >= self._slack:
+                line.seen_at = line.latest
+                self._look_for_missed(line, line.latest - self._slack)
         return out
+
+    def _look_for_missed(self, line: _Line[Row], before: int) -> None:
+        """Find what a full member that is at ``before`` has not brought, though others have."""
+        if self._stamp is None or not line.is_full or line.since is None:
+            return
+        for row, count in list(islice(line.owed.items(), _LOOKED)):
+            if (stamp := self._stamp(row)) < before:
+                line.passed[row] = line.owed.pop(row)
+                if stamp > line.since:
+                    self.missed[row] = max(count, self.missed.get(row, 0))
+        self._bound(line.passed)
+        self._bound(self.missed)
 
     def _bound(self, owed: dict[Row, int]) -> None:
         excess = len(owed) - self._limit

@@ -6,6 +6,7 @@ clock that is an hour off rejects nothing. Nothing is repaired either; a price i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Final
@@ -155,11 +156,12 @@ class Validator:
         if len(self._lines.lines) < 2:
             self._replay.expect(self._in_band())
 
-    def join(self, line: int) -> None:
+    def join(self, line: int, until_ns: float = 0) -> None:
         """Take ``line`` for one that carries the contract; to be called before it is subscribed there.
 
         Trades that the service repeats to it are duplicates if another line is there, and rejected as replayed if
-        there was none for a while (`expect_replay`). Joining again changes nothing.
+        there was none for a while (`expect_replay`), and not younger than ``until_ns``; `begin` tells that later.
+        Joining again changes nothing.
         """
         others = self._lines.lines
         if line in others:
@@ -168,11 +170,31 @@ class Validator:
             self._lines.had_again(
                 self._replay.hand_over()
             )  # from now on each line has its own end of the replay
-        self._lines.join(line, self._in_band() + self._replay.rows())
+        self._replay.until = until_ns
+        self._lines.join(line, self._in_band() + self._replay.rows(), until_ns)
+
+    def begin(self, line: int, until_ns: int) -> None:
+        """``line`` brings what is traded from ``until_ns`` on: what is sent to it again is not younger."""
+        self._replay.until = until_ns
+        self._lines.begin(line, until_ns)
 
     def lead(self, line: int, ts_recv: int) -> TradeBatch | None:
         """``line`` is the first to bring the contract, the others join it; return what of it has waited."""
         return self._take(self._lines.lead(line), ts_recv)
+
+    def differing(self) -> tuple[int, int] | None:
+        """Return how many trades a line has brought more often than another, and the oldest stamp; None: none more.
+
+        What the other has not brought at all it has lost: that takes nothing from what went on. Of trades that are
+        older than all that is remembered nobody knows.
+        """
+        if not self._lines.missed:
+            return None
+        missed, self._lines.missed = self._lines.missed, {}
+        came = Counter(self._replay.rows())
+        known_from = min((row[0] for row in came), default=0)
+        found = {row: n for row, n in missed.items() if came[row] > n or row[0] <= known_from}
+        return (sum(found.values()), min(row[0] for row in found)) if found else None
 
     def is_level(self, line: int) -> bool:
         """Whether ``line`` has shown that it brings what the others bring: nothing is missing if they leave now."""
