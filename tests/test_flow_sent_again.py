@@ -130,6 +130,16 @@ def test_a_line_that_takes_over_with_more_than_there_was_is_in_doubt() -> None:
     assert it.differing() is not None
 
 
+def test_to_a_line_that_takes_over_what_the_other_brought_meanwhile_may_be_sent_twice() -> None:
+    it = validator()
+    it.join(1)
+    it.validate([at(1)], 0, 1)
+    it.join(2)
+    it.validate([at(5), at(6)], 0, 1)
+    assert it.leave(1, 0) is None
+    assert shown(it.validate([at(5), at(5), at(6), at(7)], 0, 2)) == [(7, 20_000)]
+
+
 # -- a whole gateway
 
 

@@ -88,10 +88,8 @@ class LineMerger(Generic[Row]):
         *,
         limit: int = _LIMIT,
         held_limit: int = _HELD_LIMIT,
-        slack: int = _SLACK,
     ) -> None:
         self._stamp = stamp
-        self._slack = slack
         self._limit = limit
         self._held_limit = held_limit
         self._lines: dict[int, _Line[Row]] = {}  # in the order of their joins
@@ -236,7 +234,7 @@ class LineMerger(Generic[Row]):
         self._look_for_missed(gone, gone.latest)
         self.duplicates += len(gone.held)
         left = list(self._lines.values())
-        out = self._admit(left[0]) if left and not any(each.is_full for each in left) else []
+        out = self._promote(left[0]) if left and not any(each.is_full for each in left) else []
         out += self._let_in()
         self._look()
         return out
@@ -330,6 +328,16 @@ class LineMerger(Generic[Row]):
                 self.missed[row] = self.missed.get(row, 0) + 1
         return out
 
+    def _promote(self, line: _Line[Row]) -> list[Row]:
+        """Let a line in that is not level. What the others brought since its join may be sent to it again, too."""
+        had = line.had or _Had[Row]({}, None, 0)
+        known = {**had.rows, **dict.fromkeys(line.held, 0)}
+        out = self._admit(line)
+        if self._stamp is not None and self._last is not None and line.owed:
+            line.had = _Had({**known, **line.owed}, had.known_from, self._stamp(self._last))
+            line.owed.clear()
+        return out
+
     def _pass(self, line: _Line[Row], rows: Sequence[Row]) -> list[Row]:
         """Count rows of a full member, and return those that it is the first to bring."""
         out: list[Row] = []
@@ -356,9 +364,9 @@ class LineMerger(Generic[Row]):
             line.latest = self._stamp(rows[-1])
             if line.since is None:
                 line.since = line.latest
-            if abs(line.latest - line.seen_at) >= self._slack:
+            if abs(line.latest - line.seen_at) >= _SLACK:
                 line.seen_at = line.latest
-                self._look_for_missed(line, line.latest - self._slack)
+                self._look_for_missed(line, line.latest - _SLACK)
         return out
 
     def _look_for_missed(self, line: _Line[Row], before: int) -> None:
