@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
 import trio.lowlevel
+from fault_tools import CONTRACT, open_sim
+from fault_tools import config_for as simulated_config
 from hub_tools import EP, MNQ, Link, Service, check_rows, open_bench
 from scripted import Json, Request, Wire, completion, config_for, open_network
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -492,3 +495,32 @@ async def test_nobody_is_watched_for_whom_no_stream_was_opened(autojump_clock: M
                 nursery.start_soon(refused)
                 await trio.sleep(1)
         assert EP not in gateway._streams.watch.stalls._silences
+
+
+async def test_what_lies_unread_on_one_line_comes_before_what_another_one_begins_with(
+    autojump_clock: MockClock,
+) -> None:
+    """A slow stream holds the hub back, while contracts go from line to line."""
+    options = px.Reconnect(connections_max=2, contracts_per_connection=1, max_connection_age_s=20.0)
+    contracts = (CONTRACT, "CON.F.US.RTY.U26")
+    async with open_sim(1, step_s=0.25) as sim, AsyncExitStack() as stack:
+        sim.set_trades_per_s(20.0)
+        config = simulated_config(sim, reconnect=options, limits=px.Limits(batches_in_flight=1))
+        gateway = await stack.enter_async_context(px.open_gateway(config))
+        prompt = [
+            await stack.enter_async_context(gateway.open_trades(contract, capacity=100_000))
+            for contract in contracts
+        ]
+        slow = await stack.enter_async_context(
+            gateway.open_book(contracts[1], overflow=px.Overflow.BLOCK, capacity=1)
+        )
+        with trio.move_on_after(60):
+            async for _ in slow:
+                await trio.sleep(0.3)
+        sim.set_trades_per_s(0.0)
+        with trio.move_on_after(30):
+            async for _ in slow:
+                pass
+        for stream in prompt:
+            stamps = [stream.receive_nowait().ts_event for _ in range(stream.statistics().queued)]
+            assert stamps == sorted(stamps)

@@ -336,10 +336,9 @@ class Epoch(Generic[D]):
     async def _deliver(self, found: D, ts_recv: int) -> None:
         self.counts.records += found.records
         self.counts.record_rate.add(found.records, self.liveness.record_at)
-        self.liveness.is_held_back = True
+        self.liveness.is_held_back, began = True, trio.current_time()
         await self._sink.deliver(found, ts_recv, self.number, self.liveness.record_at)
-        self.liveness.is_held_back = False
-        self.liveness.released_at = trio.current_time()
+        self.liveness.delivered(began)
         if found.logouts:
             raise LoggedOut(f"{self.name}: the service says that this session was logged out")
 

@@ -316,6 +316,12 @@ class Keeper(Generic[D]):
         ]
         return not others or any(each.has_lived(cell.acked_at, overlap_s) for each in others)
 
+    def _is_read_late(self, wanted: Subscription) -> bool:
+        """Whether what shows that all are level may lie unread, where a stream holds it back (``BLOCK``)."""
+        slack_s = self._tools.config.timeouts.overlap_s
+        bringing = [line.epoch for line in self.lines if line.epoch is not None and line.is_on(wanted)]
+        return any(epoch.liveness.is_read_late(slack_s) for epoch in bringing)
+
     def _settle_quiet(self, line: Line[D], now: float) -> float:
         """Take a line for level that has been there for long enough, though no trade has shown it."""
         if not line.is_live or line.cells is None or line.epoch is None:
@@ -332,7 +338,7 @@ class Keeper(Generic[D]):
     def _settle(self, number: int, line: Line[D], cell: Cell, now: float) -> None:
         """Take a line for level, if nothing is missing then; if that is in doubt, there is a gap."""
         sink = self._tools.sink
-        if self._is_safe(line, cell):
+        if not self._is_read_late(cell.wanted) and self._is_safe(line, cell):
             doubts = look_for_doubt(sink, number, cell, now, self._tools.config.timeouts)
             if doubts is not None:
                 sink.settle(number, cell.wanted, _DOUBT if doubts else "")

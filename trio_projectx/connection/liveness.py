@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 import trio
 
@@ -13,6 +14,9 @@ from trio_projectx._errors import TrioProjectXError
 from trio_projectx.connection.bell import Bell
 from trio_projectx.connection.endings import Silent
 from trio_projectx.connection.transport import Transport, TransportClosed
+
+#: Data that find their place sooner were not held back: the tasks behind the reader had their turn.
+_A_WHILE_S: Final = 0.05
 
 
 class Liveness:
@@ -47,6 +51,18 @@ class Liveness:
         """Whether what was read waits for those behind: our own wait, not the server's silence."""
         self.released_at = -math.inf
         """When that ended last."""
+        self.waited_at = -math.inf
+        """When it ended last where it took a while."""
+
+    def delivered(self, began: float) -> None:
+        """What was read at ``began`` (trio's clock) has found its place."""
+        self.is_held_back, self.released_at = False, trio.current_time()
+        if self.released_at - began >= _A_WHILE_S:
+            self.waited_at = self.released_at
+
+    def is_read_late(self, slack_s: float) -> bool:
+        """Whether what was sent may lie unread, because what was read waits, or did so less than ``slack_s`` ago."""
+        return self.is_held_back or trio.current_time() - self.waited_at < slack_s
 
     @property
     def read_at(self) -> float:

@@ -54,7 +54,7 @@ class Succession(Generic[D]):
             if sink.is_level(epoch.number, cell.wanted):
                 continue
             waited = now - cell.acked_at - timeouts.overlap_s
-            if waited >= 0 and not self._old_is_held_back:
+            if waited >= 0 and not self._old_is_read_late(timeouts.overlap_s):
                 safe = is_safe(self.new, cell)
                 doubts = look_for_doubt(sink, epoch.number, cell, now, timeouts)
                 if self.in_doubt or doubts or (not safe and waited >= _DOUBT_S and self.old.answers_pings):
@@ -65,9 +65,8 @@ class Succession(Generic[D]):
             level = False
         return level
 
-    @property
-    def _old_is_held_back(self) -> bool:
-        return self.old.epoch is not None and self.old.epoch.liveness.is_held_back
+    def _old_is_read_late(self, slack_s: float) -> bool:
+        return self.old.epoch is not None and self.old.epoch.liveness.is_read_late(slack_s)
 
     @property
     def is_refused(self) -> bool:
