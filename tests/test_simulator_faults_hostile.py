@@ -109,3 +109,13 @@ async def test_a_flood_of_records_that_cannot_be_read_costs_the_connection(autoj
         assert seen.statistics is not None
         assert 60 <= seen.statistics.malformed <= 200
         check(seen, sim, is_live=True)
+
+
+@pytest.mark.parametrize("ids", ['"symbolId":null,"contractId":null,', "", '"contractId":null,'])
+def test_a_trade_that_does_not_say_whose_it_is_can_be_made_hostile(ids: str) -> None:
+    """`payloads="varied"` sends such trades: a connection of the simulator's failed of it."""
+    trade = f'{{{ids}"price":1.25,"timestamp":"2026-08-19T18:30:00.100Z","volume":1}}'
+    record = f'{{"type":1,"target":"GatewayTrade","arguments":["CON.F.US.MNQ.U26",[{trade}]]}}'
+    made = make_hostile("price_negative", record)
+    assert '"contractId":"CON.F.US.MNQ.U26"' in made
+    assert '"symbolId":"F.US.MNQ"' in made

@@ -17,11 +17,12 @@ from trio_projectx._errors import ProtocolError
 
 
 class _Entry(msgspec.Struct, rename="camel"):
-    symbol_id: str
     price: msgspec.Raw
     timestamp: str
     volume: int
-    contract_id: str
+    symbol_id: str | None = None
+    """Null or missing in some of the forms that the service is known to use: its route says whose it is."""
+    contract_id: str | None = None
 
 
 @attrs.frozen(slots=True)
@@ -188,12 +189,12 @@ def make_hostile(kind: str, record: str) -> str:
     if entry is None:
         raise ProtocolError("the record holds no trade")
     fields = {
-        "symbolId": _text(entry.symbol_id),
+        "symbolId": _text(entry.symbol_id or route.removeprefix("CON.").rpartition(".")[0]),
         "price": bytes(entry.price).decode(),
         "timestamp": _text(entry.timestamp),
         "type": "0",
         "volume": str(entry.volume),
-        "contractId": _text(entry.contract_id),
+        "contractId": _text(entry.contract_id or route),
     }
     return HOSTILE[kind](_Trade(_text(route), fields))
 
