@@ -6,11 +6,12 @@ All faults in all phases are in test_faults_matrix.py, the rows of the catalogue
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
-from fault_tools import SMALL, Seen, check, meet, open_sim, watch
+from fault_tools import CONTRACT, SMALL, Seen, check, meet, open_sim, watch
 
 import trio_projectx as px
 from trio_projectx.simulator import Fault
@@ -292,6 +293,22 @@ async def test_trades_that_a_service_repeats_after_a_reconnect_are_known(autojum
         (contract,) = seen.statistics.market.contracts
         assert contract.rejected.replayed >= 4
         check(seen, sim, is_live=True)
+
+
+async def test_what_two_connections_were_sent_is_repeated_to_a_third_once(autojump_clock: object) -> None:
+    async with open_sim() as sim:
+        seen = Seen()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(watch, sim, 12, seen, reconnect=px.Reconnect(redundant=True)))
+            await trio.sleep(2)
+            handle = sim.inject(Fault("trades_replayed", hub="market", n=8))
+            await trio.sleep(3.01)
+            sim.inject(Fault("tcp_reset", hub="market"))
+            await trio.sleep(5)
+            sim.set_trades_per_s(0.0)
+        assert handle.struck == 1
+        assert len(set(seen.rows)) > 10
+        assert len(seen.rows) <= sim.truth(CONTRACT).num_rows
 
 
 async def test_what_a_fault_began_ends_when_it_is_taken_out(autojump_clock: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -211,15 +212,16 @@ def _trades_late(line: Line, armed: Armed) -> None:
 def _trades_replayed(line: Line, armed: Armed) -> None:
     old = list(armed.memory)
     waits = bool(old)
+    # Each line's own: of two that are there at a time both are sent the same, and none of it is to be sent again twice.
+    mine = deque(old, armed.fault.n)
 
     def records(found: list[str]) -> list[str]:
         nonlocal waits
         new = [record for record in found if has_trades(record)]
         if not new:
             return found
-        armed.memory.extend(new)
-        while len(armed.memory) > armed.fault.n:
-            armed.memory.popleft()
+        mine.extend(new)
+        armed.memory = mine
         if waits and armed.claim(line.where):
             at = found.index(new[0])
             found = [*found[:at], *old, *found[at:]]
