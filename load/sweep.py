@@ -1,26 +1,28 @@
 """`nox -s sweep`: a blow at every scheduler step of a whole life, from many seeds, until there were 100,000.
 
-A life is lived once for each seed; before each step the process is forked (`forks`), and the child is struck: it is
-cancelled, gets a Ctrl-C (between steps, or inside a function of ours), or loses the connections of both hubs. Then it
-lives on to its end, and looks at what it was, and at what is left. Each place that does not hold is printed with what
-goes to it again: ``--seed S --step K --kind KIND``.
+A life is lived once for each seed, several of them beside each other; for each step and blow the process is forked
+(`forks`). In the child one life after the other is struck, each before a step of its own: it is cancelled, gets a
+Ctrl-C (between steps, or inside a function of ours), or loses the connections of both hubs. Then it lives on to its
+end, and looks at what it was, and at what is left. Each place that does not hold is printed with what goes to it again:
+``--seed S --step K --kind KIND``.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import logging
+import math
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final, Literal, TypeAlias
@@ -28,20 +30,26 @@ from typing import Final, Literal, TypeAlias
 import attrs
 import trio
 import whole_life
-from forks import fork_here, open_fds, threads
-from ground import first_of, open_ground, run_virtually, seed_scheduler
+from forks import WATCHDOG_S, Run, in_a_child, open_fds, threads
+from ground import first_of, open_ground
 from memory import frozen
-from steps import _interruptible, _listening, _tasks_but, is_entered
+from steps import _listening, _tasks_but, is_entered
 
 from trio_projectx.simulator import Simulator
 
 Kind: TypeAlias = Literal["cancel", "reset", "interrupt", "interrupt_inside"]
+#: Before which step, and how.
+Blow: TypeAlias = tuple[int, Kind]
 KINDS: Final[tuple[Kind, ...]] = ("cancel", "reset", "interrupt", "interrupt_inside")
 #: How long leaving may take after the blow (trio's clock), and a whole life.
 EXIT_S: Final = 1.0
 LIFE_S: Final = 120.0
 #: After how many blows of a life it is told how far it is.
 _TELL: Final = 2000
+#: How many lives are struck in one child: what a fork costs is paid once for them.
+_BESIDE: Final = 6
+#: About so many blows a life has; so that there are enough lives, rather fewer.
+_A_LIFE: Final = 10_000
 #: Each so-manieth child looks for garbage of before the blow too, or waits for its gap to be filled: they take longer.
 _THOROUGH: Final = 4
 _PATIENT: Final = 16
@@ -65,89 +73,118 @@ class Outcome:
     wrong: list[str] = attrs.Factory(list)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Course:
-    """One run of the loop: in the parent the life that nothing strikes, in a child what follows a blow."""
+    """One life: in the parent nothing strikes it, and it stands between two rounds; in a child one blow does."""
 
     seed: int
-    plan: Callable[[int], tuple[Kind, ...]]
-    """The blows of a step."""
-    told: Callable[[Outcome], None]
+    rounds: Sequence[int] = ()
+    """How many steps there were after each round, as an earlier life of this seed has shown."""
+    blows: list[Blow] = attrs.Factory(list)
+    """Those that are still to come, in the order of their steps."""
     outcome: Outcome = attrs.field(init=False)
     story: whole_life.Story = attrs.Factory(whole_life.Story)
-    pipe: int | None = None
-    """In a child: where its outcome goes."""
+    run: Run = attrs.field(init=False)
     steps: int = 0
+    seen: list[int] = attrs.Factory(list)
+    """How many steps there were after each round of this life itself."""
     struck_at: float | None = None
-    fds: frozenset[int] = frozenset()
     error: BaseException | None = None
 
     def __attrs_post_init__(self) -> None:
         self.outcome = Outcome(self.seed, 0, None)
+        self.run = Run(lambda: _run(self), self.seed)
+
+    def walk_to(self, step: int) -> None:
+        """Live on until the round in which this step is comes next."""
+        with self.run.in_place():
+            while self.rounds[len(self.seen)] < step:
+                self.run.round()
+                self.seen.append(self.steps)
+
+    def live_on(self) -> BaseException | None:
+        """Live on to the end; return what came out of the loop."""
+        try:
+            with self.run.in_place():
+                while not self.run.is_over:
+                    self.run.round()
+                    self.seen.append(self.steps)
+        except BaseException as exc:  # noqa: BLE001  whatever it is, it is this life's end
+            return exc
+        return None
 
 
-class Forker(trio.abc.Instrument):
-    """Counts steps, and forks before those that the plan names."""
+class Striker(trio.abc.Instrument):
+    """Counts steps, and strikes before that which the course's outcome names."""
 
     def __init__(self, course: Course, blows: dict[Kind, Callable[[], None]]) -> None:
         self.course, self.blows = course, blows
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Fork for each blow of this step; children go on, struck."""
-        course = self.course
+        """Count; strike."""
+        course, outcome = self.course, self.course.outcome
         course.steps += 1
-        if course.pipe is not None:
+        if course.steps != outcome.step or outcome.kind is None:
             return
-        for kind in course.plan(course.steps):
-            name = task.name
-
-            def strike(pipe: int, kind: Kind = kind, name: str = name) -> None:
-                course.pipe = pipe
-                course.outcome = Outcome(course.seed, course.steps, kind, name)
-                course.outcome.was_leaving = course.story.is_leaving
-                course.story.is_struck = True
-                course.story.is_patient = course.steps % _PATIENT == 0
-                if course.steps % _THOROUGH:
-                    gc.freeze()
-                    gc.disable()
-                course.struck_at = trio.current_time()
-                self.blows[kind]()
-
-            code, said = fork_here(strike)
-            if code < 0 and course.pipe is not None:
-                return
-            course.told(_outcome_of(course, kind, name, code, said))
+        outcome.at = task.name
+        outcome.was_leaving = course.story.is_leaving
+        course.story.is_struck = True
+        course.story.is_patient = outcome.step % _PATIENT == 0
+        course.struck_at = trio.current_time()
+        self.blows[outcome.kind]()
 
 
-def _outcome_of(course: Course, kind: Kind, name: str, code: int, said: bytes) -> Outcome:
-    """Return what a child said of itself; one that died, or hung until it was killed, says nothing."""
-    if code == 0:
-        return Outcome(**json.loads(said))
+def strike(courses: Sequence[Course], fds: frozenset[int], told: Callable[[Outcome], None]) -> None:
+    """Strike each of these lives where its first blow is to be: one after the other, in one child.
+
+    ``fds`` are the descriptors that were open before they began.
+    """
+    wanted = [Outcome(course.seed, *course.blows.pop(0)) for course in courses]
+    for course, outcome in zip(courses, wanted, strict=True):
+        course.walk_to(outcome.step)
+    while wanted:
+        todo = list(zip(courses[-len(wanted) :], wanted, strict=True))
+        code, said = in_a_child(lambda pipe, todo=todo: _suffer(todo, fds | {pipe}, pipe))  # type: ignore[misc]
+        lines = said.splitlines()
+        for line in lines:
+            told(Outcome(**json.loads(line)))
+        del wanted[: len(lines)]
+        if wanted:  # it says nothing of the one that it died of; those behind that are for the next child
+            told(_without_words(wanted.pop(0), code))
+
+
+def _without_words(outcome: Outcome, code: int) -> Outcome:
     what = "hung in real time" if code == -signal.SIGALRM else f"died with {code}"
-    return Outcome(course.seed, course.steps, kind, name, wrong=[f"the process {what}"])
+    outcome.wrong.append(f"the process {what}")
+    return outcome
 
 
-def run(course: Course) -> None:
-    """Live one life; children that were forked in it end in here."""
-    course.fds = open_fds()
+def _suffer(todo: Sequence[tuple[Course, Outcome]], fds: frozenset[int], pipe: int) -> None:
+    """In a child: have each life struck and live on to its end, and write what became of it."""
+    is_thorough = not todo[0][1].step % _THOROUGH
+    if not is_thorough:
+        gc.freeze()
+        gc.disable()
+    for course, outcome in todo:
+        signal.alarm(WATCHDOG_S)
+        course.run.be_alone()
+        course.outcome = outcome
+        fds -= course.run.fds
+        end(course, oldest=2 if is_thorough and course is todo[-1][0] else 0)
+        if left := open_fds() - fds:
+            outcome.wrong.append(f"descriptors {sorted(left)} are open")
+        if threads() > 1:  # a child begins with one
+            outcome.wrong.append(f"{threads()} threads")
+        os.write(pipe, json.dumps(attrs.asdict(outcome)).encode() + b"\n")
+
+
+def end(course: Course, oldest: int = 2) -> None:
+    """Have a life come to its end, and look at it, and at the garbage of generations up to the ``oldest``."""
     complaints: list[str] = []
-    outside: BaseException | None = None
-    seed_scheduler(course.seed)
-    try:
-        with _interruptible(), _listening(complaints):
-            try:
-                run_virtually(lambda: _run(course))
-            except BaseException as exc:  # noqa: BLE001  whatever it is, it is this life's end
-                outside = exc
-            gc.collect()
-        _conclude(course, complaints, outside)
-        if course.pipe is not None:
-            os.write(course.pipe, json.dumps(attrs.asdict(course.outcome)).encode())
-            os._exit(0)
-    finally:
-        if course.pipe is not None:  # a child never gets out of here
-            traceback.print_exc()
-            os._exit(70)
+    with _listening(complaints):
+        outside = course.live_on()
+        gc.collect(oldest)
+    _conclude(course, complaints, outside)
 
 
 async def _run(course: Course) -> None:
@@ -156,14 +193,14 @@ async def _run(course: Course) -> None:
         door = whole_life.TellingDoor(sim)
         others = _tasks_but(server)
         scope = trio.CancelScope()
-        forker = Forker(course, _blows(course, door, scope))
+        striker = Striker(course, _blows(course, door, scope))
         life = whole_life.Life(sim, door, course.story)
-        trio.lowlevel.add_instrument(forker)
+        trio.lowlevel.add_instrument(striker)
         try:
             await _observe(life, course, scope)
         finally:
             sys.setprofile(None)
-            trio.lowlevel.remove_instrument(forker)
+            trio.lowlevel.remove_instrument(striker)
             if course.struck_at is not None:
                 course.outcome.late_s = trio.current_time() - course.struck_at
             _count_left(course, door, _tasks_but(server) - others)
@@ -235,11 +272,6 @@ def _conclude(course: Course, complaints: list[str], outside: BaseException | No
     outcome.reached = story.reached
     outcome.error, outcome.outside = _said(course.error), _said(outside)
     outcome.wrong += complaints
-    left = open_fds() - course.fds - {course.pipe}
-    if left:
-        outcome.wrong.append(f"descriptors {sorted(left)} are open")
-    if outcome.kind is not None and threads() > 1:  # a child begins with one
-        outcome.wrong.append(f"{threads()} threads")
     if outcome.kind not in (None, "reset") and outcome.late_s > EXIT_S:
         outcome.wrong.append(f"leaving took {outcome.late_s:g} s")
     if not _ends_as_expected(outcome, story, course.error, outside):
@@ -265,65 +297,78 @@ def _said(exc: BaseException | None) -> str:
     return "" if exc is None else f"{type(exc).__name__}: {exc}"[:300]
 
 
-# Lives in a row
+# Lives beside each other
 
 
 class _SeededRandom(random.Random):
     """What the library draws its back-off from is seeded too, so that a step is the same step again."""
 
-    seed_of_all = 0
-
     def __init__(self, x: int | None = None) -> None:
-        super().__init__(self.seed_of_all if x is None else x)
+        super().__init__(Run.seed if x is None else x)
 
 
-def prepare(seed: int) -> None:
+def prepare() -> None:
     """Make this process one for sweeping: nothing random in it, and nothing old looked at by each collection."""
     logging.getLogger("trio_projectx").setLevel(logging.CRITICAL)
-    _SeededRandom.seed_of_all = seed
     random.Random = _SeededRandom  # type: ignore[misc]  # this process does nothing else
     # Trio then sorts tasks before it shuffles them; their order would be that of their addresses.
     trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True
 
 
-def steps_of(seed: int) -> int:
-    """Return how many steps the life of a seed has, when nothing strikes it."""
-    course = Course(seed, lambda _: (), _nothing)
-    run(course)
+def rounds_of(seed: int) -> list[int]:
+    """Return how many steps the life of a seed has had after each round, when nothing strikes it."""
+    course = Course(seed)
+    end(course)
     if course.outcome.wrong:
         raise RuntimeError(f"a life that nothing strikes is not whole: {course.outcome}")
-    return course.steps
+    return course.seen
 
 
-def _nothing(_: Outcome) -> None:
-    """Nobody is told."""
-
-
-def sweep(seed: int, points: int, told: Callable[[Outcome], None]) -> None:
-    """Strike the life of a seed at every step with every blow, or, if that is more than ``points``, at so many."""
-    prepare(seed)
-    steps = steps_of(seed)
+def blows_of(steps: int, points: int) -> list[Blow]:
+    """Return every blow at every step, or, if that is more than ``points``, so many of them."""
     every = max(1.0, steps * len(KINDS) / points)
-    # Blows and steps are walked through together, so that a thin sample has all blows, at different steps.
-    chosen = {int(n * every) for n in range(int(steps * len(KINDS) / every))}
+    # Blows take turns, so that a thin sample has as many of each, at different steps.
+    count = int(steps * len(KINDS) / every)
+    return [(int(n * every) // len(KINDS) + 1, KINDS[n % len(KINDS)]) for n in range(count)]
 
-    def plan(step: int) -> tuple[Kind, ...]:
-        first = (step - 1) * len(KINDS)
-        return tuple(kind for n, kind in enumerate(KINDS) if first + n in chosen)
 
-    with frozen():
-        run(Course(seed, plan, told))
+def sweep(seeds: Sequence[int], points: int, each: int, told: Callable[[Outcome], None]) -> None:
+    """Strike each life of these seeds at every step with every blow, or, if that is more than ``each``, at so many.
+
+    ``points`` are for all: when they are spent, the lives that are left are not struck.
+    """
+    prepare()
+    courses: list[Course] = []
+    for seed in seeds:
+        if points > 0:
+            rounds = rounds_of(seed)
+            courses.append(Course(seed, rounds, blows_of(rounds[-1], min(each, points))))
+            points -= len(courses[-1].blows)
+    _strike_all(courses, told)
 
 
 def strike_once(seed: int, step: int, kind: Kind) -> Outcome:
     """Strike at one place, and let everything be told by the log."""
-    prepare(seed)
-    steps_of(seed)  # as `sweep` does: some things are done once in a process
+    prepare()
+    rounds = rounds_of(seed)  # as `sweep` does: some things are done once in a process
     logging.basicConfig(level=logging.DEBUG)
     logging.getLogger("trio_projectx").setLevel(logging.DEBUG)
     found: list[Outcome] = []
-    run(Course(seed, lambda at: (kind,) if at == step else (), found.append))
+    _strike_all([Course(seed, rounds, [(step, kind)])], found.append)
     return found[0]
+
+
+def _strike_all(courses: Sequence[Course], told: Callable[[Outcome], None]) -> None:
+    complaints: list[str] = []
+    fds = open_fds()
+    with frozen(), _listening(complaints):
+        while living := [course for course in courses if course.blows]:
+            strike(living, fds, told)
+        for course in courses:
+            end(course)
+    wrong = [*complaints, *(each for course in courses for each in course.outcome.wrong)]
+    if wrong:
+        raise RuntimeError(f"a life that nothing strikes is not whole: {wrong}")
 
 
 # The session
@@ -340,7 +385,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of the first life; a new one each time")
     parser.add_argument("--step", type=int, help="strike once, before this step")
     parser.add_argument("--kind", choices=KINDS, default="cancel", help="strike so (with --step)")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=int, nargs="?", const=1, help=argparse.SUPPRESS)
+    parser.add_argument("--each", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     options.seed = random.randrange(1 << 31) if options.seed is None else options.seed
     return options
@@ -370,20 +416,21 @@ class Total:
             self.latest_s = max(self.latest_s, outcome.late_s)
 
 
-def work(seed: int, points: int) -> Total:
-    """Sweep one life; print what does not hold."""
-    total = Total(lives=1)
+def work(seeds: Sequence[int], points: int, each: int) -> Total:
+    """Sweep these lives; print what does not hold."""
+    total = Total(lives=len(seeds))
 
     def told(outcome: Outcome) -> None:
         total.add(outcome)
         if total.points % _TELL == 0:
-            print(f"seed {seed}: {total.points}, {total.violations} violations", file=sys.stderr, flush=True)
+            so_far = f"{total.points}, {total.violations} violations"
+            print(f"from seed {seeds[0]}: {so_far}", file=sys.stderr, flush=True)
         if outcome.wrong:
-            again = f"--seed {seed} --step {outcome.step} --kind {outcome.kind}"
+            again = f"--seed {outcome.seed} --step {outcome.step} --kind {outcome.kind}"
             where = f"{outcome.at}, {outcome.reached}"
             print(f"FAIL {again} ({where}): {outcome.wrong[:3]}", file=sys.stderr, flush=True)
 
-    sweep(seed, points, told)
+    sweep(seeds, points, each, told)
     return total
 
 
@@ -391,7 +438,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Sweep, or strike once; return 1 if something did not hold."""
     options = parse(arguments)
     if options.worker:
-        print(json.dumps(attrs.asdict(work(options.seed, options.points))), flush=True)
+        seeds = range(options.seed, options.seed + options.worker)
+        print(
+            json.dumps(attrs.asdict(work(seeds, options.points, options.each or options.points))), flush=True
+        )
         return 0
     if options.step is not None:
         outcome = strike_once(options.seed, options.step, options.kind)
@@ -403,18 +453,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _sweep_all(options: argparse.Namespace) -> int:
     began, total = time.monotonic(), Total()
     print(json.dumps({"seed": options.seed, "trio": trio.__version__}), flush=True)
+    shares = _shares(options)
     running: list[subprocess.Popen[bytes]] = []
-    begun = 0
-    while True:
-        wanted = options.points - total.points - sum(_expected(options, total) for _ in running)
-        is_more = begun < options.seeds if options.seeds else wanted > 0
-        if is_more and len(running) < options.jobs:
-            points = options.points // options.seeds if options.seeds else max(wanted, 1)
-            running.append(_worker(options.seed + begun, points))
-            begun += 1
+    while shares or running:
+        if shares and len(running) < options.jobs:
+            running.append(_worker(*shares.pop(0)))
             continue
-        if not running:
-            break
         _merge(total, running.pop(0))
         print(
             f"{total.points} blows, {total.violations} violations, {time.monotonic() - began:.0f} s",
@@ -427,16 +471,25 @@ def _sweep_all(options: argparse.Namespace) -> int:
     return int(is_bad)
 
 
-def _expected(options: argparse.Namespace, total: Total) -> int:
-    """Guess how many blows a life that is under way will have."""
-    return min(options.points, total.points // total.lives if total.lives else 10_000)
+def _shares(options: argparse.Namespace) -> list[tuple[int, int, int, int]]:
+    """Divide the lives among processes: the first seed, how many lives, the blows for all, and for one at most."""
+    lives = options.seeds or math.ceil(options.points / _A_LIFE)
+    processes = min(lives, options.jobs * math.ceil(lives / _BESIDE / options.jobs))
+    firsts = [lives * n // processes for n in range(processes + 1)]
+    each = options.points // options.seeds if options.seeds else options.points
+    return [
+        (options.seed + first, end - first, options.points * (end - first) // lives, each)
+        for first, end in itertools.pairwise(firsts)
+    ]
 
 
-def _worker(seed: int, points: int) -> subprocess.Popen[bytes]:
-    """Sweep a life in a process of its own: its hashes, and so the order of its sets, do not vary."""
-    command = [sys.executable, "-W", "error", str(Path(__file__)), "--worker", "--seed", str(seed)]
+def _worker(seed: int, lives: int, points: int, each: int) -> subprocess.Popen[bytes]:
+    """Sweep some lives in a process of their own: its hashes, and so the order of its sets, do not vary."""
+    numbers = {"--seed": seed, "--worker": lives, "--points": points, "--each": each}
+    words = [str(word) for pair in numbers.items() for word in pair]
+    command = [sys.executable, "-W", "error", str(Path(__file__)), *words]
     environ = {**os.environ, "PYTHONHASHSEED": "0"}
-    return subprocess.Popen([*command, "--points", str(points)], stdout=subprocess.PIPE, env=environ)  # noqa: S603
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environ)  # noqa: S603
 
 
 def _merge(total: Total, worker: subprocess.Popen[bytes]) -> None:

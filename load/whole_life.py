@@ -25,6 +25,8 @@ from trio_projectx.simulator.user_events import UserAction, UserKind
 TIMEFRAMES = ("1s", "3s")
 #: How long what came back is watched at most: the bars that the blow touched are read again then.
 _WATCH_S = 6.0
+#: How long a life that nothing has struck then goes on, for whole bars.
+_WHOLE_S = 2.5
 _ORDER = {
     "contractId": CONTRACT,
     "creationTimestamp": "2026-08-19T18:29:25.3938333+00:00",
@@ -120,6 +122,11 @@ class Story:
     """Whether both hubs were live, and brought trades, some seconds after a blow."""
     is_leaving: bool = False
 
+    @property
+    def is_hasty(self) -> bool:
+        """Whether it waits for nothing but its coming back."""
+        return self.is_struck and not self.is_patient
+
 
 class Life:
     """One life; ``story`` says what became of it."""
@@ -206,9 +213,11 @@ class Life:
     async def _fill(self, _: px.Gateway) -> None:
         filled = self.story.filled
         with trio.move_on_after(_WATCH_S):
-            while self.story.filled == filled:
+            while self.story.filled == filled and not self.story.is_hasty:
                 await self._news.park()
-        await trio.sleep(2.5)  # whole bars
+        with trio.move_on_after(_WHOLE_S):
+            while not self.story.is_hasty:
+                await self._news.park()
         self.story.reached = "filled"
 
     async def _come_back(self, gateway: px.Gateway) -> None:

@@ -6,11 +6,14 @@ descriptors.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import bomb_server
@@ -56,12 +59,75 @@ def test_a_whole_life_struck_at_some_of_its_steps() -> None:
 
 
 def test_a_child_that_dies_or_is_wrong_is_a_violation() -> None:
-    course = sweep.Course(1, lambda _: (), lambda _: None)
-    assert "hung" in sweep._outcome_of(course, "cancel", "a task", -14, b"").wrong[0]
-    assert "died" in sweep._outcome_of(course, "cancel", "a task", 70, b"").wrong[0]
+    assert "hung" in sweep._without_words(sweep.Outcome(1, 2, "cancel"), -14).wrong[0]
+    assert "died" in sweep._without_words(sweep.Outcome(1, 2, "cancel"), 70).wrong[0]
     total = sweep.Total()
     total.add(sweep.Outcome(1, 2, "cancel", wrong=["x"]))
     assert (total.points, total.violations) == (1, 1)
+
+
+def test_lives_behind_one_that_a_child_died_of_are_struck_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[list[int]] = []
+
+    def child_that_dies_of_two(job: object) -> tuple[int, bytes]:
+        (todo,) = job.__defaults__  # type: ignore[attr-defined]
+        children.append([course.seed for course, _ in todo])
+        done = [outcome for course, outcome in itertools.takewhile(lambda each: each[0].seed != 2, todo)]
+        return (70 if len(done) < len(todo) else 0), b"".join(
+            json.dumps(attrs.asdict(outcome)).encode() + b"\n" for outcome in done
+        )
+
+    monkeypatch.setattr(sweep, "in_a_child", child_that_dies_of_two)
+    lives = [SimpleNamespace(seed=n, blows=[(5, "reset")], walk_to=lambda _: None) for n in (1, 2, 3, 4)]
+    told: list[sweep.Outcome] = []
+    sweep.strike(lives, frozenset(), told.append)  # type: ignore[arg-type]
+    assert children == [[1, 2, 3, 4], [3, 4]]
+    assert [(each.seed, each.step, each.kind) for each in told] == [(n, 5, "reset") for n in (1, 2, 3, 4)]
+    assert [bool(each.wrong) for each in told] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shares"),
+    [
+        ([], [(3, 5, 50_000, 100_000), (8, 5, 50_000, 100_000)]),
+        (["--points", "24"], [(3, 1, 24, 24)]),
+        (["--points", "600", "--seeds", "3"], [(3, 1, 200, 200), (4, 2, 400, 200)]),
+        (["--points", "600", "--seeds", "3", "--jobs", "1"], [(3, 3, 600, 200)]),
+    ],
+)
+def test_lives_are_divided_among_processes(
+    arguments: list[str], shares: list[tuple[int, int, int, int]]
+) -> None:
+    assert sweep._shares(sweep.parse(["--seed", "3", *arguments])) == shares
+
+
+def test_all_blows_strike_all_steps_unless_there_are_too_many() -> None:
+    assert sweep.blows_of(3, 100) == [(step, kind) for step in (1, 2, 3) for kind in sweep.KINDS]
+    for points in (100, 500, 1000):
+        thin = sweep.blows_of(300, points)
+        assert len(set(thin)) == len(thin) == points
+        assert Counter(kind for _, kind in thin) == dict.fromkeys(sweep.KINDS, points // 4)
+
+
+@pytest.mark.slow
+def test_lives_beside_each_other_are_what_each_is_alone() -> None:
+    """Else a blow that did not hold could not be gone to again by its seed alone."""
+    code = (
+        "import sys, attrs, json, sweep; found = []; "
+        "sweep.sweep(range(7, 7 + int(sys.argv[1])), 1000, 8, found.append); "
+        "print(json.dumps([attrs.asdict(each) for each in found if each.seed == 7]))"
+    )
+    env = {**bombs.of_a_script(), "PYTHONPATH": str(LOAD), "PYTHONHASHSEED": "0"}
+
+    def beside(lives: int) -> list[dict[str, object]]:
+        command = [sys.executable, "-W", "error", "-c", code, str(lives)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)  # noqa: S603
+        return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+    alone = beside(1)
+    assert len(alone) == 8
+    assert not any(each["wrong"] for each in alone)
+    assert beside(3) == alone
 
 
 @pytest.mark.parametrize(
