@@ -8,10 +8,13 @@ import pytest
 import trio
 from fault_tools import CONTRACT, Seen, counted, open_sim, oracle, row, truth_rows, watch
 from test_market_validate import at, shown, validator
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_projectx as px
-from trio_projectx.market import Validator
+from trio_projectx.flow.contract import ContractPipeline
+from trio_projectx.flow.stream import Feed, make_pipe
+from trio_projectx.flow.trades_outlet import TradesOutlet
+from trio_projectx.market import PriceGrid, Validator, WireTrade
 from trio_projectx.simulator import Fault, Simulator
 
 TWO = px.Reconnect(redundant=True, connect_burst=20)
@@ -201,3 +204,38 @@ async def test_doubled_on_one_of_two_connections_there_is_a_gap(autojump_clock: 
     assert seen.statistics is not None
     (contract,) = seen.statistics.market.contracts
     assert (contract.contract_id, contract.gaps) == (CONTRACT, 1)
+
+
+async def test_while_a_doubt_waits_for_the_contract_task_every_trade_is_accounted_for() -> None:
+    contract = ContractPipeline(CONTRACT, PriceGrid.from_tick_size("0.25"), px.Limits(batches_in_flight=1))
+    feed: Feed[px.Trade | px.Gap] = Feed(
+        make_pipe("trades", 9, px.Overflow.ERROR, stamp=lambda t: 0, key=lambda t: 0)
+    )
+    contract.attach(TradesOutlet(contract.grid, feed))
+
+    def balanced() -> bool:
+        return contract.counts.row(CONTRACT).balanced
+
+    async def judge(line: int, *trades: WireTrade) -> None:
+        contract.counts.received += len(trades)
+        contract.counts.waiting_raw += len(trades)
+        await contract.judge(list(trades), 0, 1, line, now=0.0)
+
+    async with trio.open_nursery() as nursery:
+        for line in (1, 2):
+            contract.join(line)
+        nursery.start_soon(contract.run)
+        for line in (1, 2):
+            await contract.acknowledged(line, 0.0)
+            await judge(line, at(1))
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:  # nobody takes what is posted
+        await judge(1, at(2), at(2))
+        await wait_all_tasks_blocked()
+        nursery.start_soon(judge, 2, at(2), at(300_000_000))
+        await wait_all_tasks_blocked()
+        assert contract.inbox.statistics().queued > 1, "the doubt waits"
+        assert balanced()
+        nursery.cancel_scope.cancel()
+    assert balanced()

@@ -203,8 +203,10 @@ def test_what_is_remembered_is_bounded() -> None:
         replayed(it, [trade(20_000 + k, at_ms=k * 50 + j) for j in range(50)])
     assert sum(len(batch) for batch in it._replay._batches) <= 2050
     it.expect_replay()
-    old = [trade(20_000, at_ms=0)]
-    assert replayed(it, old) == [20_000]
+    old, new = trade(20_000, at_ms=0), trade(20_300, at_ms=300 * 50)
+    assert replayed(it, [old]) == []  # it had come, whatever it was
+    assert it.rejected.replayed == 1
+    assert replayed(it, [new]) == [20_300]
 
 
 # --- bursts of rejections

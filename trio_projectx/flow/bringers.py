@@ -170,9 +170,8 @@ class Bringers:
             self._again = None
         if youngest < again.since_ns:
             return None
-        came_ns = youngest - round(
-            (self._heard_at - again.came_at) * 1e9
-        )  # when the first came, by their clock
+        took_ns = round((self._heard_at - again.came_at) * 1e9)
+        came_ns = youngest - took_ns  # when the first came, by their clock
         return min(again.since_ns, came_ns) if came_ns > again.ts_event else None
 
     def _bringers(self) -> list[tuple[int, _Line]]:

@@ -13,14 +13,13 @@ import trio
 from trio_projectx._config import Limits
 from trio_projectx._errors import ConnectionLost
 from trio_projectx.flow.bringers import Bringers
-from trio_projectx.flow.contract_items import ContractStatistics as ContractStatistics
-from trio_projectx.flow.contract_items import Task, Tasks, Valid, elsewhere, statistics_of
+from trio_projectx.flow.contract_items import ContractStatistics, Task, Tasks, Valid, elsewhere, statistics_of
 from trio_projectx.flow.depth import DepthFlow
 from trio_projectx.flow.fills import Fills, NoFills
 from trio_projectx.flow.gaps import Broken, Covered, GapWatch, differing
 from trio_projectx.flow.inbox import Inbox
 from trio_projectx.flow.ledger import TradeCounts
-from trio_projectx.flow.loss import Loss as Loss
+from trio_projectx.flow.loss import Loss
 from trio_projectx.flow.marks import GapMark, Mark, WakeMark
 from trio_projectx.flow.outlets import TradeOutlet
 from trio_projectx.flow.quiet import EventClock
@@ -194,9 +193,9 @@ class ContractPipeline:
         self._lines.heard(line, now)
         batch = self._validator.validate(trades, ts_recv, line)
         self._serial = serial
+        await self._tell_differing(now)  # while they count as waiting still
         self.counts.waiting_raw -= len(trades)
         self.counts.rejected += len(trades) - elsewhere(self.counts, self._validator, batch)
-        await self._tell_differing(now)
         if batch is not None:
             self._around.stamped(self.contract_id, batch.ts_event[-1], ts_recv, now)
             self._lines.traded(now)
@@ -248,8 +247,9 @@ class ContractPipeline:
 
     def end(self) -> None:
         """End all streams: the gateway is closing."""
-        for feed in (*self._outlets, *(each.feed for side in self.sides.values() for each in side.outlets)):
-            feed.end()
+        beside = (each.feed for side in self.sides.values() for each in side.outlets)
+        for each in (*self._outlets, *beside):
+            each.end()
 
     # -- the contract task
 
@@ -290,8 +290,7 @@ class ContractPipeline:
         looks = min((outlet.looks_at for outlet in self._outlets), default=math.inf)
         if not self._around.has_clock:
             return looks
-        clock = self._quiet_clock()
-        closes = min((outlet.closes_at(clock) for outlet in self._outlets), default=math.inf)
+        closes = self._closes_at(self._quiet_clock())
         if closes <= trio.current_time() and self._around.proved_until(self.contract_id) < closes:
             # A bar is due by the clock, but its last trade may still be on the line: only a proof closes it.
             self._around.prove(closes)
@@ -309,15 +308,14 @@ class ContractPipeline:
     async def _wake(self) -> None:
         if not self.inbox.is_empty:
             return  # what came in this very moment goes first: it may be that trades are missing
-        now = trio.current_time()
-        if self._gap_ends_at <= now:
+        if self._gap_ends_at <= (now := trio.current_time()):
             await self.end_gap(self.exchange_ns(now))
         await self.wake(self._quiet_clock(), min(now, self._around.proved_until(self.contract_id)), now)
 
     async def wake(self, clock: EventClock | None, until: float, now: float) -> None:
         """Close what is due ``until``, show what is to be shown ``now`` (trio's clock); in the contract task."""
         outlets = self._outlets
-        if clock is not None and any(outlet.closes_at(clock) <= until for outlet in outlets):
+        if clock is not None and self._closes_at(clock) <= until:
             self.show(WakeMark(self.contract_id, clock.ts_event, clock.seen_at, until))
         for outlet in outlets:
             if outlet.closes_at(clock) <= until or outlet.looks_at <= now:
@@ -328,11 +326,11 @@ class ContractPipeline:
         self._taps.show(lambda tap: tap.mark(mark, trio.current_time()))
 
     def exchange_ns(self, now: float) -> int:
-        """Return what the exchange's clock shows, by ours or by its trades.
-
-        The later of the two: a bar that is taken for whole begins behind it, whichever clock is wrong.
-        """
+        """Return the exchange's time by our clock or its trades, the later: a whole bar begins behind it."""
         return max(self._around.exchange_ns(), self.clock.ts_at(now) if self.clock else 0)
+
+    def _closes_at(self, clock: EventClock | None) -> float:
+        return min((outlet.closes_at(clock) for outlet in self._outlets), default=math.inf)
 
     def _quiet_clock(self) -> EventClock | None:
         """Return the event clock, unless trades are on their way, or missing: then it closes no bar."""
@@ -388,8 +386,10 @@ class ContractPipeline:
         self.counts.waiting_valid -= n
         self.counts.built += n
         for outlet in self._outlets:
-            outlet.due += n if item.serial > outlet.since else 0
-            outlet.before += 0 if item.serial > outlet.since else n
+            if item.serial > outlet.since:
+                outlet.due += n
+            else:
+                outlet.before += n
         for outlet in outlets:
             await outlet.take(item.batch, item.serial, item.lacks_until)
         self._timings.built(item.read_at, item.batch.ts_recv - youngest)

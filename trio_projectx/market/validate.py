@@ -167,9 +167,8 @@ class Validator:
         if line in others:
             return
         if self._replay.is_on and others:
-            self._lines.had_again(
-                self._replay.hand_over()
-            )  # from now on each line has its own end of the replay
+            # From now on each line has its own end of the replay.
+            self._lines.had_again(self._replay.hand_over())
         self._replay.until = until_ns
         self._lines.join(line, self._in_band() + self._replay.rows(), until_ns)
 
