@@ -182,6 +182,7 @@ def prove(session: nox.Session, *arguments: str) -> None:
 def sweep(session: nox.Session) -> None:
     """Strike a whole life at each step of the scheduler: see docs/hostile.md. Arguments: --points N, --seeds N, ..."""
     install(session, "test")
+    session.install("-q", "--disable-pip-version-check", "trio==0.35.*")  # see load/forks.py
     session.run("python", "-W", "error", "load/sweep.py", *session.posargs)
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import attrs
+import blows
 import bomb_server
 import bombs
+import forks
 import fuzz
 import pytest
 import shutdowns
@@ -45,7 +47,13 @@ def started(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 # The sweep
 
+needs_known_trio = pytest.mark.skipif(
+    not forks.is_known_trio(),
+    reason=f"runs are led by hand with trio {forks.TRIO} only: nox -s sweep installs it",
+)
 
+
+@needs_known_trio
 @pytest.mark.slow
 def test_a_whole_life_struck_at_some_of_its_steps() -> None:
     done = started("sweep.py", "--worker", "--points", "24", "--seed", "7")
@@ -53,16 +61,16 @@ def test_a_whole_life_struck_at_some_of_its_steps() -> None:
     total = json.loads(done.stdout.splitlines()[-1])
     assert total["violations"] == 0
     assert total["points"] >= 24
-    assert set(total["kinds"]) == set(sweep.KINDS)
+    assert set(total["kinds"]) == set(blows.KINDS)
     assert {"start", "streaming"} <= set(total["reached"])
     assert total["whole_bars"] > 0
 
 
 def test_a_child_that_dies_or_is_wrong_is_a_violation() -> None:
-    assert "hung" in sweep._without_words(sweep.Outcome(1, 2, "cancel"), -14).wrong[0]
-    assert "died" in sweep._without_words(sweep.Outcome(1, 2, "cancel"), 70).wrong[0]
+    assert "hung" in blows._without_words(blows.Outcome(1, 2, "cancel"), -14).wrong[0]
+    assert "died" in blows._without_words(blows.Outcome(1, 2, "cancel"), 70).wrong[0]
     total = sweep.Total()
-    total.add(sweep.Outcome(1, 2, "cancel", wrong=["x"]))
+    total.add(blows.Outcome(1, 2, "cancel", wrong=["x"]))
     assert (total.points, total.violations) == (1, 1)
 
 
@@ -77,10 +85,10 @@ def test_lives_behind_one_that_a_child_died_of_are_struck_in_another(monkeypatch
             json.dumps(attrs.asdict(outcome)).encode() + b"\n" for outcome in done
         )
 
-    monkeypatch.setattr(sweep, "in_a_child", child_that_dies_of_two)
+    monkeypatch.setattr(blows, "in_a_child", child_that_dies_of_two)
     lives = [SimpleNamespace(seed=n, blows=[(5, "reset")], walk_to=lambda _: None) for n in (1, 2, 3, 4)]
-    told: list[sweep.Outcome] = []
-    sweep.strike(lives, frozenset(), told.append)  # type: ignore[arg-type]
+    told: list[blows.Outcome] = []
+    blows.strike(lives, frozenset(), told.append)  # type: ignore[arg-type]
     assert children == [[1, 2, 3, 4], [3, 4]]
     assert [(each.seed, each.step, each.kind) for each in told] == [(n, 5, "reset") for n in (1, 2, 3, 4)]
     assert [bool(each.wrong) for each in told] == [False, True, False, False]
@@ -102,19 +110,20 @@ def test_lives_are_divided_among_processes(
 
 
 def test_all_blows_strike_all_steps_unless_there_are_too_many() -> None:
-    assert sweep.blows_of(3, 100) == [(step, kind) for step in (1, 2, 3) for kind in sweep.KINDS]
+    assert blows.blows_of(3, 100) == [(step, kind) for step in (1, 2, 3) for kind in blows.KINDS]
     for points in (100, 500, 1000):
-        thin = sweep.blows_of(300, points)
+        thin = blows.blows_of(300, points)
         assert len(set(thin)) == len(thin) == points
-        assert Counter(kind for _, kind in thin) == dict.fromkeys(sweep.KINDS, points // 4)
+        assert Counter(kind for _, kind in thin) == dict.fromkeys(blows.KINDS, points // 4)
 
 
+@needs_known_trio
 @pytest.mark.slow
 def test_lives_beside_each_other_are_what_each_is_alone() -> None:
     """Else a blow that did not hold could not be gone to again by its seed alone."""
     code = (
-        "import sys, attrs, json, sweep; found = []; "
-        "sweep.sweep(range(7, 7 + int(sys.argv[1])), 1000, 8, found.append); "
+        "import sys, attrs, json, blows; found = []; "
+        "blows.strike_all_of(range(7, 7 + int(sys.argv[1])), 1000, 8, found.append); "
         "print(json.dumps([attrs.asdict(each) for each in found if each.seed == 7]))"
     )
     env = {**bombs.of_a_script(), "PYTHONPATH": str(LOAD), "PYTHONHASHSEED": "0"}
@@ -145,17 +154,17 @@ def test_lives_beside_each_other_are_what_each_is_alone() -> None:
     ],
 )
 def test_an_end_that_is_not_as_it_should_be_is_seen(
-    kind: sweep.Kind | None,
+    kind: blows.Kind | None,
     changes: dict[str, object],
     error: BaseException | None,
     outside: BaseException | None,
 ) -> None:
-    outcome = sweep.Outcome(1, 2, kind)
+    outcome = blows.Outcome(1, 2, kind)
     good = whole_life.Story(reached="end", came_back=True)
     felt = KeyboardInterrupt() if kind and kind.startswith("interrupt") else None
-    assert sweep._ends_as_expected(outcome, good, felt, None)
+    assert blows._ends_as_expected(outcome, good, felt, None)
     bad = whole_life.Story(**changes)  # type: ignore[arg-type]
-    assert not sweep._ends_as_expected(outcome, bad, error, outside)
+    assert not blows._ends_as_expected(outcome, bad, error, outside)
 
 
 async def test_what_is_sent_behind_half_a_frame_is_seen(autojump_clock: trio.testing.MockClock) -> None:
