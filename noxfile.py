@@ -187,6 +187,13 @@ def sweep(session: nox.Session) -> None:
 
 
 @nox.session
+def model(session: nox.Session) -> None:
+    """Live random lives of a gateway, in virtual time: see docs/hostile.md. Arguments: --lives N, --seed N."""
+    install(session, "test")
+    session.run("python", "-W", "error", "load/model.py", *session.posargs)
+
+
+@nox.session
 def bombs(session: nox.Session) -> None:
     """Measure what each memory bomb costs a client. Arguments: parts of the bombs' names."""
     install(session, "test")
