@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 import attrs
@@ -31,6 +32,21 @@ def virtual_wall() -> int:
 def run_virtually(body: Callable[[], Awaitable[T]]) -> T:
     """Run ``body`` in virtual time: nobody waits for a sleep."""
     return trio.run(body, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+@contextmanager
+def unraisables(complaints: list[str]) -> Generator[None]:
+    """Take down exceptions that nobody could catch, and would only be printed."""
+    hook = sys.unraisablehook
+
+    def note(args: sys.UnraisableHookArgs) -> None:
+        complaints.append(f"unraisable: {args.exc_value!r} in {args.object!r}")
+
+    sys.unraisablehook = note
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
 
 
 def seed_scheduler(seed: int) -> None:

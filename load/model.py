@@ -20,8 +20,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +28,7 @@ import attrs
 import trio
 import trio.testing
 from beheld import judge_end, judge_left, judge_over, judge_told, look
-from ground import first_of, seed_scheduler
+from ground import first_of, seed_scheduler, unraisables
 from handled import Handlers
 from lived import Reading, Run
 from lots import FaultPlan, Plan, draw
@@ -102,7 +101,7 @@ def live(plan: Plan) -> Outcome:
         with trio.fail_after(plan.seconds * 3 + sum(_SETTLE_S) * 3):
             await _live(plan, tap, outcome)
 
-    with _listening(outcome.wrong):
+    with unraisables(outcome.wrong):
         try:
             with tapped() as tap:
                 trio.run(body, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -111,21 +110,6 @@ def live(plan: Plan) -> Outcome:
             outcome.wrong.append(f"raised {first_of(exc)!r}\n{lines}")
         gc.collect()
     return outcome
-
-
-@contextmanager
-def _listening(complaints: list[str]) -> Generator[None]:
-    """Take down exceptions that nobody could catch."""
-    hook = sys.unraisablehook
-
-    def note(args: sys.UnraisableHookArgs) -> None:
-        complaints.append(f"unraisable: {args.exc_value!r} in {args.object!r}")
-
-    sys.unraisablehook = note
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hook
 
 
 async def _live(plan: Plan, tap: Tap, outcome: Outcome) -> None:

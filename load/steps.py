@@ -22,7 +22,16 @@ from typing import Final, Literal, TypeAlias, TypeVar
 import attrs
 import httpcore2
 import trio
-from ground import CONTRACT, Door, config_for, first_of, open_ground, run_virtually, seed_scheduler
+from ground import (
+    CONTRACT,
+    Door,
+    config_for,
+    first_of,
+    open_ground,
+    run_virtually,
+    seed_scheduler,
+    unraisables,
+)
 from judge import Received, judge, judge_bars
 from memory import frozen
 
@@ -334,19 +343,10 @@ def _interruptible() -> Generator[None]:
 @contextmanager
 def _listening(complaints: list[str]) -> Generator[None]:
     """Take down what would only be printed: exceptions that nobody could catch, and warnings."""
-    hook = sys.unraisablehook
-
-    def note(args: sys.UnraisableHookArgs) -> None:
-        complaints.append(f"unraisable: {args.exc_value!r} in {args.object!r}")
-
-    sys.unraisablehook = note
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield
-        complaints += [f"{each.category.__name__}: {each.message}" for each in caught]
-    finally:
-        sys.unraisablehook = hook
+    with unraisables(complaints), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    complaints += [f"{each.category.__name__}: {each.message}" for each in caught]
 
 
 def sweep(
